@@ -1,0 +1,124 @@
+package edge
+
+import (
+	"time"
+
+	"github.com/sipedge/sipedge/certs"
+	"github.com/sipedge/sipedge/locate"
+)
+
+// Config is sipedge.toml. Paths are relative to the file. It is read once, at
+// start; what changes at run time lies in partners.toml.
+type Config struct {
+	// Our name in Via and Record-Route, and on our certificates. Home servers
+	// must be able to resolve it, because dialogs come back to it.
+	Name string `toml:"name"`
+	// The domains whose users live behind us. Each must belong to one pool.
+	Domains []string `toml:"domains"`
+	// Folder for the keys of our signed tokens. Made if absent; mode 0700.
+	StateDir string `toml:"state_dir"`
+	// What one peer may use up.
+	Limits Limits `toml:"limits"`
+	// Our certificates, by name: [certificate.outside].
+	Certificates map[string]certs.Config `toml:"certificate"`
+	// Where we listen, by name: [listener.federation].
+	Listeners map[string]ListenerConfig `toml:"listener"`
+	// Our home servers, by name: [pool.main].
+	Pools map[string]PoolConfig `toml:"pool"`
+	// How partners' edges are found.
+	DNS locate.Config `toml:"dns"`
+
+	// Dir is the folder of the file; relative paths start there.
+	Dir string `toml:"-"`
+	// File is its name, for rules and errors.
+	File string `toml:"-"`
+}
+
+// Limits is the section [limits]. A zero means the default that is named.
+type Limits struct {
+	// Limits per source address. false for load tests, or when a balancer in
+	// front hides the addresses. Default true.
+	PerSource *bool `toml:"per_source"`
+	// Connections that partners may hold open together. Default 16,000, or
+	// what the limit on open files leaves.
+	Connections int `toml:"connections"`
+	// Handshakes going on at once. Default 256.
+	Handshakes int `toml:"handshakes"`
+	// Time for a handshake. Default 5s.
+	HandshakeTimeout time.Duration `toml:"handshake_timeout"`
+	// Time from the first octet of a message to its last. Default 10s.
+	MessageTimeout time.Duration `toml:"message_timeout"`
+	// Time without any octet after which a connection is closed. Default 20m.
+	IdleTimeout time.Duration `toml:"idle_timeout"`
+	// Time that a peer may take to accept what we send. Default 10s.
+	WriteTimeout time.Duration `toml:"write_timeout"`
+	// Octets waiting to be sent on one connection. Default 4 MiB.
+	Queue int `toml:"queue"`
+	// Octets of a message's start line and header fields. Default 64 KiB.
+	Header int `toml:"header"`
+	// Octets of a message's body. Default 1 MiB.
+	Body int `toml:"body"`
+	// Header fields of a message. Default 256.
+	Fields int `toml:"fields"`
+	// Transactions that one connection may have open. Default 5,000.
+	Transactions int `toml:"transactions"`
+	// Transactions of all connections together. Default 200,000.
+	TotalTransactions int `toml:"total_transactions"`
+
+	Line int `toml:",line"`
+}
+
+// ListenerConfig is a section [listener.NAME].
+type ListenerConfig struct {
+	// Who comes here: "federation" (partners, mutual TLS) or "internal" (our
+	// own pools).
+	Role string `toml:"role"`
+	// Address and port to listen on: "203.0.113.10:5061", "[2001:db8::1]:5061".
+	Address string `toml:"address"`
+	// "tls" (default), or "tcp" on an internal listener.
+	Transport string `toml:"transport"`
+	// The certificate shown, by its name in [certificate.NAME].
+	Certificate string `toml:"certificate"`
+	// Who may have signed the peers' certificates: "system" or a PEM file.
+	// Default "system" outside; no default inside.
+	PeerCA string `toml:"peer_ca"`
+	// A CRL file (PEM or DER) of that authority. Default none.
+	PeerCRL string `toml:"peer_crl"`
+	// Internal listeners: names that may connect, or with plain TCP addresses.
+	// Default: the pools' peer names; with plain TCP there is no default.
+	Peers []string `toml:"peers"`
+	// Host and port that Via and Record-Route show for this listener, where
+	// peers reach it under another name or port. Default: name and the port
+	// of address.
+	Advertise string `toml:"advertise"`
+
+	Line int `toml:",line"`
+}
+
+// PoolConfig is a section [pool.NAME]: the home servers of some of our domains.
+type PoolConfig struct {
+	// The domains that live there.
+	Domains []string `toml:"domains"`
+	// Servers in order of preference, "host:port" each. Requests go to the
+	// first that is healthy, unless spread is set.
+	Servers []string `toml:"servers"`
+	// "tls" (default) or "tcp".
+	Transport string `toml:"transport"`
+	// What the servers' certificates must prove. Default: the host of each
+	// address.
+	PeerName string `toml:"peer_name"`
+	// Our certificate towards the pool. Default: that of the internal listener.
+	Certificate string `toml:"certificate"`
+	// Whom we trust towards the pool: "system" or a PEM file. Default: peer_ca
+	// of the internal listener.
+	CA string `toml:"ca"`
+	// With plain TCP: the addresses that may connect as this pool.
+	Peers []string `toml:"peers"`
+	// true: spread dialogs and requests over all healthy servers. false
+	// (default): the first healthy one takes them all.
+	Spread bool `toml:"spread"`
+	// Time between two health checks (OPTIONS) of a server. Default 1.5s.
+	CheckInterval time.Duration `toml:"check_interval"`
+
+	Line int `toml:",line"`
+}
