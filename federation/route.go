@@ -1,0 +1,95 @@
+package federation
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/sipedge/sipedge/allowlists"
+	"github.com/sipedge/sipedge/certs"
+)
+
+// A Route is the way to a partner's edge.
+type Route struct {
+	Domain   string   // the partner, in normal form
+	Servers  []string // "host:port" each, in order; none: found by DNS SRV
+	PeerName string   // what their certificates must prove; "": the host of each address
+
+	partner *partner
+}
+
+// Direct reports whether the administrator named the partner's servers.
+func (r Route) Direct() bool { return len(r.Servers) > 0 }
+
+// Dial returns the way to the edge of a partner's domain (in normal form). It
+// says nothing about whether a request may go there: Permit does.
+func (p *Partners) Dial(domain []byte) (Route, bool) {
+	if p == nil {
+		return Route{}, false
+	}
+	entry, ok := p.lists.Partner(domain)
+	if !ok {
+		return Route{}, false
+	}
+	k := &p.known[entry.Index]
+	return Route{Domain: k.domain, Servers: k.servers, PeerName: k.peerName, partner: k}, true
+}
+
+// Accept returns the check of a server's identity, for the handshake with host:
+// the target of the SRV record, or the host that the administrator wrote.
+//
+// A direct partner's server must prove peer_name or its own host name. One that
+// DNS named must prove the partner's domain; a host name is enough if it lies
+// in that domain, since then a forged SRV record gains nothing.
+func (r Route) Accept(host string) func(certs.Identity) error {
+	k, host := r.partner, strings.ToLower(strings.TrimSuffix(host, "."))
+	return func(id certs.Identity) error {
+		if k == nil {
+			return fmt.Errorf("no partner to accept %s for", host)
+		}
+		if !k.accepts(&id, host) {
+			return &certs.VerifyError{
+				Problem: certs.NameNotCovered,
+				Err:     fmt.Errorf("%s does not speak for %s as a server of %s", id, host, k.domain),
+			}
+		}
+		if !k.fits(id.Usage(), allowlists.Out) {
+			return &certs.VerifyError{
+				Problem: certs.WrongUsage,
+				Err:     fmt.Errorf("%s is not for servers, and %s is strict", id, k.domain),
+			}
+		}
+		return nil
+	}
+}
+
+// accepts reports whether id may be the server host of the partner.
+func (k *partner) accepts(id *certs.Identity, host string) bool {
+	if len(k.servers) > 0 {
+		if k.peerName != "" {
+			host = k.peerName
+		}
+		return k.coversHost(id, host)
+	}
+	if id.Covers(k.domain) || k.wildcard && id.CoversWild(k.domain) || k.cn && equal(id.CommonName(), k.domain) {
+		return true
+	}
+	return strings.HasSuffix(host, "."+k.domain) && k.coversHost(id, host)
+}
+
+// fits reports whether a certificate's usage is what the partner's peer_usage
+// asks for, when the partner is the client (In) or the server (Out).
+func (k *partner) fits(u certs.Usage, d allowlists.Direction) bool {
+	switch {
+	case !k.strict:
+		return true
+	case d == allowlists.Out:
+		return u&(certs.UsageServer|certs.UsageAny) != 0
+	default:
+		return u&(certs.UsageClient|certs.UsageAny) != 0
+	}
+}
+
+// equal compares a common name with a name in normal form.
+func equal(cn, name string) bool {
+	return cn != "" && strings.EqualFold(strings.TrimSuffix(cn, "."), name)
+}
