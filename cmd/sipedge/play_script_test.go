@@ -1,0 +1,327 @@
+package main
+
+import (
+	"crypto/tls"
+	"fmt"
+	"net"
+	"os"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// act does what a line of a play says of a peer: "home receives MESSAGE".
+func (p *peer) act(s *stage, args []string) error {
+	if len(args) == 0 {
+		return fmt.Errorf("usage: %s VERB ...", p.name)
+	}
+	v, ok := map[string]func(*stage, []string) error{
+		"listens":     p.listens,
+		"connects":    p.connects,
+		"is-refused":  p.isRefused,
+		"sends":       p.sends,
+		"receives":    p.receives,
+		"has":         p.has,
+		"answers":     p.answers,
+		"checks":      p.checks,
+		"pings":       p.pings,
+		"sees-close":  func(*stage, []string) error { return p.nextEnd() },
+		"hangs":       func(*stage, []string) error { p.hang(); return nil },
+		"resumes":     func(*stage, []string) error { p.wake(); return nil },
+		"dies":        func(*stage, []string) error { p.die(); return nil },
+		"disconnects": p.disconnects,
+	}[args[0]]
+	if !ok {
+		return fmt.Errorf("%s cannot %q", p.name, args[0])
+	}
+	return v(s, args[1:])
+}
+
+// domainOf is the domain that a peer speaks for if the play does not say:
+// home2 for example.com, fabrikam for fabrikam.example.
+func domainOf(name string) string {
+	name = strings.TrimRight(name, "0123456789")
+	if name == "home" {
+		return "example.com"
+	}
+	return name + ".example"
+}
+
+// listens waits for connections: listens ADDRESS [cert=NAME] [ca=NAME] or tcp.
+func (p *peer) listens(s *stage, args []string) error {
+	o := options(args[1:])
+	if err := p.openRecord(s.path(p.name + ".raw")); err != nil {
+		return err
+	}
+	l, err := net.Listen("tcp", args[0])
+	if err != nil {
+		return err
+	}
+	if o["tcp"] == "" {
+		c, err := s.tlsConfig(p, o)
+		if err != nil {
+			return err
+		}
+		l = tls.NewListener(l, c)
+	}
+	if o["domain"] != "" {
+		p.domain = o["domain"]
+	}
+	p.listen = l
+	go p.accept(l)
+	return nil
+}
+
+// connects opens a connection: connects ADDRESS [cert=NAME] [ca=NAME] [to=HOST]
+// [from=IP] [resume] or tcp.
+func (p *peer) connects(s *stage, args []string) error {
+	if err := p.openRecord(s.path(p.name + ".raw")); err != nil {
+		return err
+	}
+	conn, err := p.dial(s, args[0], options(args[1:]))
+	if err != nil {
+		return err
+	}
+	p.out = &peerConn{Conn: conn, dialled: true}
+	s.set(strings.ToUpper(p.name)+"_CONN", conn.LocalAddr().String())
+	go p.serve(p.out)
+	return nil
+}
+
+// dial opens the connection of connects and is-refused.
+func (p *peer) dial(s *stage, address string, o map[string]string) (net.Conn, error) {
+	d := &net.Dialer{Timeout: patience}
+	if o["from"] != "" {
+		d.LocalAddr = &net.TCPAddr{IP: net.ParseIP(o["from"])}
+	}
+	if o["domain"] != "" {
+		p.domain = o["domain"]
+	}
+	if o["tcp"] != "" {
+		return d.Dial("tcp", address)
+	}
+	c, err := s.tlsConfig(p, o)
+	if err != nil {
+		return nil, err
+	}
+	if o["resume"] != "" && p.resume != nil {
+		c.ClientSessionCache = p.resume.ClientSessionCache
+	}
+	p.resume = c
+	return tls.DialWithDialer(d, "tcp", address, c)
+}
+
+// isRefused opens a connection that must end without a word of SIP. In TLS 1.3
+// the refusal of a client certificate comes after the client's handshake.
+func (p *peer) isRefused(s *stage, args []string) error {
+	conn, err := p.dial(s, args[0], options(args[1:]))
+	if err != nil {
+		return nil
+	}
+	defer conn.Close()
+	conn.SetReadDeadline(time.Now().Add(patience))
+	octets := make([]byte, 1)
+	n, err := conn.Read(octets)
+	if n > 0 || os.IsTimeout(err) {
+		return fmt.Errorf("%s was not refused: read %d octets, %v", p.name, n, err)
+	}
+	return nil
+}
+
+// disconnects closes the connection that the peer opened.
+func (p *peer) disconnects(*stage, []string) error {
+	err := p.out.Close()
+	<-p.inbox
+	p.out = nil
+	return err
+}
+
+// sends writes a message: sends FILE [raw] [split] [back]. Raw files leave as
+// they are; split ones octet by octet; back means on the connection that the
+// last request came on.
+func (p *peer) sends(s *stage, args []string) error {
+	o := options(args[1:])
+	wire, err := os.ReadFile(s.path(args[0]))
+	if err == nil && o["raw"] == "" {
+		var text string
+		text, err = s.fillFile(args[0])
+		wire = toWire(text)
+	}
+	if err != nil {
+		return err
+	}
+	c := p.out
+	if o["back"] != "" || c == nil {
+		c = p.from
+	}
+	if c == nil {
+		return fmt.Errorf("%s has no connection", p.name)
+	}
+	if o["split"] == "" {
+		_, err = c.Write(wire)
+		return err
+	}
+	for i := range wire {
+		if _, err := c.Write(wire[i : i+1]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// receives takes the next message, which must be what the play says: a status,
+// a method, a file with a pattern, "pong", or "nothing [PEER]".
+func (p *peer) receives(s *stage, args []string) error {
+	want := args[0]
+	switch {
+	case want == "pong":
+		return p.receivesPong()
+	case want == "nothing":
+		return s.fence(p, args[1:])
+	}
+	_, notFile := os.Stat(s.path(want))
+	m, err := p.nextMessage(want)
+	switch {
+	case err != nil:
+		return err
+	case notFile == nil:
+		return p.matches(s, want, m)
+	case m.what() != want:
+		return fmt.Errorf("%s wanted %s, got:\n%s", p.name, want, visible(m.raw))
+	}
+	for _, re := range args[1:] {
+		if err := p.has(s, []string{re}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// matches compares a message with a pattern in a file, and remembers what the
+// holes held.
+func (p *peer) matches(s *stage, file string, m *heard) error {
+	text, err := s.fillFile(file)
+	if err != nil {
+		return err
+	}
+	pat, err := compilePattern(text)
+	if err != nil {
+		return err
+	}
+	held, err := pat.match(m.raw)
+	if err != nil {
+		return fmt.Errorf("%s wanted %s, %w", p.name, file, err)
+	}
+	for name, value := range held {
+		s.set(name, value)
+	}
+	return nil
+}
+
+// receivesPong takes the answer of a keepalive.
+func (p *peer) receivesPong() error {
+	e, err := p.next("a keepalive's answer")
+	switch {
+	case err != nil:
+		return err
+	case e.msg != nil:
+		return fmt.Errorf("%s wanted a keepalive's answer, got:\n%s", p.name, visible(e.msg.raw))
+	}
+	return e.err
+}
+
+// has looks for an expression in the message received last; lines end in \n
+// there. Named groups are remembered.
+func (p *peer) has(s *stage, args []string) error {
+	if p.last.msg == nil {
+		return fmt.Errorf("%s has received nothing", p.name)
+	}
+	text := strings.ReplaceAll(string(p.last.msg.raw), "\r\n", "\n")
+	for _, expr := range args {
+		re, err := regexp.Compile("(?mi)" + expr)
+		if err != nil {
+			return err
+		}
+		m := re.FindStringSubmatch(text)
+		if m == nil {
+			return fmt.Errorf("%s received no %s:\n%s", p.name, expr, visible(p.last.msg.raw))
+		}
+		for i, name := range re.SubexpNames() {
+			if name != "" {
+				s.set(name, m[i])
+			}
+		}
+	}
+	return nil
+}
+
+// answers responds to the request received last: answers STATUS [FILE] with
+// more fields and a body.
+func (p *peer) answers(s *stage, args []string) error {
+	if p.asked == nil {
+		return fmt.Errorf("%s was asked nothing", p.name)
+	}
+	status, err := strconv.Atoi(args[0])
+	if err != nil {
+		return err
+	}
+	more := ""
+	if len(args) > 1 {
+		if more, err = s.fillFile(args[1]); err != nil {
+			return err
+		}
+	}
+	_, err = p.from.Write(p.asked.answer(status, p.name, strings.ReplaceAll(more, "\n", "\r\n")))
+	return err
+}
+
+// checks sets the status for the edge's own OPTIONS.
+func (p *peer) checks(s *stage, args []string) error {
+	status, err := strconv.Atoi(args[0])
+	p.mu.Lock()
+	p.busy = status
+	p.mu.Unlock()
+	return err
+}
+
+// pings sends a keepalive (RFC 5626 §3.5.1).
+func (p *peer) pings(*stage, []string) error {
+	_, err := p.out.Write([]byte("\r\n\r\n"))
+	return err
+}
+
+// fence proves that nothing reached p: a message that another peer sends the
+// same way arrives next. "home receives nothing fabrikam" lets fabrikam send.
+func (s *stage) fence(p *peer, by []string) error {
+	if len(by) != 1 || s.peers[by[0]] == nil {
+		return fmt.Errorf("usage: %s receives nothing PEER, which can reach it", p.name)
+	}
+	q := s.peers[by[0]]
+	s.fences++
+	id := fmt.Sprintf("fence-%d@%s", s.fences, q.domain)
+	text := fmt.Sprintf("MESSAGE sip:fence@%s SIP/2.0\nVia: SIP/2.0/TLS play.%s;branch=z9hG4bKfence%d\nMax-Forwards: 70\n"+
+		"From: <sip:fence@%[2]s>;tag=fence\nTo: <sip:fence@%[1]s>\nCall-ID: %[4]s\nCSeq: 1 MESSAGE\nContent-Length: 0\n",
+		p.domain, q.domain, s.fences, id)
+	if _, err := q.out.Write(toWire(text)); err != nil {
+		return err
+	}
+	for _, step := range []struct {
+		who  *peer
+		what string
+	}{{p, "MESSAGE"}, {q, "200"}} {
+		m, err := step.who.nextMessage("nothing but the fence")
+		if err != nil {
+			return err
+		}
+		if m.what() != step.what || m.value("call-id") != id {
+			return fmt.Errorf("%s wanted nothing, got:\n%s", step.who.name, visible(m.raw))
+		}
+		if step.who == p {
+			if err := p.answers(s, []string{"200"}); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
