@@ -1,0 +1,227 @@
+package certs
+
+import (
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"sync/atomic"
+)
+
+// PeerCertificate says what a listener asks of those who connect. The zero
+// value demands a certificate that holds.
+type PeerCertificate int
+
+const (
+	Required  PeerCertificate = iota // without one that holds, the handshake fails
+	Requested                        // one that holds proves an identity; none, or one that does not, proves nothing
+	NotAsked                         // no certificate is asked for
+)
+
+// ServerOptions say how we answer a TLS handshake.
+type ServerOptions struct {
+	Keypair  *Keypair        // what we show
+	Peer     PeerCertificate // what we ask for
+	Verifier *Verifier       // who is trusted; nil trusts nobody
+	// Hints returns the authorities to name in the request for a certificate;
+	// nil, or a nil pool, names none. It is a Roots' Hints.
+	Hints func() *x509.CertPool
+	// Accept looks at an identity that holds; an error refuses it, as
+	// NameNotCovered unless it is a *VerifyError itself. It runs in the
+	// handshake, on resumed sessions too. Nil accepts.
+	Accept func(Identity) error
+	// Refused is told about each certificate that is refused, in the handshake.
+	// Nil is told nothing. What crypto/tls refuses by itself comes out of the
+	// handshake only: see ProblemOf.
+	Refused func(*VerifyError)
+}
+
+// ServerConfig makes the settings of a listener. The handshake has verified the
+// peer when it returns; Verifier.Identify then gives the identity for the price
+// of a hash.
+func ServerConfig(o ServerOptions) *tls.Config {
+	c := baseConfig()
+	c.GetCertificate = func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return o.Keypair.Certificate(), nil }
+	if o.Peer == NotAsked {
+		return c
+	}
+	// Not RequireAndVerifyClientCert: it refuses certificates without the
+	// client usage. These two verify nothing; VerifyConnection does.
+	c.ClientAuth = tls.RequireAnyClientCert
+	if o.Peer == Requested {
+		c.ClientAuth = tls.RequestClientCert
+	}
+	c.VerifyConnection = o.verify
+	if o.Hints == nil {
+		return c
+	}
+	return withHints(c, o.Hints)
+}
+
+// verify is the server's check of a connection, also of a resumed one.
+func (o *ServerOptions) verify(cs tls.ConnectionState) error {
+	v := o.Verifier
+	if v == nil {
+		v = &Verifier{}
+	}
+	p, err := v.prove(cs.PeerCertificates)
+	if err == nil {
+		// crypto/tls keeps this very slice as long as the connection lives.
+		// With the shared certificates in it, the parsed copies of this
+		// connection (some 10 KiB) can go.
+		copy(cs.PeerCertificates, p.certs)
+		err = accept(o.Accept, p.id)
+	}
+	if err == nil {
+		return nil
+	}
+	if e, ok := errors.AsType[*VerifyError](err); ok && o.Refused != nil && (o.Peer == Required || e.Problem != NoneSent) {
+		o.Refused(e)
+	}
+	if o.Peer == Requested {
+		return nil
+	}
+	return err
+}
+
+func accept(f func(Identity) error, id *Identity) error {
+	if f == nil {
+		return nil
+	}
+	err := f(*id)
+	if err == nil {
+		return nil
+	}
+	if e, ok := errors.AsType[*VerifyError](err); ok {
+		return e
+	}
+	return &VerifyError{Problem: NameNotCovered, Peer: id.String(), Err: err}
+}
+
+// withHints names the authorities in the handshake, those of this moment. A
+// config that GetConfigForClient returns uses the ticket keys of the one it was
+// called on, as long as it never had its own: so the inner ones are cloned from
+// a config that nobody rotates.
+func withHints(base *tls.Config, hints func() *x509.CertPool) *tls.Config {
+	var last atomic.Pointer[tls.Config]
+	outer := base.Clone()
+	outer.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) {
+		pool := hints()
+		if pool == nil {
+			return nil, nil
+		}
+		if c := last.Load(); c != nil && c.ClientCAs == pool {
+			return c, nil
+		}
+		c := base.Clone()
+		c.ClientCAs = pool
+		last.Store(c)
+		return c, nil
+	}
+	return outer
+}
+
+// Rotate gives a server config a new ticket key, and voids every ticket made
+// before. Without a call crypto/tls rotates by itself once a day; after the
+// first call it no longer does, so then it is to be called at least daily.
+func Rotate(c *tls.Config) {
+	var key [32]byte
+	rand.Read(key[:]) // never fails
+	c.SetSessionTicketKeys([][32]byte{key})
+}
+
+// ClientOptions say how we connect to a server.
+type ClientOptions struct {
+	Keypair  *Keypair  // what we show; nil shows nothing
+	Verifier *Verifier // who is trusted; nil trusts nobody
+	// ServerName is the name that is verified, sent as SNI (an address is not).
+	ServerName string
+	// Accept looks at an identity that holds, for instance with CoversHost; an
+	// error refuses it. Nil demands that it covers ServerName as a host.
+	Accept func(Identity) error
+}
+
+// ClientConfig makes the settings for connections to one partner or pool.
+// Sessions are remembered with the config: two partners must never share one,
+// or a session made with the first would be offered to the second.
+func ClientConfig(o ClientOptions) *tls.Config {
+	c := baseConfig()
+	c.ServerName = o.ServerName
+	c.InsecureSkipVerify = true // VerifyConnection does it, on resumed sessions too
+	c.VerifyConnection = o.verify
+	c.ClientSessionCache = &sessions{keypair: o.Keypair, cache: tls.NewLRUClientSessionCache(maxSessions)}
+	c.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+		if o.Keypair == nil {
+			return &tls.Certificate{}, nil
+		}
+		// Whatever authorities the server names: its list is often wrong, and
+		// without a certificate we are refused anyway.
+		return o.Keypair.Certificate(), nil
+	}
+	return c
+}
+
+func (o *ClientOptions) verify(cs tls.ConnectionState) error {
+	v := o.Verifier
+	if v == nil {
+		v = &Verifier{}
+	}
+	id, err := v.Identify(cs)
+	if err != nil {
+		return err
+	}
+	if !id.Usage().Server() && !id.Usage().Client() {
+		return refusal(WrongUsage, cs.PeerCertificates[0], nil)
+	}
+	f := o.Accept
+	if f == nil {
+		f = func(id Identity) error {
+			if id.CoversHost(o.ServerName) {
+				return nil
+			}
+			return errors.New("not " + o.ServerName)
+		}
+	}
+	return accept(f, id)
+}
+
+// maxSessions is how many sessions are remembered for one partner: one for each
+// name of its servers.
+const maxSessions = 8
+
+// sessions forgets the sessions that were made with another certificate of
+// ours: a renewed one would otherwise not be seen until they end.
+type sessions struct {
+	keypair *Keypair
+	cache   tls.ClientSessionCache
+}
+
+func (s *sessions) Get(key string) (*tls.ClientSessionState, bool) {
+	return s.cache.Get(s.mark() + key)
+}
+
+func (s *sessions) Put(key string, cs *tls.ClientSessionState) { s.cache.Put(s.mark()+key, cs) }
+
+func (s *sessions) mark() string {
+	if s.keypair == nil {
+		return ""
+	}
+	return string(s.keypair.Leaf().Signature)
+}
+
+func baseConfig() *tls.Config {
+	return &tls.Config{
+		MinVersion:       tls.VersionTLS12,
+		CurvePreferences: []tls.CurveID{tls.X25519MLKEM768, tls.X25519, tls.CurveP256},
+		// For TLS 1.2: forward secrecy and AEAD only. TLS 1.3 has nothing else.
+		CipherSuites: []uint16{
+			tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
+			tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
+			tls.TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
+			tls.TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
+			tls.TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
+			tls.TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
+		},
+		Renegotiation: tls.RenegotiateNever,
+	}
+}
