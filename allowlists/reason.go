@@ -37,6 +37,7 @@ const (
 	RouteFlowFailed    Reason = "route.flow_failed"
 	RouteTimeout       Reason = "route.timeout"
 	RouteChallenged    Reason = "route.challenged"
+	RouteEdge          Reason = "route.edge"
 
 	PoolUnavailable Reason = "pool.unavailable"
 
@@ -46,6 +47,7 @@ const (
 	SIPTooManyHops   Reason = "sip.too_many_hops"
 	SIPUnsupported   Reason = "sip.unsupported"
 	SIPNoTransaction Reason = "sip.no_transaction"
+	SIPCanceled      Reason = "sip.canceled"
 
 	LimitTransactions Reason = "limit.transactions"
 	InternalError     Reason = "internal.error"
@@ -70,6 +72,7 @@ func Reasons() []Meaning {
 		{SIPTooManyHops, 483, "Max-Forwards has run out."},
 		{SIPLoop, 482, "The request has been here before, unchanged."},
 		{SIPNoTransaction, 481, "A CANCEL, an ACK or a response belongs to nothing that is open on this connection."},
+		{SIPCanceled, 487, "The sender took its INVITE back."},
 		{LimitTransactions, 503, "The peer has too many requests open."},
 
 		{IdentityNone, 403, "The peer proved no identity, and nobody is let in without one."},
@@ -99,6 +102,7 @@ func Reasons() []Meaning {
 		{RouteFlowFailed, 430, "The connection that the request must take is gone."},
 		{RouteTimeout, 408, "The next hop took the request and did not answer in time."},
 		{RouteChallenged, 403, "A server outside asked for credentials, which never leave."},
+		{RouteEdge, 0, "The request is for the edge itself, as an OPTIONS that asks whether it is there."},
 		{PoolUnavailable, 503, "No server of the pool is healthy."},
 		{InternalError, 500, "A fault of the edge itself; the log has it."},
 	}
