@@ -19,6 +19,8 @@ type Config struct {
 	Cert string `toml:"cert"`
 	// Key is a PEM file with the certificate's private key.
 	Key string `toml:"key"`
+
+	Line int `toml:",line"`
 }
 
 // soon is how long before its end a certificate is complained about.
