@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/sipedge/sipedge/allowlists"
+	"github.com/sipedge/sipedge/certs"
 )
 
 // compiler gathers what becomes Partners, and the faults on the way.
@@ -130,12 +131,9 @@ func (c *compiler) partner(name string, p PartnerConfig) {
 }
 
 func (c *compiler) usage(k *partner, name string, p PartnerConfig) {
-	switch p.PeerUsage {
-	case "", "federation":
-	case "strict":
-		k.strict = true
-	default:
-		c.fault(p.Line, `partner %q: peer_usage %q is neither "federation" nor "strict"`, name, p.PeerUsage)
+	k.policy = cmp.Or(certs.UsagePolicy(p.PeerUsage), certs.UsageFederation)
+	if !k.policy.Valid() {
+		c.fault(p.Line, `partner %q: peer_usage %q is none of "federation", "strict", "server"`, name, p.PeerUsage)
 	}
 }
 

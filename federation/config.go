@@ -44,7 +44,8 @@ type PartnerConfig struct {
 	// What extended key usage the partner's certificates must have:
 	// "federation" (default) takes one for servers also where the partner is the
 	// client, because public authorities issue no other; "strict" wants the
-	// usage that fits the side.
+	// usage of the side that the partner is on; "server" always wants that of
+	// servers.
 	PeerUsage string `toml:"peer_usage"`
 	// true: a name like *.fabrikam.example on the certificate counts for one
 	// label. Default false, as RFC 5922 §7.2 says.

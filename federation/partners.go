@@ -28,7 +28,7 @@ type partner struct {
 	servers  []string // addresses to dial; none: found by DNS SRV
 	hosts    []string // names of which a direct partner's certificate must prove one
 	peerName string
-	strict   bool
+	policy   certs.UsagePolicy
 	wildcard bool
 	cn       bool
 
@@ -117,5 +117,5 @@ func (k *partner) covered(id *certs.Identity) bool {
 
 // coversHost reports whether id proves the name of a server.
 func (k *partner) coversHost(id *certs.Identity, host string) bool {
-	return id.CoversHost(host) || k.wildcard && id.CoversWild(host) || k.cn && equal(id.CommonName(), host)
+	return id.CoversHost(host) || k.wildcard && id.CoversHostWild(host) || k.cn && equal(id.CommonName(), host)
 }

@@ -55,7 +55,7 @@ func (r Route) Accept(host string) func(certs.Identity) error {
 		if !k.fits(id.Usage(), allowlists.Out) {
 			return &certs.VerifyError{
 				Problem: certs.WrongUsage,
-				Err:     fmt.Errorf("%s is not for servers, and %s is strict", id, k.domain),
+				Err:     fmt.Errorf("%s is not for servers, and the entry of %s asks for it", id, k.domain),
 			}
 		}
 		return nil
@@ -79,14 +79,10 @@ func (k *partner) accepts(id *certs.Identity, host string) bool {
 // fits reports whether a certificate's usage is what the partner's peer_usage
 // asks for, when the partner is the client (In) or the server (Out).
 func (k *partner) fits(u certs.Usage, d allowlists.Direction) bool {
-	switch {
-	case !k.strict:
-		return true
-	case d == allowlists.Out:
-		return u&(certs.UsageServer|certs.UsageAny) != 0
-	default:
-		return u&(certs.UsageClient|certs.UsageAny) != 0
+	if d == allowlists.Out && k.policy != certs.UsageFederation {
+		return u.Server()
 	}
+	return k.policy.Allows(u)
 }
 
 // equal compares a common name with a name in normal form.
