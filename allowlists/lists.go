@@ -1,8 +1,10 @@
 package allowlists
 
 import (
+	"errors"
 	"fmt"
 	"slices"
+	"strings"
 )
 
 // An Entry is one line of a list as it was written: a partner, or a domain that
@@ -27,9 +29,6 @@ type Partner struct {
 
 	ways    [2]bool  // by Direction
 	methods []string // empty: all
-
-	// The verdicts that this entry can give, made once: a decision copies one.
-	allowed, method, direction Verdict
 }
 
 // Lists is an immutable snapshot of who may talk to whom. It is safe for
@@ -75,7 +74,7 @@ func (l *Lists) add(i int, e Entry) error {
 	}
 	p, err := compile(i, e)
 	if err != nil {
-		return err
+		return fmt.Errorf("%s: %w", e.Rule.Name, err)
 	}
 	l.partners[e.Domain] = p
 	return nil
@@ -108,19 +107,37 @@ func compile(i int, e Entry) (*Partner, error) {
 	default:
 		return nil, fmt.Errorf("direction %q is none of \"both\", \"in\", \"out\"", e.Direction)
 	}
+	if e.Methods != nil && len(e.Methods) == 0 {
+		return nil, errors.New("methods is empty; leave it out to allow all")
+	}
 	for _, m := range e.Methods {
-		if !token(m) {
-			return nil, fmt.Errorf("method %q is not a SIP method name", m)
+		if err := method(m); err != nil {
+			return nil, err
 		}
 	}
 	p.methods = slices.Clone(e.Methods)
 	if slices.Contains(p.methods, "INVITE") {
 		p.methods = append(p.methods, inCall...)
 	}
-	p.allowed = Allowance(PartnerAllowed, e.Rule)
-	p.method = Refusal(PartnerMethod, e.Rule)
-	p.direction = Refusal(PartnerDirection, e.Rule)
 	return p, nil
+}
+
+// method refuses what no request can have as its method. Methods are
+// case-sensitive, so "message" would be an entry that never matches.
+func method(m string) error {
+	if !token(m) {
+		return fmt.Errorf("method %q is not a SIP method name", m)
+	}
+	if upper := strings.ToUpper(m); upper != m && slices.Contains(registered, upper) {
+		return fmt.Errorf("method %q must be written %q: case counts", m, upper)
+	}
+	return nil
+}
+
+// registered are the methods of IANA's registry (RFC 3261 §27.4).
+var registered = []string{
+	"ACK", "BYE", "CANCEL", "INFO", "INVITE", "MESSAGE", "NOTIFY", "OPTIONS", "PRACK",
+	"PUBLISH", "REFER", "REGISTER", "SUBSCRIBE", "UPDATE",
 }
 
 // token reports whether s is a token (RFC 3261 §25.1), as each method is.
@@ -156,7 +173,7 @@ func (l *Lists) Listed(domain []byte) (*Partner, Verdict) {
 		return nil, v
 	}
 	if p, ok := l.partners[string(domain)]; ok {
-		return p, p.allowed
+		return p, Allowance(PartnerAllowed, p.Rule)
 	}
 	v := l.unlisted
 	if v.Reason == ReasonNone {
@@ -182,15 +199,15 @@ func (l *Lists) Len() (partners, blocked int) {
 // May reports whether a request of this method may pass in this direction.
 func (p *Partner) May(d Direction, method []byte) Verdict {
 	if d < 0 || int(d) >= len(p.ways) || !p.ways[d] {
-		return p.direction
+		return Refusal(PartnerDirection, p.Rule)
 	}
 	if len(p.methods) == 0 {
-		return p.allowed
+		return Allowance(PartnerAllowed, p.Rule)
 	}
 	for _, m := range p.methods {
 		if m == string(method) {
-			return p.allowed
+			return Allowance(PartnerAllowed, p.Rule)
 		}
 	}
-	return p.method
+	return Refusal(PartnerMethod, p.Rule)
 }

@@ -1,10 +1,12 @@
 package allowlists
 
+import "slices"
+
 // A Reason is the stable, dotted code of a Verdict. It is for the inside: the
 // log, metrics and explain. A stranger sees the status and a standard phrase.
 type Reason string
 
-// The closed list of reasons. Whoever adds one adds its line in reasons, too:
+// The closed list of reasons. Whoever adds one adds its line in meanings, too:
 // a test compares the two.
 const (
 	ReasonNone Reason = ""
@@ -64,54 +66,54 @@ type Meaning struct {
 
 // Reasons returns the closed list with the meaning of each, in the order in
 // which a request meets them.
-func Reasons() []Meaning {
-	return []Meaning{
-		{SIPMalformed, 400, "The message breaks the grammar, or lacks a header field that every request has."},
-		{SIPTooLarge, 513, "The message is over one of the limits in [limits]."},
-		{SIPUnsupported, 420, "The request requires of a proxy what this one cannot do."},
-		{SIPTooManyHops, 483, "Max-Forwards has run out."},
-		{SIPLoop, 482, "The request has been here before, unchanged."},
-		{SIPNoTransaction, 481, "A CANCEL, an ACK or a response belongs to nothing that is open on this connection."},
-		{SIPCanceled, 487, "The sender took its INVITE back."},
-		{LimitTransactions, 503, "The peer has too many requests open."},
+func Reasons() []Meaning { return slices.Clone(meanings) }
 
-		{IdentityNone, 403, "The peer proved no identity, and nobody is let in without one."},
-		{IdentityNotNamed, 403, "The peer of an internal listener is none of those that may connect there."},
-		{IdentityOwnDomain, 403, "From names a domain of ours, but the request comes from outside."},
-		{IdentityDomainMismatch, 403, "The certificate does not speak for the domain in From (or, when we dial, for the partner)."},
-		{IdentityUsage, 403, "The certificate's extended key usage is not what peer_usage asks for."},
+var meanings = []Meaning{
+	{SIPMalformed, 400, "The message breaks the grammar, or lacks a header field that every request has."},
+	{SIPTooLarge, 513, "The message is over one of the limits in [limits]."},
+	{SIPUnsupported, 420, "The request requires of a proxy what this one cannot do."},
+	{SIPTooManyHops, 483, "Max-Forwards has run out."},
+	{SIPLoop, 482, "The request has been here before, unchanged."},
+	{SIPNoTransaction, 481, "A CANCEL, an ACK or a response belongs to nothing that is open on this connection."},
+	{SIPCanceled, 487, "The sender took its INVITE back."},
+	{LimitTransactions, 503, "The peer has too many requests open."},
 
-		{PartnerAllowed, 0, "The partner is listed, and may do this."},
-		{PartnerBlocked, 403, "The domain is blocked."},
-		{PartnerNotAllowed, 403, "The domain is not listed, and unlisted domains are refused."},
-		{PartnerDirection, 403, "The partner is listed for the other direction only."},
-		{PartnerMethod, 403, "The partner is listed, but not for this method."},
+	{IdentityNone, 403, "The peer proved no identity, and nobody is let in without one."},
+	{IdentityNotNamed, 403, "The peer of an internal listener is none of those that may connect there."},
+	{IdentityOwnDomain, 403, "From names a domain of ours, but the request comes from outside."},
+	{IdentityDomainMismatch, 403, "The certificate does not speak for the domain in From (or, when we dial, for the partner)."},
+	{IdentityUsage, 403, "The certificate's extended key usage is not what peer_usage asks for."},
 
-		{InsideAllowed, 0, "A home server of ours sends for one of our domains."},
-		{InsideFromMismatch, 403, "A home server sends for a domain that does not live in its pool."},
-		{DialogAllowed, 0, "The request belongs to a dialog that this party takes part in: our signed token says so."},
+	{PartnerAllowed, 0, "The partner is listed, and may do this."},
+	{PartnerBlocked, 403, "The domain is blocked."},
+	{PartnerNotAllowed, 403, "The domain is not listed, and unlisted domains are refused."},
+	{PartnerDirection, 403, "The partner is listed for the other direction only."},
+	{PartnerMethod, 403, "The partner is listed, but not for this method."},
 
-		{RoutePreloaded, 403, "The request from outside brings a Route that is not ours."},
-		{RouteTokenInvalid, 403, "The Route carries a token that we did not sign, or that was made for someone else."},
-		{RouteNotRelayed, 403, "The request comes from outside and would leave to the outside again."},
-		{RouteUnknownDomain, 404, "No pool and no partner has this domain."},
-		{RouteNoRecords, 504, "DNS names no edge for the partner."},
-		{RouteDNSFailed, 504, "DNS did not answer, or answered with an error."},
-		{RouteForbidden, 504, "DNS points the partner to an address that is private, or our own."},
-		{RouteUnreachable, 504, "None of the partner's servers took the connection."},
-		{RouteFlowFailed, 430, "The connection that the request must take is gone."},
-		{RouteTimeout, 408, "The next hop took the request and did not answer in time."},
-		{RouteChallenged, 403, "A server outside asked for credentials, which never leave."},
-		{RouteEdge, 0, "The request is for the edge itself, as an OPTIONS that asks whether it is there."},
-		{PoolUnavailable, 503, "No server of the pool is healthy."},
-		{InternalError, 500, "A fault of the edge itself; the log has it."},
-	}
+	{InsideAllowed, 0, "A home server of ours sends for one of our domains."},
+	{InsideFromMismatch, 403, "A home server sends for a domain that does not live in its pool."},
+	{DialogAllowed, 0, "The request belongs to a dialog that this party takes part in: our signed token says so."},
+
+	{RoutePreloaded, 403, "The request from outside brings a Route that is not ours."},
+	{RouteTokenInvalid, 403, "The Route carries a token that we did not sign, or that was made for someone else."},
+	{RouteNotRelayed, 403, "The request comes from outside and would leave to the outside again."},
+	{RouteUnknownDomain, 404, "No pool and no partner has this domain."},
+	{RouteNoRecords, 504, "DNS names no edge for the partner."},
+	{RouteDNSFailed, 504, "DNS did not answer, or answered with an error."},
+	{RouteForbidden, 504, "DNS points the partner to an address that is private, or our own."},
+	{RouteUnreachable, 504, "None of the partner's servers took the connection."},
+	{RouteFlowFailed, 430, "The connection that the request must take is gone."},
+	{RouteTimeout, 408, "The next hop took the request and did not answer in time."},
+	{RouteChallenged, 403, "A server outside asked for credentials, which never leave."},
+	{RouteEdge, 0, "The request is for the edge itself, as an OPTIONS that asks whether it is there."},
+	{PoolUnavailable, 503, "No server of the pool is healthy."},
+	{InternalError, 500, "A fault of the edge itself; the log has it."},
 }
 
 // Status returns the SIP status that goes with r: 403 for a Reason that is not
 // in the list, so that a slip refuses.
 func (r Reason) Status() int {
-	for _, m := range Reasons() {
+	for _, m := range meanings {
 		if m.Reason == r {
 			return m.Status
 		}

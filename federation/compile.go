@@ -115,15 +115,10 @@ func (c *compiler) partner(name string, p PartnerConfig) {
 	k := partner{domain: domain, wildcard: p.AllowWildcard, cn: p.AllowCN}
 	c.usage(&k, name, p)
 	c.servers(&k, name, p)
-	if p.Methods != nil && len(p.Methods) == 0 {
-		c.fault(p.Line, "partner %q: methods is empty; leave it out to allow all", name)
-	}
 	if len(c.problems) > before {
 		return
 	}
 	rule := allowlists.Rule{Name: "partner " + domain, File: c.file, Line: p.Line}
-	k.mismatch = allowlists.Refusal(allowlists.IdentityDomainMismatch, rule)
-	k.usage = allowlists.Refusal(allowlists.IdentityUsage, rule)
 	c.known = append(c.known, k)
 	c.entries = append(c.entries, allowlists.Entry{
 		Domain: domain, Methods: p.Methods, Direction: p.Direction, Rule: rule,

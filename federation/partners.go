@@ -31,8 +31,6 @@ type partner struct {
 	policy   certs.UsagePolicy
 	wildcard bool
 	cn       bool
-
-	mismatch, usage allowlists.Verdict
 }
 
 // Admit decides whether a peer with identity id may send us a request of this
@@ -75,10 +73,10 @@ func (p *Partners) speaks(id *certs.Identity, domain []byte, d allowlists.Direct
 	}
 	k := &p.known[entry.Index]
 	if !k.covered(id) {
-		return nil, k.mismatch
+		return nil, allowlists.Refusal(allowlists.IdentityDomainMismatch, entry.Rule)
 	}
 	if !k.fits(id.Usage(), d) {
-		return nil, k.usage
+		return nil, allowlists.Refusal(allowlists.IdentityUsage, entry.Rule)
 	}
 	return entry, v
 }
