@@ -1,0 +1,218 @@
+package locate
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/miekg/dns"
+)
+
+const (
+	resolvConf = "/etc/resolv.conf"
+
+	queryTime  = 1500 * time.Millisecond // one question to one resolver
+	rounds     = 2                       // how often each resolver is asked
+	ednsSize   = 1232                    // what a resolver may send by UDP without fragments (DNS flag day 2020)
+	maxMessage = 4096                    // what is read of a datagram all the same
+)
+
+// client asks resolvers. It holds no connections.
+type client struct {
+	servers   []string
+	preferred atomic.Int32 // the one that answered last: a dead first one costs its time once
+	timeout   time.Duration
+}
+
+// resolvers returns the addresses to ask.
+func (c Config) resolvers() ([]string, error) {
+	if len(c.Servers) == 0 {
+		return systemResolvers(resolvConf), nil
+	}
+	var servers []string
+	for _, s := range c.Servers {
+		if ip, ok := parseIP(s); ok {
+			servers = append(servers, netip.AddrPortFrom(ip, 53).String())
+			continue
+		}
+		ap, err := netip.ParseAddrPort(s)
+		if err != nil || ap.Port() == 0 {
+			return nil, fmt.Errorf("dns server %q: not an address", s)
+		}
+		servers = append(servers, ap.String())
+	}
+	return servers, nil
+}
+
+// systemResolvers reads the system's resolvers; without any it is the one on
+// this machine, as everywhere (resolv.conf(5)).
+func systemResolvers(file string) []string {
+	var servers []string
+	if c, err := dns.ClientConfigFromFile(file); err == nil {
+		for _, s := range c.Servers {
+			servers = append(servers, net.JoinHostPort(s, c.Port))
+		}
+	}
+	if servers == nil {
+		servers = []string{"127.0.0.1:53"}
+	}
+	return servers
+}
+
+// ask puts one question to the resolvers in turn until one gives an answer that
+// can be believed: success or NXDOMAIN.
+func (c *client) ask(ctx context.Context, name string, qtype uint16) (*dns.Msg, error) {
+	failed := make([]bool, len(c.servers)) // those that answered, badly: asking again helps nobody
+	err := error(ErrTimeout)
+	first := int(c.preferred.Load())
+	for range rounds {
+		for i := range c.servers {
+			at := (first + i) % len(c.servers)
+			if failed[at] {
+				continue
+			}
+			m, e := c.exchange(ctx, c.servers[at], name, qtype)
+			if e == nil {
+				c.preferred.Store(int32(at))
+				return m, nil
+			}
+			if ctx.Err() != nil {
+				return nil, err
+			}
+			if !errors.Is(e, ErrTimeout) {
+				failed[at], err = true, e
+			}
+		}
+	}
+	return nil, err
+}
+
+// exchange asks one resolver: by UDP, and by TCP if the answer was cut. One
+// that does not know EDNS is asked without (RFC 6891 §7).
+func (c *client) exchange(ctx context.Context, server, name string, qtype uint16) (*dns.Msg, error) {
+	q := new(dns.Msg)
+	q.SetQuestion(name, qtype)
+	q.SetEdns0(ednsSize, false)
+	m, err := c.once(ctx, "udp", server, q)
+	if err == nil && m.Rcode == dns.RcodeFormatError {
+		q.Extra, q.Id = nil, dns.Id()
+		m, err = c.once(ctx, "udp", server, q)
+	}
+	if err == nil && m.Truncated {
+		q.Id = dns.Id()
+		m, err = c.once(ctx, "tcp", server, q)
+	}
+	if err != nil {
+		return nil, classify(server, err)
+	}
+	if m.Rcode != dns.RcodeSuccess && m.Rcode != dns.RcodeNameError {
+		return nil, fmt.Errorf("%w: %s says %s", ErrServfail, server, dns.RcodeToString[m.Rcode])
+	}
+	return m, nil
+}
+
+func classify(server string, err error) error {
+	var t net.Error
+	if errors.As(err, &t) && t.Timeout() || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
+		return fmt.Errorf("%w: %s", ErrTimeout, server)
+	}
+	return fmt.Errorf("%w: %s: %w", ErrServfail, server, err)
+}
+
+// once sends one message and waits for its answer, on a socket of its own: its
+// port is one more thing that who forges an answer has to guess (RFC 5452 §4.5).
+func (c *client) once(ctx context.Context, network, server string, q *dns.Msg) (*dns.Msg, error) {
+	ctx, cancel := context.WithTimeout(ctx, c.timeout)
+	defer cancel()
+	packed, err := q.Pack()
+	if err != nil {
+		return nil, err
+	}
+	var d net.Dialer
+	conn, err := d.DialContext(ctx, network, server)
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close()
+	// The deadline of ctx, and its end by Close.
+	stop := context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
+	defer stop()
+	if network == "tcp" {
+		return overTCP(conn, packed, q)
+	}
+	return overUDP(conn, packed, q)
+}
+
+// overUDP waits until an answer to q comes. Others are passed over: an answer
+// to someone else, or a guess, must not keep the right one from being heard
+// (RFC 5452 §9.1).
+func overUDP(conn net.Conn, packed []byte, q *dns.Msg) (*dns.Msg, error) {
+	if _, err := conn.Write(packed); err != nil {
+		return nil, err
+	}
+	buf := make([]byte, maxMessage)
+	for {
+		n, err := conn.Read(buf)
+		if err != nil {
+			return nil, err
+		}
+		m, ok, err := readAnswer(buf[:n], q)
+		if ok {
+			return m, err
+		}
+	}
+}
+
+func overTCP(conn net.Conn, packed []byte, q *dns.Msg) (*dns.Msg, error) {
+	framed := binary.BigEndian.AppendUint16(nil, uint16(len(packed)))
+	if _, err := conn.Write(append(framed, packed...)); err != nil {
+		return nil, err
+	}
+	var size [2]byte
+	if _, err := io.ReadFull(conn, size[:]); err != nil {
+		return nil, err
+	}
+	// Grows with what comes, not with what is announced; 64 KiB at most.
+	raw, err := io.ReadAll(io.LimitReader(conn, int64(binary.BigEndian.Uint16(size[:]))))
+	if err != nil {
+		return nil, err
+	}
+	m, ok, err := readAnswer(raw, q)
+	if !ok {
+		return nil, errors.New("answer to another question")
+	}
+	return m, err
+}
+
+// readAnswer parses a message; ok is false if it does not answer q.
+func readAnswer(raw []byte, q *dns.Msg) (m *dns.Msg, ok bool, err error) {
+	if len(raw) < 2 || binary.BigEndian.Uint16(raw) != q.Id {
+		return nil, false, nil
+	}
+	m = new(dns.Msg)
+	if err := m.Unpack(raw); err != nil {
+		// A cut message may end within a record; TCP brings all of it.
+		if m.Response && m.Truncated && answers(m, q) {
+			return m, true, nil
+		}
+		return nil, true, err
+	}
+	return m, m.Response && answers(m, q), nil
+}
+
+// answers compares the question in the answer with ours. An error without any
+// question is believed too: some resolvers send FORMERR and SERVFAIL that way.
+func answers(m, q *dns.Msg) bool {
+	if len(m.Question) == 0 {
+		return m.Rcode != dns.RcodeSuccess && m.Rcode != dns.RcodeNameError
+	}
+	a, b := m.Question[0], q.Question[0]
+	return len(m.Question) == 1 && a.Qtype == b.Qtype && a.Qclass == b.Qclass && strings.EqualFold(a.Name, b.Name)
+}

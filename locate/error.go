@@ -1,0 +1,29 @@
+package locate
+
+import "errors"
+
+// What a lookup may end with, besides servers.
+var (
+	ErrNoRecords        = errors.New("no records")                   // NXDOMAIN, no data, or the target "."
+	ErrServfail         = errors.New("dns server failed")            // SERVFAIL, REFUSED, nonsense, or nobody there
+	ErrTimeout          = errors.New("dns timeout")                  // no usable answer in time
+	ErrForbiddenAddress = errors.New("forbidden address")            // DNS points at loopback, a private range, or us
+	errTooManyAliases   = errors.New("cname chain too long or loop") // wrapped in ErrServfail
+)
+
+// An Error is a lookup that found nothing to dial. Err wraps one of the errors
+// above.
+type Error struct {
+	Domain string // the partner or host that was looked for
+	Query  string // the last question, if there was one
+	Err    error
+}
+
+func (e *Error) Error() string {
+	if e.Query == "" {
+		return "locate " + e.Domain + ": " + e.Err.Error()
+	}
+	return "locate " + e.Domain + ": " + e.Query + ": " + e.Err.Error()
+}
+
+func (e *Error) Unwrap() error { return e.Err }

@@ -1,0 +1,298 @@
+// Package locate finds the servers of partners and pools (RFC 3263, RFC 2782):
+// SRV records, then addresses, in the order in which they are to be tried.
+//
+// What it finds is remembered: good answers for as long as DNS says, within
+// bounds; bad ones shortly; and an address that failed sorts last for a while.
+// Work and memory are bounded whatever DNS answers, and an address that DNS
+// named is checked again when it is dialled ([Locator.Control]), so that no
+// partner can point us at ourselves or at our inside.
+//
+// It asks for no NAPTR: partners are reached by TLS over TCP only, so there is
+// nothing to choose (RFC 3263 §4.1). It does not check DNSSEC and does not
+// connect.
+package locate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"net/netip"
+	"strings"
+	"sync"
+	"time"
+
+	lru "github.com/hashicorp/golang-lru/v2"
+	"golang.org/x/sync/singleflight"
+)
+
+// Config is the section [dns].
+type Config struct {
+	// Servers are the resolvers to ask, each an address with or without port.
+	// Default: the system's (/etc/resolv.conf).
+	Servers []string `toml:"servers"`
+	// AllowedRanges are ranges that answers may point to although they are
+	// loopback, private or otherwise not public, such as "10.0.0.0/8". Default:
+	// none.
+	AllowedRanges []string `toml:"allowed_ranges"`
+}
+
+// A Hop is one address to dial.
+type Hop struct {
+	Host    string         // the name that led to it: an SRV target, or the host that the admin wrote
+	Addr    netip.AddrPort // never the zero address
+	FromDNS bool           // a partner's DNS chose the address, not the admin
+}
+
+func (h Hop) String() string { return h.Host + " (" + h.Addr.String() + ")" }
+
+// Bounds of one lookup and of what is remembered.
+const (
+	lookupTime  = 5 * time.Second // a partner or a host, whole
+	maxTargets  = 32              // SRV targets that are looked at
+	maxHops     = 64              // addresses in one answer
+	maxLookups  = 64              // lookups at the same time
+	maxParallel = 8               // queries that one lookup has under way
+	maxAnswers  = 16384           // answers that are remembered
+	maxPartners = 8192            // partners that are remembered
+	retryAfter  = 5 * time.Second // how long a lookup that failed is not tried again
+)
+
+// services are the SRV names of a partner's edge, the better first: the one of
+// Microsoft-style federation, then that of RFC 3263 §4.1.
+var services = [...]string{"_sipfederationtls._tcp.", "_sips._tcp."}
+
+// A Locator finds servers. It is safe for concurrent use.
+type Locator struct {
+	dns      *client
+	rules    rules
+	failures *failures
+	answers  *lru.Cache[string, *answer]
+	partners *lru.Cache[string, *found]
+	queries  singleflight.Group // by name and type
+	lookups  singleflight.Group // by partner
+	slots    chan struct{}      // one for each lookup under way
+
+	log     *slog.Logger
+	now     func() time.Time
+	random  func(n int) int
+	total   time.Duration
+	hosts   string // the system's hosts file; "" when resolvers are configured
+	base    context.Context
+	stop    context.CancelFunc
+	running sync.WaitGroup
+}
+
+// New makes a Locator. Own returns the addresses that we listen on: no partner's
+// DNS may send us there. It may be nil.
+func New(c Config, own func() []netip.AddrPort, log *slog.Logger) (*Locator, error) {
+	servers, err := c.resolvers()
+	if err != nil {
+		return nil, err
+	}
+	ranges, err := c.ranges()
+	if err != nil {
+		return nil, err
+	}
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	l := &Locator{
+		dns:    &client{servers: servers, timeout: queryTime},
+		rules:  rules{allowed: ranges, own: own},
+		slots:  make(chan struct{}, maxLookups),
+		log:    log,
+		now:    time.Now,
+		random: rand.IntN,
+		total:  lookupTime,
+	}
+	if len(c.Servers) == 0 {
+		l.hosts = hostsFile
+	}
+	// These fail only for a size below one.
+	l.answers, _ = lru.New[string, *answer](maxAnswers)
+	l.partners, _ = lru.New[string, *found](maxPartners)
+	l.failures = newFailures(func() time.Time { return l.now() })
+	l.base, l.stop = context.WithCancel(context.Background())
+	return l, nil
+}
+
+// Check returns what is wrong with the section, all at once.
+func (c Config) Check() error {
+	_, err1 := c.resolvers()
+	_, err2 := c.ranges()
+	return errors.Join(err1, err2)
+}
+
+// Close ends the lookups that are under way and waits for them.
+func (l *Locator) Close() {
+	l.stop()
+	l.running.Wait()
+}
+
+// Partner finds the edge servers of a domain by SRV records, in the order in
+// which they are to be tried, those that failed lately last. The slice is
+// shared: it must not be changed. An error is an *Error around ErrNoRecords,
+// ErrServfail, ErrTimeout or ErrForbiddenAddress, or ctx's own.
+func (l *Locator) Partner(ctx context.Context, domain string) ([]Hop, error) {
+	name, ok := domainName(domain)
+	if !ok {
+		return nil, &Error{Domain: domain, Err: fmt.Errorf("%w: not a domain name", ErrNoRecords)}
+	}
+	f, ok := l.partners.Get(name)
+	if !ok || !l.now().Before(f.until) {
+		var err error
+		if f, err = l.refresh(ctx, name); err != nil {
+			return nil, &Error{Domain: name, Err: err}
+		}
+	}
+	if f.err != nil {
+		return nil, f.err
+	}
+	return f.ordered(l), nil
+}
+
+// CachedPartner returns what Partner found before, if it still holds. It never
+// waits, and allocates only when an address has failed or recovered since. A
+// domain that is known to have no servers is not "found": Partner then says why
+// at once.
+func (l *Locator) CachedPartner(domain string) ([]Hop, bool) {
+	name, ok := domainName(domain)
+	if !ok {
+		return nil, false
+	}
+	f, ok := l.partners.Get(name)
+	if !ok || f.err != nil || !l.now().Before(f.until) {
+		return nil, false
+	}
+	return f.ordered(l), true
+}
+
+// Host finds the addresses of a server that the admin wrote down: an address,
+// or a name with A and AAAA records. It may be anywhere, so Control lets it pass.
+func (l *Locator) Host(ctx context.Context, host string, port int) ([]Hop, error) {
+	if port < 1 || port > 65535 {
+		return nil, &Error{Domain: host, Err: fmt.Errorf("%w: port %d", ErrNoRecords, port)}
+	}
+	if ip, ok := parseIP(host); ok {
+		return []Hop{{Host: host, Addr: netip.AddrPortFrom(ip, uint16(port))}}, nil
+	}
+	name, ok := hostName(host)
+	if !ok {
+		return nil, &Error{Domain: host, Err: fmt.Errorf("%w: not a host name", ErrNoRecords)}
+	}
+	addrs := l.localHost(name)
+	if len(addrs) == 0 {
+		ctx, cancel := context.WithTimeout(ctx, l.total)
+		defer cancel()
+		a := l.addresses(ctx, name)
+		if a.err != nil {
+			return nil, &Error{Domain: name, Query: name + " A, AAAA", Err: a.err}
+		}
+		addrs = a.addrs
+	}
+	hops := make([]Hop, 0, len(addrs))
+	for _, a := range interleave(addrs, l.random) {
+		hops = append(hops, Hop{Host: name, Addr: netip.AddrPortFrom(a, uint16(port))})
+	}
+	hops, _ = l.failures.sort(hops)
+	return hops, nil
+}
+
+// Failed remembers that an address could not be used, so that others are tried
+// before it.
+func (l *Locator) Failed(addr netip.AddrPort) { l.failures.add(addr) }
+
+// Succeeded forgets that an address failed.
+func (l *Locator) Succeeded(addr netip.AddrPort) { l.failures.remove(addr) }
+
+// refresh runs one lookup for all who ask for the domain now. It goes on when
+// ctx ends, for those who wait longer, and is bounded by itself.
+func (l *Locator) refresh(ctx context.Context, name string) (*found, error) {
+	ch := l.lookups.DoChan(name, func() (any, error) {
+		return l.work(func(ctx context.Context) (any, error) {
+			select {
+			case l.slots <- struct{}{}:
+				defer func() { <-l.slots }()
+			case <-ctx.Done():
+				// Not remembered: it says nothing about the partner.
+				return nil, fmt.Errorf("%w: too many lookups under way", ErrTimeout)
+			}
+			f := l.findPartner(ctx, name)
+			l.partners.Add(name, f)
+			return f, nil
+		})
+	})
+	select {
+	case r := <-ch:
+		if r.Err != nil {
+			return nil, r.Err
+		}
+		return r.Val.(*found), nil
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+}
+
+// work runs f with the time of one lookup, until Close.
+func (l *Locator) work(f func(context.Context) (any, error)) (any, error) {
+	l.running.Add(1)
+	defer l.running.Done()
+	ctx, cancel := context.WithTimeout(l.base, l.total)
+	defer cancel()
+	return f(ctx)
+}
+
+func parseIP(host string) (netip.Addr, bool) {
+	if n := len(host); n > 2 && host[0] == '[' && host[n-1] == ']' {
+		host = host[1 : n-1]
+	}
+	a, err := netip.ParseAddr(host)
+	return a.Unmap(), err == nil
+}
+
+// domainName returns a domain in normal form, without allocation if it has it
+// already. Numeric names are addresses to some resolvers and no domains.
+func domainName(s string) (string, bool) {
+	name, ok := hostName(s)
+	return name, ok && strings.IndexByte(name, '_') < 0
+}
+
+// hostName is domainName, and takes underscores: COMPAT(Windows), whose old
+// domains have them in host names.
+func hostName(s string) (string, bool) {
+	s = strings.TrimSuffix(s, ".")
+	if s == "" || len(s) > 253 {
+		return "", false
+	}
+	upper, label, digits := false, 0, true
+	for i := 0; i <= len(s); i++ {
+		if i == len(s) || s[i] == '.' {
+			if label == 0 || label > 63 || s[i-1] == '-' || s[i-label] == '-' {
+				return "", false
+			}
+			if i < len(s) {
+				label, digits = 0, true
+			}
+			continue
+		}
+		switch c := s[i]; {
+		case 'a' <= c && c <= 'z', c == '-', c == '_':
+			digits = false
+		case '0' <= c && c <= '9':
+		case 'A' <= c && c <= 'Z':
+			upper, digits = true, false
+		default:
+			return "", false
+		}
+		label++
+	}
+	if digits || strings.HasPrefix(s[len(s)-label:], "0x") || strings.HasPrefix(s[len(s)-label:], "0X") {
+		return "", false
+	}
+	if upper {
+		s = strings.ToLower(s) // ASCII only: checked above
+	}
+	return s, true
+}
