@@ -109,6 +109,9 @@ func parseIP(host string) (netip.Addr, bool) {
 	if n := len(host); n > 2 && host[0] == '[' && host[n-1] == ']' {
 		host = host[1 : n-1]
 	}
+	if !strings.Contains(host, ":") && strings.TrimRight(host, "0123456789") == host {
+		return netip.Addr{}, false // no address ends so; asking netip would allocate its error
+	}
 	a, err := netip.ParseAddr(host)
 	return a.Unmap(), err == nil
 }
