@@ -1,0 +1,198 @@
+package sip
+
+import "bytes"
+
+// Fault returns the first fault of a message whose framing is intact, nil if
+// there is none. It judges what is mandatory (RFC 3261 §8.1.1) and what routing
+// or policy reads; everything else is the endpoints' business.
+func (m *Message) Fault() *Error {
+	if !m.judged {
+		m.judged = true
+		if m.fault == nil {
+			m.fault = m.judge()
+		}
+	}
+	return m.fault
+}
+
+func (m *Message) judge() *Error {
+	if err := m.judgeCounts(); err != nil {
+		return err
+	}
+	if err := m.judgeCSeq(); err != nil {
+		return err
+	}
+	if err := m.judgeVias(); err != nil {
+		return err
+	}
+	if err := m.judgeParties(); err != nil || m.response {
+		return err
+	}
+	if _, _, err := m.MaxForwards(); err != nil {
+		return malformed(MaxForwards, err)
+	}
+	if err := m.judgeAddresses(); err != nil {
+		return err
+	}
+	return m.judgeTarget()
+}
+
+func malformed(h Header, err error) *Error {
+	e := Faultf(StatusBadRequest, "Malformed %s: %v", h, err)
+	e.Err = err
+	return e
+}
+
+// judgeCounts refuses a missing or repeated header of which there is exactly
+// one: which of two From a reader takes would be its own choice.
+func (m *Message) judgeCounts() *Error {
+	if m.count[Via] == 0 {
+		return Faultf(StatusBadRequest, "Missing Via")
+	}
+	for _, h := range [...]Header{From, To, CallID, CSeq} {
+		if m.count[h] == 0 {
+			return Faultf(StatusBadRequest, "Missing %s", h)
+		}
+	}
+	for _, h := range [...]Header{From, To, CallID, CSeq, MaxForwards, ContentLength} {
+		if m.count[h] > 1 {
+			return Faultf(StatusBadRequest, "Repeated %s", h)
+		}
+	}
+	return nil
+}
+
+// judgeCSeq also holds the method against that of the request
+// (RFC 3261 §8.1.1.5).
+func (m *Message) judgeCSeq() *Error {
+	_, method, err := m.CSeq()
+	if err != nil {
+		return malformed(CSeq, err)
+	}
+	if !m.response && !bytes.Equal(method, m.method) {
+		return Faultf(StatusBadRequest, "CSeq method is not the request method")
+	}
+	return nil
+}
+
+// judgeVias reads every Via value: the answer of each hop below depends on them.
+func (m *Message) judgeVias() *Error {
+	for i := int(m.first[Via]) - 1; i <= m.lastVia; i++ {
+		if m.fields[i].id != Via {
+			continue
+		}
+		s := &m.fields[i]
+		for rest := m.raw[s.value:s.valueEnd]; ; {
+			v, next, err := ParseVia(rest)
+			if err != nil {
+				return malformed(Via, err)
+			}
+			if !m.values.via.read {
+				m.values.via.set(v, nil)
+			}
+			if rest = next; rest == nil {
+				break
+			}
+		}
+	}
+	return nil
+}
+
+// judgeParties reads From, To and Call-ID. From of a request must have an
+// identity that the doors can judge: RFC 4475 §3.3.4 has one from http.
+func (m *Message) judgeParties() *Error {
+	if id := m.CallID(); !isWord(id) {
+		return malformed(CallID, errTrailing)
+	}
+	if _, err := m.From(); err != nil {
+		return malformed(From, err)
+	}
+	if _, err := m.To(); err != nil {
+		return malformed(To, err)
+	}
+	if m.response {
+		return nil
+	}
+	from, err := m.FromURI()
+	if err != nil {
+		return malformed(From, err)
+	}
+	if !from.IsSIP() && !from.IsTel() {
+		return malformed(From, errScheme)
+	}
+	if _, err = m.ToURI(); err != nil {
+		return malformed(To, err)
+	}
+	return nil
+}
+
+// isWord reports whether b is visible ASCII. Call-IDs hold more than the grammar
+// allows, and nobody looks into them.
+func isWord(b []byte) bool {
+	for _, c := range b {
+		if c <= ' ' || c >= 0x7f {
+			return false
+		}
+	}
+	return len(b) > 0
+}
+
+// judgeAddresses reads the lists of addresses that routing touches.
+func (m *Message) judgeAddresses() *Error {
+	for _, h := range [...]Header{Route, RecordRoute, Contact} {
+		if m.count[h] == 0 {
+			continue
+		}
+		for i := int(m.first[h]) - 1; i < len(m.fields); i++ {
+			if m.fields[i].id != h {
+				continue
+			}
+			s := &m.fields[i]
+			value := m.raw[s.value:s.valueEnd]
+			if h == Contact && string(value) == "*" {
+				continue // RFC 3261 §10.2.2
+			}
+			if err := checkAddresses(value, h != Contact); err != nil {
+				return malformed(h, err)
+			}
+		}
+	}
+	return nil
+}
+
+// checkAddresses reads a list of addresses without an empty member; angled asks
+// for brackets around each (RFC 3261 §20.30, §20.34).
+func checkAddresses(b []byte, angled bool) error {
+	for i := 0; ; {
+		n, end, err := scanNameAddr(b, skipLWS(b, i))
+		if err != nil {
+			return err
+		}
+		if angled && !n.angled {
+			return errBracket
+		}
+		if end == len(b) {
+			return nil
+		}
+		i = end + 1
+	}
+}
+
+// judgeTarget reads the Request-URI. Headers in it would become header fields of
+// the next request (RFC 3261 §19.1.1 forbids them there); a scheme that nobody
+// can route is told apart from a malformed URI, and last (RFC 3261 §16.3).
+func (m *Message) judgeTarget() *Error {
+	u, err := m.URI()
+	if err != nil {
+		e := Faultf(StatusBadRequest, "Malformed Request-URI: %v", err)
+		e.Err = err
+		return e
+	}
+	if u.Headers != nil {
+		return Faultf(StatusBadRequest, "Headers in Request-URI")
+	}
+	if !u.IsSIP() && !u.IsTel() {
+		return Faultf(StatusUnsupportedScheme, "Unsupported URI Scheme")
+	}
+	return nil
+}

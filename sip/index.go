@@ -1,0 +1,221 @@
+package sip
+
+import "bytes"
+
+// index reads the header block in head, which ends with its empty line, into
+// the field table. The fault that it returns loses the framing: after it nobody
+// can say where the message ends, and what was indexed serves the answer only.
+// A fault that leaves the framing intact is kept for Fault.
+func (m *Message) index(head []byte, lim Limits) *Error {
+	m.head = len(head)
+	end, err := lineEnd(head, 0)
+	if err != nil {
+		return err
+	}
+	lines, limit := 1, lim.fields()
+	m.startLine(head[:end-2])
+	for at := end; ; at = end {
+		if at+2 <= len(head) && head[at] == '\r' && head[at+1] == '\n' {
+			break
+		}
+		if at < len(head) && isBlank(head[at]) {
+			// A fold of the start line: a reader that knows none would take it for
+			// a field, or for the end.
+			return Faultf(StatusBadRequest, "Folded start line")
+		}
+		if end, err = lineEnd(head, at); err != nil {
+			return err
+		}
+		for lines++; end < len(head) && isBlank(head[end]); lines++ {
+			fold := end
+			if end, err = lineEnd(head, end); err != nil {
+				return err
+			}
+			if skipLWS(head[:end-2], fold) == end-2 {
+				m.blame(Faultf(StatusBadRequest, "Blank line in a header field"))
+			}
+		}
+		m.field(head, at, end, limit)
+	}
+	// Each line ends in CRLF and LF ends each line, so any more CR is a bare one.
+	if bytes.Count(head, []byte{'\r'}) != lines+1 {
+		return Faultf(StatusBadRequest, "Bare CR")
+	}
+	return m.checkNUL(head)
+}
+
+// lineEnd returns the offset behind the CRLF of the line that begins at head[i].
+func lineEnd(head []byte, i int) (int, *Error) {
+	n := bytes.IndexByte(head[i:], '\n')
+	if n < 0 {
+		return 0, Faultf(StatusBadRequest, "Header fields do not end")
+	}
+	if n == 0 || head[i+n-1] != '\r' {
+		return 0, Faultf(StatusBadRequest, "Bare LF")
+	}
+	return i + n + 1, nil
+}
+
+// field adds the field whose lines are head[start:end].
+func (m *Message) field(head []byte, start, end, limit int) {
+	stop := end - 2
+	colon := bytes.IndexByte(head[start:stop], ':')
+	if colon < 0 {
+		m.blame(Faultf(StatusBadRequest, "Header field without colon"))
+		return
+	}
+	colon += start
+	nameEnd := colon
+	for nameEnd > start && isBlank(head[nameEnd-1]) {
+		nameEnd-- // RFC 3261 §25.1, HCOLON; but no other control counts as a blank
+	}
+	id := HeaderNamed(head[start:nameEnd])
+	if id == HeaderOther && !isToken(head[start:nameEnd]) {
+		m.blame(Faultf(StatusBadRequest, "Malformed header field name"))
+	}
+	value := skipLWS(head[:stop], colon+1)
+	valueEnd := trimEnd(head, value, stop)
+	if len(m.fields) >= limit {
+		m.blame(Faultf(StatusBadRequest, "Too many header fields"))
+		if m.count[id]++; id != ContentLength || m.count[id] > 1 {
+			return // the length alone still matters: it keeps the framing
+		}
+		m.count[id]--
+	}
+	m.fields = append(m.fields, span{
+		uint32(start), uint32(nameEnd), uint32(value), uint32(valueEnd), uint32(end), id,
+	})
+	if m.count[id]++; m.first[id] == 0 {
+		m.first[id] = uint16(len(m.fields))
+	}
+	if id == Via {
+		m.lastVia = len(m.fields) - 1
+	}
+}
+
+// blame keeps the first fault that leaves the framing intact.
+func (m *Message) blame(err *Error) {
+	if m.fault == nil {
+		m.fault = err
+	}
+}
+
+// checkNUL refuses a NUL anywhere but in a quoted pair, where RFC 4475 §3.1.1.2
+// has a valid one: software that ends strings there would read another message.
+func (m *Message) checkNUL(head []byte) *Error {
+	if bytes.IndexByte(head, 0) < 0 {
+		return nil
+	}
+	at := 0
+	for i := range m.fields {
+		s := &m.fields[i]
+		if bytes.IndexByte(head[at:s.value], 0) >= 0 || nakedNUL(head[s.value:s.valueEnd]) {
+			return Faultf(StatusBadRequest, "NUL in a header field")
+		}
+		at = int(s.valueEnd)
+	}
+	if bytes.IndexByte(head[at:], 0) >= 0 {
+		return Faultf(StatusBadRequest, "NUL in a header field")
+	}
+	return nil
+}
+
+// nakedNUL reports whether b holds a NUL that is not in a quoted pair of a
+// quoted string.
+func nakedNUL(b []byte) bool {
+	for i, quoted := 0, false; i < len(b); i++ {
+		switch c := b[i]; {
+		case c == 0:
+			return true
+		case c == '"':
+			quoted = !quoted
+		case c == '\\' && quoted:
+			i++
+		}
+	}
+	return false
+}
+
+// startLine reads a Request-Line or a Status-Line (RFC 3261 §7.1, §7.2).
+func (m *Message) startLine(line []byte) {
+	if len(line) >= 4 && equalFold(line[:4], "sip/") {
+		m.response = true
+		m.statusLine(line)
+		return
+	}
+	method := bytes.IndexByte(line, ' ')
+	if method < 0 {
+		m.blame(Faultf(StatusBadRequest, "Malformed Request-Line"))
+		return
+	}
+	m.method = line[:method]
+	version := bytes.LastIndexByte(line, ' ')
+	if version > method {
+		m.target = line[method+1 : version]
+	}
+	m.version = line[version+1:]
+	switch {
+	case !isToken(m.method):
+		m.blame(Faultf(StatusBadRequest, "Malformed method"))
+	case len(m.target) == 0 || !isVersion(m.version):
+		m.blame(Faultf(StatusBadRequest, "Malformed Request-Line"))
+	case string(m.version) != "SIP/2.0" && !equalFold(m.version, "sip/2.0"):
+		m.blame(Faultf(StatusVersionNotSupported, "Version Not Supported"))
+	}
+}
+
+// statusLine reads a Status-Line. The space before an empty reason is often
+// missing; nothing depends on it.
+func (m *Message) statusLine(line []byte) {
+	sp := bytes.IndexByte(line, ' ')
+	if sp < 0 {
+		m.blame(Faultf(StatusBadRequest, "Malformed Status-Line"))
+		return
+	}
+	m.version = line[:sp]
+	rest := line[sp+1:]
+	if !equalFold(m.version, "sip/2.0") {
+		m.blame(Faultf(StatusVersionNotSupported, "Version Not Supported"))
+		return
+	}
+	code := rest
+	if len(rest) > 3 && rest[3] == ' ' {
+		code, m.reason = rest[:3], rest[4:]
+	}
+	// Exactly three digits: 4294967301 must not wrap to 5 (RFC 4475 §3.1.2.19).
+	n, ok := number(code, 699)
+	if len(code) != 3 || !ok || n < 100 {
+		m.blame(Faultf(StatusBadRequest, "Malformed status code"))
+		return
+	}
+	m.status = int(n)
+}
+
+// isVersion reports whether b is "SIP/" 1*DIGIT "." 1*DIGIT.
+func isVersion(b []byte) bool {
+	if len(b) < 7 || !equalFold(b[:4], "sip/") {
+		return false
+	}
+	major, minor, ok := bytes.Cut(b[4:], []byte{'.'})
+	_, okMajor := number(major, 1<<31)
+	_, okMinor := number(minor, 1<<31)
+	return ok && okMajor && okMinor
+}
+
+// contentLength returns the length of the body, which must be said exactly once,
+// in digits. An equal second one is refused as well: which of two a reader takes
+// is how requests are smuggled.
+func (m *Message) contentLength() (uint64, *Error) {
+	switch m.count[ContentLength] {
+	case 0:
+		return 0, Faultf(StatusBadRequest, "Missing Content-Length")
+	case 1:
+	default:
+		return 0, Faultf(StatusBadRequest, "Repeated Content-Length")
+	}
+	n, ok := number(m.Value(ContentLength), 1<<31-1)
+	if !ok {
+		return 0, Faultf(StatusBadRequest, "Malformed Content-Length")
+	}
+	return n, nil
+}

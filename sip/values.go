@@ -1,0 +1,148 @@
+package sip
+
+// values keeps what the strict readers found, because the doors, the router and
+// the log ask for the same few values.
+type values struct {
+	via            known[ViaParm]
+	from, to       known[NameAddr]
+	fromURI, toURI known[URI]
+	target         known[URI]
+	maxForwards    known[int]
+	seq            known[sequence]
+}
+
+// A sequence is the value of CSeq.
+type sequence struct {
+	number uint32
+	method []byte
+}
+
+// known is a value that was read, or the reason why it could not be.
+type known[T any] struct {
+	v    T
+	err  error
+	read bool
+}
+
+// set keeps what a reader returned.
+func (k *known[T]) set(v T, err error) {
+	k.v, k.err, k.read = v, err, true
+}
+
+// TopVia returns the first Via value.
+func (m *Message) TopVia() (ViaParm, error) {
+	k := &m.values.via
+	if !k.read {
+		v, _, err := ParseVia(m.Value(Via))
+		k.set(v, err)
+	}
+	return k.v, k.err
+}
+
+// Vias returns the number of Via values over all Via fields.
+func (m *Message) Vias() int {
+	n := 0
+	for e := m.Elements(Via); ; n++ {
+		if _, ok := e.Next(); !ok {
+			return n
+		}
+	}
+}
+
+// From returns the value of From.
+func (m *Message) From() (NameAddr, error) {
+	k := &m.values.from
+	if !k.read {
+		k.set(ParseNameAddr(m.Value(From)))
+	}
+	return k.v, k.err
+}
+
+// To returns the value of To.
+func (m *Message) To() (NameAddr, error) {
+	k := &m.values.to
+	if !k.read {
+		k.set(ParseNameAddr(m.Value(To)))
+	}
+	return k.v, k.err
+}
+
+// FromURI returns the URI of From.
+func (m *Message) FromURI() (URI, error) {
+	k := &m.values.fromURI
+	if !k.read {
+		k.set(addrURI(m.From()))
+	}
+	return k.v, k.err
+}
+
+// ToURI returns the URI of To.
+func (m *Message) ToURI() (URI, error) {
+	k := &m.values.toURI
+	if !k.read {
+		k.set(addrURI(m.To()))
+	}
+	return k.v, k.err
+}
+
+func addrURI(n NameAddr, err error) (URI, error) {
+	if err != nil {
+		return URI{}, err
+	}
+	return ParseURI(n.URI)
+}
+
+// URI returns the Request-URI, read.
+func (m *Message) URI() (URI, error) {
+	k := &m.values.target
+	if !k.read {
+		k.set(ParseURI(m.target))
+	}
+	return k.v, k.err
+}
+
+// CallID returns the value of Call-ID, nil if there is none.
+func (m *Message) CallID() []byte { return m.Value(CallID) }
+
+// CSeq returns the number and the method of CSeq.
+func (m *Message) CSeq() (number uint32, method []byte, err error) {
+	k := &m.values.seq
+	if !k.read {
+		k.set(parseCSeq(m.Value(CSeq)))
+	}
+	return k.v.number, k.v.method, k.err
+}
+
+// parseCSeq reads a CSeq value, whose number must be less than 2**31
+// (RFC 3261 §8.1.1.5).
+func parseCSeq(b []byte) (sequence, error) {
+	end := 0
+	for end < len(b) && isDigit(b[end]) {
+		end++
+	}
+	n, ok := number(b[:end], 1<<31-1)
+	if !ok {
+		return sequence{}, errNumber
+	}
+	method := b[skipLWS(b, end):]
+	if len(method)+end == len(b) || !isToken(method) {
+		return sequence{}, errMethod
+	}
+	return sequence{uint32(n), method}, nil
+}
+
+// MaxForwards returns the value of Max-Forwards; ok is false if there is none.
+// What is above 255 is a fault (RFC 3261 §20.22).
+func (m *Message) MaxForwards() (n int, ok bool, err error) {
+	if m.count[MaxForwards] == 0 {
+		return 0, false, nil
+	}
+	k := &m.values.maxForwards
+	if !k.read {
+		v, ok := number(m.Value(MaxForwards), 255)
+		if k.set(int(v), nil); !ok {
+			k.set(0, errRange)
+		}
+	}
+	return k.v, k.err == nil, k.err
+}
