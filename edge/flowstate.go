@@ -1,0 +1,29 @@
+package edge
+
+import (
+	"sync/atomic"
+
+	"github.com/sipedge/sipedge/allowlists"
+	"github.com/sipedge/sipedge/sip"
+)
+
+// flowState is what the edge remembers of a flow, beside the connection
+// itself.
+type flowState struct {
+	side    *side           // how we name ourselves on this connection
+	pools   []*pool         // internal: whose home server it is
+	rule    allowlists.Rule // the listener, or the pool that we dialled
+	link    *link           // dialled: what for
+	server  *server         // dialled: the home server
+	known   bool            // federation: a listed partner when we last looked
+	open    atomic.Int64    // transactions that it began
+	sent    atomic.Int64    // requests that were sent on it and wait
+	refused refusals        // bounds what one peer can make us write to the log
+}
+
+// answered takes the answer to a health check.
+func (s *flowState) answered(m *sip.Message) {
+	if s.server != nil {
+		s.server.answered(m)
+	}
+}

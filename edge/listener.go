@@ -1,0 +1,249 @@
+package edge
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/sipedge/sipedge/certs"
+)
+
+// listenerSettings are what a listener needs to know.
+type listenerSettings struct {
+	name    string
+	role    Role
+	address string
+	// Our side of TLS; nil: plain TCP.
+	tls *tls.Config
+	// What the handshake proved. nil: flows of this listener have no Peer.
+	identify func(tls.ConnectionState) (*certs.Identity, error)
+	// Addresses that may connect; nil: all. It is what plain TCP has instead
+	// of certificates.
+	allow func(netip.Addr) bool
+	// Ours alone: goes on accepting when outside listeners pause, and is not
+	// limited in handshakes.
+	inside bool
+	// Connections open at once; 0: no limit of its own.
+	connections int
+}
+
+// A listener takes connections and makes flows of them.
+type listener struct {
+	listenerSettings
+	w    *wire
+	tcp  *net.TCPListener
+	open atomic.Int64
+
+	troubles sometimes // accepting
+	refusals sometimes // too many
+	failures sometimes // handshakes
+}
+
+// listen opens the port. Nothing is accepted before serve.
+func (w *wire) listen(s listenerSettings) (*listener, error) {
+	l, err := net.Listen("tcp", s.address)
+	if err != nil {
+		return nil, fmt.Errorf("listen %s: %w", s.name, err)
+	}
+	return &listener{listenerSettings: s, w: w, tcp: l.(*net.TCPListener)}, nil
+}
+
+// addr is where it listens.
+func (l *listener) addr() netip.AddrPort { return addrPort(l.tcp.Addr()) }
+
+// close stops accepting. Flows go on.
+func (l *listener) close() { l.tcp.Close() }
+
+// Between attempts to accept when the machine has no descriptor left.
+const (
+	shortestPause = 5 * time.Millisecond
+	longestPause  = 200 * time.Millisecond
+)
+
+// serve accepts connections until ctx is done or close is called. It survives
+// everything else: a listener that ends because descriptors ran out for a
+// moment would be an outage for ever.
+func (l *listener) serve(ctx context.Context) {
+	defer context.AfterFunc(ctx, l.close)()
+	pause := shortestPause
+	for ctx.Err() == nil {
+		if l.mustWait() {
+			l.trouble(errors.New("edge: descriptors are short"))
+			sleep(ctx, pause)
+			pause = min(2*pause, longestPause)
+			continue
+		}
+		tcp, err := l.tcp.AcceptTCP()
+		switch {
+		case err == nil:
+			pause = shortestPause
+			l.accepted(tcp)
+		case errors.Is(err, net.ErrClosed):
+			return
+		default:
+			l.w.counts.acceptErrs.Add(1)
+			l.trouble(err)
+			sleep(ctx, pause)
+			pause = min(2*pause, longestPause)
+		}
+	}
+}
+
+// mustWait reports whether the descriptors that are left are for the inside.
+func (l *listener) mustWait() bool {
+	return !l.inside && l.w.counts.open.Load() >= int64(l.w.outside)
+}
+
+// accepted gives a connection its goroutine, or closes it.
+func (l *listener) accepted(tcp *net.TCPConn) {
+	l.w.counts.accepted.Add(1)
+	remote := addrPort(tcp.RemoteAddr())
+	if !l.admit(remote.Addr()) {
+		tcp.Close()
+		l.w.counts.refused.Add(1)
+		if missed, ok := l.refusals.now(time.Now()); ok {
+			l.w.log.Warn("connection refused", "listener", l.name, "remote", remote, "missed", missed)
+		}
+		return
+	}
+	c, err := newConn(l.w, tcp, l.tls != nil)
+	if err == nil && l.w.shake(c) && l.w.goroutine(func() { l.handshake(c, remote) }) {
+		return
+	}
+	tcp.Close()
+	l.leave(remote.Addr(), false)
+}
+
+// admit reports whether a connection from addr may begin its handshake.
+func (l *listener) admit(addr netip.Addr) bool {
+	if l.allow != nil && !l.allow(addr) {
+		return false
+	}
+	if l.connections > 0 && l.open.Load() >= int64(l.connections) {
+		return false
+	}
+	if !l.inside && !l.w.admission.enter(addr, time.Now()) {
+		return false
+	}
+	l.open.Add(1)
+	return true
+}
+
+// leave ends what admit began, the handshake.
+func (l *listener) leave(addr netip.Addr, proven bool) {
+	if !l.inside {
+		l.w.admission.leave(addr, proven)
+	}
+}
+
+// handshake makes a flow of c. Its goroutine ends with it: what a handshake
+// needs of stack is not kept for the life of the connection.
+func (l *listener) handshake(c *conn, remote netip.AddrPort) {
+	f, err := l.shakeHands(c)
+	l.leave(remote.Addr(), err == nil && f.Peer != nil)
+	if err != nil {
+		l.open.Add(-1)
+		l.w.drop(c)
+		l.w.counts.failed.Add(1)
+		if missed, ok := l.failures.now(time.Now()); ok {
+			l.w.log.Info("handshake failed", "listener", l.name, "remote", remote, "err", err, "missed", missed)
+		}
+		return
+	}
+	f.Role, f.Listener, f.Remote = l.role, l.name, remote
+	f.left = &l.open
+	l.w.start(f)
+}
+
+func (l *listener) shakeHands(c *conn) (f *Flow, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("edge: panic: %v", p)
+		}
+	}()
+	if l.tls == nil {
+		return l.w.newFlow(c, nil), nil
+	}
+	c.tcp.SetDeadline(time.Now().Add(l.w.timeouts.handshake))
+	// Most that hang never send anything; they get no TLS state at all.
+	if err := c.wait(); err != nil {
+		return nil, err
+	}
+	t := tls.Server(c, l.tls)
+	if err := t.Handshake(); err != nil {
+		return nil, err
+	}
+	c.tcp.SetDeadline(time.Time{})
+	f = l.w.newFlow(c, t)
+	if l.identify != nil {
+		f.Peer, err = l.identify(t.ConnectionState())
+	}
+	return f, err
+}
+
+func (l *listener) trouble(err error) {
+	if missed, ok := l.troubles.now(time.Now()); ok {
+		l.w.log.Error("accepting paused", "listener", l.name, "err", err, "missed", missed)
+	}
+}
+
+// newFlow makes the flow of a connection whose handshake is over.
+func (w *wire) newFlow(c *conn, t *tls.Conn) *Flow {
+	f := &Flow{
+		ID:     w.lastID.Add(1),
+		Local:  addrPort(c.LocalAddr()),
+		Remote: addrPort(c.RemoteAddr()),
+		w:      w,
+		conn:   c,
+		tls:    t,
+	}
+	f.in.framer.Limits = w.limits
+	return f
+}
+
+// addrPort is the address of a TCP connection. IPv4 is IPv4, also on a socket
+// that takes both.
+func addrPort(a net.Addr) netip.AddrPort {
+	t, ok := a.(*net.TCPAddr)
+	if !ok {
+		return netip.AddrPort{}
+	}
+	ap := t.AddrPort()
+	return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
+}
+
+// sleep waits for d or the end of ctx.
+func sleep(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
+	}
+}
+
+// sometimes lets one event a second through to the log and counts the others,
+// so that nobody outside can fill our disk.
+type sometimes struct {
+	mu     sync.Mutex
+	last   time.Time // guarded by mu
+	missed int       // guarded by mu
+}
+
+// now reports whether to log, and how many events were left out before.
+func (s *sometimes) now(t time.Time) (missed int, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if t.Sub(s.last) < time.Second {
+		s.missed++
+		return 0, false
+	}
+	missed, s.missed, s.last = s.missed, 0, t
+	return missed, true
+}

@@ -1,0 +1,255 @@
+package edge
+
+import (
+	"errors"
+	"io"
+	"runtime"
+
+	"github.com/sipedge/sipedge/sip"
+)
+
+// firstInput is how much room for plaintext a turn starts with: one full TLS
+// record (RFC 8446 §5.1).
+const firstInput = 16 << 10
+
+var (
+	ping = []byte("\r\n\r\n") // what a client sends (RFC 5626 §4.4.1)
+	pong = []byte("\r\n")     // and its answer
+)
+
+// input is the reader's side of a flow: what has arrived of a message that is
+// not complete.
+type input struct {
+	framer sip.Framer
+	buf    *buffer // nil: nothing
+	at     int     // how far buf.b has been consumed
+	inside bool    // buf.b[at:] is the beginning of a message
+}
+
+// A reading is what a reader needs only while it has something to read. Idle
+// flows hold none.
+type reading struct {
+	turn     turn
+	m        sip.Message
+	complete bool // a message or keepalive was complete in this turn
+}
+
+// run is the flow's goroutine. It is started when the handshake is over, so it
+// does not keep the stack that the handshake needed.
+func (f *Flow) run() {
+	err := f.read()
+	f.close(err)
+	if f.tls == nil || err != io.EOF {
+		if werr := f.conn.failure(); werr != nil {
+			err = werr
+		}
+	}
+	f.in.drop(f.w)
+	f.conn.discard()
+	f.w.forget(f)
+	f.w.guard(f, func() { f.w.h.gone(f, f.cause(err)) })
+}
+
+// read handles what arrives until the flow ends. It waits in the poller, below
+// TLS: a waiting flow keeps a small stack and no buffer.
+func (f *Flow) read() (err error) {
+	f.conn.nonblocking = true
+	// The first messages may have come together with the end of the handshake.
+	if err := f.takeTurn(); err != nil {
+		return err
+	}
+	waitErr := f.conn.raw.Read(func(fd uintptr) bool {
+		for {
+			if _, err = f.conn.fill(fd); err == nil {
+				err = f.takeTurn()
+			}
+			switch err {
+			case nil:
+				// A short read says that the socket is empty, but not whether
+				// the peer's FIN came with it; only another read does.
+			case errWouldBlock:
+				err = nil
+				return false
+			default:
+				return true
+			}
+		}
+	})
+	if err == nil {
+		err = waitErr
+	}
+	return err
+}
+
+// takeTurn handles all that has been read from the socket. A panic on the way
+// is a bug, and the end of this flow alone: what was queued to others still
+// leaves.
+func (f *Flow) takeTurn() (err error) {
+	w := f.w
+	r := w.newReading()
+	w.reading.Add(1)
+	defer func() {
+		if p := recover(); p != nil {
+			err = f.panicked(p)
+		}
+		w.reading.Add(-1)
+		r.turn.end()
+		w.readings.Put(r)
+	}()
+	err = f.consume(r)
+	f.settle(r)
+	if len(r.turn.dirty) > 0 && w.reading.Load() > 1 {
+		// Others are reading too. Let them go first: what they queue to the
+		// flows that we are about to flush goes along in one record.
+		runtime.Gosched()
+	}
+	return err
+}
+
+// consume decrypts and handles until nothing whole is left.
+func (f *Flow) consume(r *reading) error {
+	for {
+		if f.gate.Load() != flowOpen {
+			return f.linger()
+		}
+		b := f.in.room(f.w)
+		n, err := f.readPlain(b.b[len(b.b):cap(b.b)])
+		if n > 0 {
+			b.b = b.b[:len(b.b)+n]
+			if err := f.handle(r); err != nil {
+				return err
+			}
+		}
+		if err == errWouldBlock {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// linger throws away what arrives on a flow that is ending. After a fault in
+// TLS itself there is nobody to wait for.
+func (f *Flow) linger() error {
+	if f.gate.Load() == flowClosed {
+		return ErrFlowClosed
+	}
+	f.in.drop(f.w)
+	f.conn.discard()
+	return nil
+}
+
+// readPlain reads plaintext without waiting.
+func (f *Flow) readPlain(p []byte) (int, error) {
+	if f.tls != nil {
+		return f.tls.Read(p)
+	}
+	return f.conn.Read(p)
+}
+
+// handle takes whole messages and keepalives from the input, in order.
+func (f *Flow) handle(r *reading) error {
+	in := &f.in
+	for in.at < len(in.buf.b) {
+		kind, n, err := in.framer.Next(in.buf.b[in.at:], &r.m)
+		if err != nil {
+			return f.broken(r, err)
+		}
+		if kind == sip.Incomplete {
+			in.inside = true
+			return nil
+		}
+		in.at += n
+		in.inside = false
+		r.complete = true
+		switch kind {
+		case sip.Complete:
+			f.w.h.message(&r.turn, f, &r.m)
+		case sip.Ping:
+			// RFC 5626 §3.5.1. A peer that pings and does not read the pongs
+			// ends here when its queue is full.
+			err = f.queueRaw(&r.turn, pong)
+		case sip.Blank:
+			if f.ponged() {
+				in.framer.Pong()
+			}
+		}
+		if err != nil {
+			return err
+		}
+		if f.gate.Load() != flowOpen {
+			return nil
+		}
+	}
+	return nil
+}
+
+// broken answers, if that is possible, and ends the flow: nobody can tell where
+// the next message begins.
+func (f *Flow) broken(r *reading, err error) error {
+	var fault *sip.Error
+	if !errors.As(err, &fault) {
+		return err
+	}
+	f.w.h.broken(&r.turn, f, &r.m, fault)
+	f.finish(err)
+	return nil
+}
+
+// room returns the input buffer with space in it.
+func (in *input) room(w *wire) *buffer {
+	if in.buf == nil {
+		in.buf, in.at = w.buffers.get(firstInput), 0
+		return in.buf
+	}
+	rest := in.buf.b[in.at:]
+	if len(rest) == 0 {
+		in.buf.b, in.at = in.buf.b[:0], 0
+		if cap(in.buf.b) >= firstInput {
+			return in.buf
+		}
+	}
+	want := max(in.framer.Need(), len(rest)+1)
+	if want <= cap(in.buf.b)-in.at && len(in.buf.b) < cap(in.buf.b) {
+		return in.buf
+	}
+	if want <= cap(in.buf.b) && in.at > 0 {
+		in.buf.b = in.buf.b[:copy(in.buf.b[:len(rest)], rest)]
+		in.at = 0
+		return in.buf
+	}
+	in.move(w, max(firstInput, want, 2*len(rest)))
+	return in.buf
+}
+
+// move moves what is left to a buffer of size n.
+func (in *input) move(w *wire, n int) {
+	b := w.buffers.get(n)
+	b.b = append(b.b, in.buf.b[in.at:]...)
+	w.buffers.put(in.buf)
+	in.buf, in.at = b, 0
+}
+
+// drop gives the input buffer back.
+func (in *input) drop(w *wire) {
+	w.buffers.put(in.buf)
+	in.buf, in.at = nil, 0
+}
+
+// settle is called at the end of a turn: an empty buffer goes back, and what
+// there is of a message moves to where it costs no more than it must. A peer
+// that sends half a message and waits holds little more than that half.
+func (f *Flow) settle(r *reading) {
+	in := &f.in
+	if in.buf != nil {
+		rest := len(in.buf.b) - in.at
+		if rest == 0 {
+			in.drop(f.w)
+		} else if 4*rest < cap(in.buf.b) {
+			in.move(f.w, rest)
+		}
+	}
+	f.conn.settle()
+	f.clocks.turn(f.w.ticks(), in.inside || f.conn.buffered() > 0, r.complete)
+}
