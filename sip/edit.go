@@ -44,7 +44,7 @@ type Edit struct {
 	PushRoute       []byte            // Route value put on top; nil: none
 	MaxForwards     int               // new value, added if absent; -1: as it came; no matter in a response
 	PushRecordRoute [][]byte          // Record-Route values put on top, the first topmost
-	Drop            *Set              // headers to remove, in every spelling
+	Drop            *Set              // headers to remove, in every spelling; never Via and Content-Length
 	DropOther       func([]byte) bool // fields without identity to remove, by name; nil: none
 	Replace         [2][]byte         // old and new text in Record-Route values; nil: none
 	Add             []byte            // whole lines put behind all fields
@@ -68,25 +68,23 @@ func (m *Message) Append(dst []byte, e *Edit) []byte {
 		switch s.id {
 		case Via:
 			m.appendVia(&w, e, i)
+		case ContentLength:
+			w.drop(int(s.start), int(s.end))
+			w.dst = appendContentLength(w.dst, len(m.raw)-m.head)
+		case HeaderOther:
+			if e.DropOther != nil && e.DropOther(m.raw[s.start:s.nameEnd]) {
+				w.drop(int(s.start), int(s.end))
+			}
 		case Route:
 			routes = m.appendRoute(&w, e, i, routes)
 		case RecordRoute:
 			m.appendRecordRoute(&w, e, i)
 		case MaxForwards:
-			if e.MaxForwards >= 0 && !m.response {
-				w.replaceNumber(int(s.value), int(s.valueEnd), e.MaxForwards)
-			}
-		case ContentLength:
-			m.appendLength(&w, s)
-			continue // not to be dropped
-		case HeaderOther:
-			if e.DropOther != nil && e.DropOther(m.raw[s.start:s.nameEnd]) {
+			m.appendMaxForwards(&w, e, s)
+		default:
+			if e.Drop.Has(s.id) {
 				w.drop(int(s.start), int(s.end))
 			}
-			continue
-		}
-		if e.Drop.Has(s.id) {
-			w.drop(int(s.start), int(s.end))
 		}
 	}
 	end := max(m.head-2, 0)
@@ -148,6 +146,10 @@ func (m *Message) appendRoute(w *splicer, e *Edit, i, routes int) int {
 		w.keep(int(s.start))
 		w.pushRoute(e)
 	}
+	if e.Drop.Has(Route) {
+		w.drop(int(s.start), int(s.end))
+		return 0
+	}
 	value := m.raw[s.value:s.valueEnd]
 	at := 0
 	for ; routes > 0 && at < len(value); routes-- {
@@ -170,6 +172,10 @@ func (m *Message) appendRecordRoute(w *splicer, e *Edit, i int) {
 		w.keep(int(s.start))
 		w.pushRecordRoutes(e)
 	}
+	if e.Drop.Has(RecordRoute) {
+		w.drop(int(s.start), int(s.end))
+		return
+	}
 	old := e.Replace[0]
 	if len(old) == 0 {
 		return
@@ -184,16 +190,19 @@ func (m *Message) appendRecordRoute(w *splicer, e *Edit, i int) {
 	}
 }
 
-// appendLength writes Content-Length in its canonical form: a reader that knows
-// only one spelling must find the same end as we did.
-func (m *Message) appendLength(w *splicer, s *span) {
-	w.keep(int(s.start))
-	at := len(w.dst)
-	w.dst = appendContentLength(w.dst, len(m.raw)-m.head)
-	w.at = int(s.end)
-	_ = at
+// appendMaxForwards edits the Max-Forwards field s.
+func (m *Message) appendMaxForwards(w *splicer, e *Edit, s *span) {
+	switch {
+	case e.Drop.Has(MaxForwards):
+		w.drop(int(s.start), int(s.end))
+	case e.MaxForwards >= 0 && !m.response:
+		w.drop(int(s.value), int(s.valueEnd))
+		w.dst = strconv.AppendInt(w.dst, int64(e.MaxForwards), 10)
+	}
 }
 
+// appendContentLength appends Content-Length in its canonical form: a reader that
+// knows only one spelling must find the same end as we did.
 func appendContentLength(dst []byte, n int) []byte {
 	dst = append(dst, "Content-Length: "...)
 	dst = strconv.AppendInt(dst, int64(n), 10)
@@ -225,12 +234,6 @@ func (w *splicer) drop(start, end int) {
 func (w *splicer) replace(start, end int, b []byte) {
 	w.drop(start, end)
 	w.dst = append(w.dst, b...)
-}
-
-// replaceNumber writes n instead of raw[start:end].
-func (w *splicer) replaceNumber(start, end, n int) {
-	w.drop(start, end)
-	w.dst = strconv.AppendInt(w.dst, int64(n), 10)
 }
 
 func (w *splicer) line(name string, value []byte) {
