@@ -66,14 +66,11 @@ func (wouldBlock) Temporary() bool { return true }
 // errWouldBlock is the one value of its type, so that comparing it is cheap.
 var errWouldBlock error = wouldBlock{}
 
-func newConn(w *wire, tcp *net.TCPConn, records bool) (*conn, error) {
-	raw, err := tcp.SyscallConn()
-	if err != nil {
-		return nil, err
-	}
+func newConn(w *wire, tcp *net.TCPConn, records bool) *conn {
+	raw, _ := tcp.SyscallConn() // fails only for a nil connection
 	c := &conn{tcp: tcp, raw: raw, w: w, records: records}
 	c.tryWrite = c.writeOnce
-	return c, nil
+	return c
 }
 
 // fill reads once from the socket. It returns errWouldBlock if nothing was

@@ -23,15 +23,8 @@ func (w *wire) dial(ctx context.Context, hop locate.Hop, conf *tls.Config, role 
 	if err != nil {
 		return nil, fmt.Errorf("dial %s: %w", hop.Host, err)
 	}
-	c, err := newConn(w, nc.(*net.TCPConn), conf != nil)
-	if err != nil {
-		nc.Close()
-		return nil, fmt.Errorf("dial %s: %w", hop.Host, err)
-	}
-	if !w.shake(c) {
-		w.drop(c)
-		return nil, errStopped
-	}
+	c := newConn(w, nc.(*net.TCPConn), conf != nil)
+	w.shake(c)
 	f, err := w.greet(ctx, c, conf)
 	if err != nil {
 		w.drop(c)

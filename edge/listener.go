@@ -112,12 +112,11 @@ func (l *listener) accepted(tcp *net.TCPConn) {
 		}
 		return
 	}
-	c, err := newConn(l.w, tcp, l.tls != nil)
-	if err == nil && l.w.shake(c) && l.w.goroutine(func() { l.handshake(c, remote) }) {
-		return
+	c := newConn(l.w, tcp, l.tls != nil)
+	l.w.shake(c)
+	if !l.w.goroutine(func() { l.handshake(c, remote) }) {
+		l.w.drop(c)
 	}
-	tcp.Close()
-	l.leave(remote.Addr(), false)
 }
 
 // admit reports whether a connection from addr may begin its handshake.

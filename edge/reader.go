@@ -38,12 +38,11 @@ type reading struct {
 // does not keep the stack that the handshake needed.
 func (f *Flow) run() {
 	err := f.read()
-	f.close(err)
-	if f.tls == nil || err != io.EOF {
-		if werr := f.conn.failure(); werr != nil {
-			err = werr
-		}
+	// If writing failed, the connection was closed under the reader for that.
+	if failure := f.conn.failure(); failure != nil {
+		err = failure
 	}
+	f.close(err)
 	f.in.drop(f.w)
 	f.conn.discard()
 	f.w.forget(f)

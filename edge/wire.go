@@ -172,24 +172,26 @@ func (w *wire) goroutine(fn func()) bool {
 	return true
 }
 
-// shake notes that c has no flow yet; ready that it has one, or never will.
-func (w *wire) shake(c *conn) bool {
+// shake notes that c is open and has no flow yet.
+func (w *wire) shake(c *conn) {
 	w.counts.open.Add(1)
 	w.life.Lock()
 	defer w.life.Unlock()
-	if !w.stopped {
-		w.shaking[c] = struct{}{}
+	if w.stopped {
+		c.Close()
+		return
 	}
-	return !w.stopped
+	w.shaking[c] = struct{}{}
 }
 
+// ready notes that c has a flow, or never will.
 func (w *wire) ready(c *conn) {
 	w.life.Lock()
 	defer w.life.Unlock()
 	delete(w.shaking, c)
 }
 
-// give up on a connection that did not become a flow.
+// drop ends a connection that did not become a flow.
 func (w *wire) drop(c *conn) {
 	c.Close()
 	w.ready(c)
