@@ -1,17 +1,18 @@
 package sip
 
 // A class is a set of the character sets that RFC 3261 §25.1 names.
-type class uint8
+type class uint16
 
 const (
-	tokenChar class = 1 << iota // token
-	userChar                    // user, without escapes
-	passChar                    // password, without escapes
-	paramChar                   // paramchar, without escapes, and "="
-	queryChar                   // hname and hvalue, without escapes, and "=" and "&"
-	valueChar                   // gen-value that is not quoted
-	uricChar                    // any URI, without escapes
-	alnumChar                   // ALPHA and DIGIT
+	tokenChar   class = 1 << iota // token
+	userChar                      // user, without escapes
+	passChar                      // password, without escapes
+	paramChar                     // paramchar, without escapes, and "="
+	queryChar                     // hname and hvalue, without escapes, and "=" and "&"
+	valueChar                     // gen-value that is not quoted
+	uricChar                      // any URI, without escapes
+	alnumChar                     // ALPHA and DIGIT
+	visibleChar                   // VCHAR without what bounds a URI from outside
 )
 
 const (
@@ -41,6 +42,11 @@ func classTable() (t [256]class) {
 	set(valueChar, tokens+"[]:/=")
 	set(uricChar, alphanum+mark+";/?:@&=+$,[]#")
 	set(alnumChar, alphanum)
+	for c := byte('!'); c <= '~'; c++ {
+		if c != '<' && c != '>' && c != '"' {
+			t[c] |= visibleChar
+		}
+	}
 	return t
 }
 

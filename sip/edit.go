@@ -265,8 +265,8 @@ func (w *splicer) pushRecordRoutes(e *Edit) {
 // evidence and is replaced.
 func (w *splicer) received(e *Edit, start, end int) {
 	value := w.raw[:end]
-	s, _, err := scanVia(value, start)
-	if err != nil {
+	var s viaSpan
+	if _, err := s.scan(value, start); err != nil {
 		return
 	}
 	fill := e.RPort > 0 && s.rport.start > 0 && len(s.rport.bytes(value)) == 0

@@ -77,22 +77,21 @@ func (m *Message) judgeCSeq() *Error {
 
 // judgeVias reads every Via value: the answer of each hop below depends on them.
 func (m *Message) judgeVias() *Error {
+	if err := m.topVia().err; err != nil {
+		return malformed(Via, err)
+	}
 	for i := int(m.first[Via]) - 1; i <= m.lastVia; i++ {
 		if m.fields[i].id != Via {
 			continue
 		}
-		s := &m.fields[i]
-		for rest := m.raw[s.value:s.valueEnd]; ; {
-			v, next, err := ParseVia(rest)
+		value := m.value(i)
+		for at := 0; at <= len(value); at++ {
+			var s viaSpan
+			end, err := s.scan(value, skipLWS(value, at))
 			if err != nil {
 				return malformed(Via, err)
 			}
-			if !m.values.via.read {
-				m.values.via.set(v, nil)
-			}
-			if rest = next; rest == nil {
-				break
-			}
+			at = end
 		}
 	}
 	return nil
@@ -101,26 +100,26 @@ func (m *Message) judgeVias() *Error {
 // judgeParties reads From, To and Call-ID. From of a request must have an
 // identity that the doors can judge: RFC 4475 §3.3.4 has one from http.
 func (m *Message) judgeParties() *Error {
-	if id := m.CallID(); !isWord(id) {
-		return malformed(CallID, errTrailing)
+	if !isWord(m.CallID()) {
+		return malformed(CallID, errWord)
 	}
-	if _, err := m.From(); err != nil {
+	if err := m.address(From, &m.values.from).err; err != nil {
 		return malformed(From, err)
 	}
-	if _, err := m.To(); err != nil {
+	if err := m.address(To, &m.values.to).err; err != nil {
 		return malformed(To, err)
 	}
 	if m.response {
 		return nil
 	}
-	from, err := m.FromURI()
-	if err != nil {
-		return malformed(From, err)
+	from := m.addressURI(From, &m.values.from, &m.values.fromURI)
+	if from.err != nil {
+		return malformed(From, from.err)
 	}
-	if !from.IsSIP() && !from.IsTel() {
+	if !from.v.IsSIP() && !from.v.IsTel() {
 		return malformed(From, errScheme)
 	}
-	if _, err = m.ToURI(); err != nil {
+	if err := m.addressURI(To, &m.values.to, &m.values.toURI).err; err != nil {
 		return malformed(To, err)
 	}
 	return nil
@@ -147,8 +146,7 @@ func (m *Message) judgeAddresses() *Error {
 			if m.fields[i].id != h {
 				continue
 			}
-			s := &m.fields[i]
-			value := m.raw[s.value:s.valueEnd]
+			value := m.value(i)
 			if h == Contact && string(value) == "*" {
 				continue // RFC 3261 §10.2.2
 			}
@@ -163,8 +161,9 @@ func (m *Message) judgeAddresses() *Error {
 // checkAddresses reads a list of addresses without an empty member; angled asks
 // for brackets around each (RFC 3261 §20.30, §20.34).
 func checkAddresses(b []byte, angled bool) error {
+	var n NameAddr
 	for i := 0; ; {
-		n, end, err := scanNameAddr(b, skipLWS(b, i))
+		end, err := n.scan(b, skipLWS(b, i))
 		if err != nil {
 			return err
 		}
@@ -182,16 +181,16 @@ func checkAddresses(b []byte, angled bool) error {
 // the next request (RFC 3261 §19.1.1 forbids them there); a scheme that nobody
 // can route is told apart from a malformed URI, and last (RFC 3261 §16.3).
 func (m *Message) judgeTarget() *Error {
-	u, err := m.URI()
-	if err != nil {
+	k := m.uri()
+	if err := k.err; err != nil {
 		e := Faultf(StatusBadRequest, "Malformed Request-URI: %v", err)
 		e.Err = err
 		return e
 	}
-	if u.Headers != nil {
+	if k.v.Headers != nil {
 		return Faultf(StatusBadRequest, "Headers in Request-URI")
 	}
-	if !u.IsSIP() && !u.IsTel() {
+	if !k.v.IsSIP() && !k.v.IsTel() {
 		return Faultf(StatusUnsupportedScheme, "Unsupported URI Scheme")
 	}
 	return nil

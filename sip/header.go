@@ -204,6 +204,9 @@ func slot(name []byte) uint8 {
 // sameName compares a field name with the name of a known header. Or-ing 0x20
 // lowers a letter, but makes hyphens of other octets: those must be equal.
 func sameName(name []byte, s string) bool {
+	if string(name) == s {
+		return true
+	}
 	if len(name) != len(s) {
 		return false
 	}

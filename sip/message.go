@@ -79,7 +79,9 @@ func (m *Message) lose(err *Error) error {
 
 // reset empties the index and keeps its tables.
 func (m *Message) reset(raw []byte) {
-	*m = Message{raw: raw, fields: m.fields[:0], lastVia: -1}
+	fields := m.fields[:0]
+	*m = Message{}
+	m.raw, m.fields, m.lastVia = raw, fields, -1
 }
 
 // Raw returns all octets of the message.
@@ -135,7 +137,12 @@ func (m *Message) Value(h Header) []byte {
 	if h == HeaderOther || m.first[h] == 0 {
 		return nil
 	}
-	s := &m.fields[m.first[h]-1]
+	return m.value(int(m.first[h]) - 1)
+}
+
+// value returns the value of field i.
+func (m *Message) value(i int) []byte {
+	s := &m.fields[i]
 	return m.raw[s.value:s.valueEnd]
 }
 

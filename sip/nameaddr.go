@@ -16,41 +16,48 @@ type NameAddr struct {
 // is anything that could make another reader find another URI.
 func ParseNameAddr(b []byte) (NameAddr, error) {
 	b = trimLWS(b)
-	n, end, err := scanNameAddr(b, 0)
-	if err != nil {
+	var n NameAddr
+	if err := n.read(b); err != nil {
 		return NameAddr{}, err
-	}
-	if end != len(b) {
-		return NameAddr{}, errTrailing
 	}
 	return n, nil
 }
 
-// scanNameAddr reads the address that begins at b[i] and returns its end, which
-// is a comma or the end of b if all is well.
-func scanNameAddr(b []byte, i int) (n NameAddr, end int, err error) {
+// read reads all of b, which has no white space around it.
+func (n *NameAddr) read(b []byte) error {
+	end, err := n.scan(b, 0)
+	if err == nil && end != len(b) {
+		err = errTrailing
+	}
+	return err
+}
+
+// scan reads the address that begins at b[i] and returns its end, which is a
+// comma or the end of b if all is well.
+func (n *NameAddr) scan(b []byte, i int) (end int, err error) {
+	*n = NameAddr{}
 	if i == len(b) {
-		return n, 0, errEmpty
+		return 0, errEmpty
 	}
 	open, err := scanDisplay(b, i)
 	if err != nil {
-		return n, 0, err
+		return 0, err
 	}
 	if open >= 0 {
 		n.angled = true
 		n.Display = b[i:trimEnd(b, i, open)]
 		size := bytes.IndexByte(b[open:], '>')
 		if size < 0 {
-			return n, 0, errUnclosed
+			return 0, errUnclosed
 		}
 		if n.URI = b[open+1 : open+size]; !isVisible(n.URI) {
-			return n, 0, errURIChar
+			return 0, errURIChar
 		}
 		end = skipLWS(b, open+size+1)
 	} else if n.URI, end, err = scanAddrSpec(b, i); err != nil {
-		return n, 0, err
+		return 0, err
 	}
-	return n, end, n.scanParams(b, &end)
+	return n.scanParams(b, end)
 }
 
 // scanDisplay returns the offset of the "<" behind an optional display name, or
@@ -102,44 +109,35 @@ func scanAddrSpec(b []byte, i int) (uri []byte, end int, err error) {
 	return b[i:end], skipLWS(b, end), nil
 }
 
-// scanParams reads the parameters at b[*end], moves *end behind them and keeps
-// the tag.
-func (n *NameAddr) scanParams(b []byte, end *int) error {
-	start := *end
-	for *end < len(b) && b[*end] == ';' {
-		p, next, err := scanParam(b, *end+1)
+// scanParams reads the parameters at b[i], keeps the tag and returns the end.
+func (n *NameAddr) scanParams(b []byte, i int) (end int, err error) {
+	for end = i; end < len(b) && b[end] == ';'; {
+		p, next, err := scanParam(b, end+1)
 		if err != nil {
-			return err
+			return 0, err
 		}
 		if p.is(b, "tag") {
 			if n.tag != nil {
-				return errRepeated
+				return 0, errRepeated
 			}
 			if n.tag = p.bytes(b); tokenish(n.tag) != nil {
-				return errParam
+				return 0, errParam
 			}
 		}
-		*end = next
+		end = next
 	}
-	if *end > start {
-		n.Params = b[start+1 : trimEnd(b, start+1, *end)]
+	if end > i {
+		n.Params = b[i+1 : trimEnd(b, i+1, end)]
 	}
-	if *end < len(b) && b[*end] != ',' {
-		return errTrailing
+	if end < len(b) && b[end] != ',' {
+		return 0, errTrailing
 	}
-	return nil
+	return end, nil
 }
 
-// isVisible reports whether b is visible ASCII without the characters that bound
-// a URI from outside. Which of them its scheme allows is ParseURI's to say.
-func isVisible(b []byte) bool {
-	for _, c := range b {
-		if c <= ' ' || c >= 0x7f || c == '<' || c == '"' {
-			return false
-		}
-	}
-	return len(b) > 0
-}
+// isVisible reports whether b could be a URI by its characters. Which of them its
+// scheme allows is ParseURI's to say.
+func isVisible(b []byte) bool { return len(b) > 0 && visibleChar.run(b, 0) == len(b) }
 
 // tokenish refuses a value that is empty or quoted where a token must stand.
 func tokenish(b []byte) error {

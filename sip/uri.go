@@ -20,32 +20,38 @@ type URI struct {
 // checks the characters only.
 func ParseURI(b []byte) (URI, error) {
 	var u URI
+	if err := u.read(b); err != nil {
+		return URI{}, err
+	}
+	return u, nil
+}
+
+// read reads all of b.
+func (u *URI) read(b []byte) error {
+	*u = URI{}
 	colon := 0
 	for colon < len(b) && (alnumChar.has(b[colon]) || b[colon] == '+' || b[colon] == '-' || b[colon] == '.') {
 		colon++
 	}
 	if colon == 0 || colon == len(b) || b[colon] != ':' || !isAlpha(b[0]) {
-		return u, errScheme
+		return errScheme
 	}
 	u.Scheme = b[:colon]
 	rest := b[colon+1:]
 	if !u.IsSIP() {
 		if len(rest) == 0 || uricChar.escaped(rest, 0) != len(rest) {
-			return URI{}, errURIChar
+			return errURIChar
 		}
 		u.Opaque = rest
-		return u, nil
+		return nil
 	}
 	at := bytes.IndexByte(rest, '@')
 	if at >= 0 {
 		if err := u.userinfo(rest[:at]); err != nil {
-			return URI{}, err
+			return err
 		}
 	}
-	if err := u.hostport(rest[at+1:]); err != nil {
-		return URI{}, err
-	}
-	return u, nil
+	return u.hostport(rest[at+1:])
 }
 
 // userinfo reads what stands before the "@".

@@ -3,7 +3,7 @@ package sip
 // values keeps what the strict readers found, because the doors, the router and
 // the log ask for the same few values.
 type values struct {
-	via            known[ViaParm]
+	via            known[viaSpan]
 	from, to       known[NameAddr]
 	fromURI, toURI known[URI]
 	target         known[URI]
@@ -24,19 +24,22 @@ type known[T any] struct {
 	read bool
 }
 
-// set keeps what a reader returned.
-func (k *known[T]) set(v T, err error) {
-	k.v, k.err, k.read = v, err, true
-}
-
 // TopVia returns the first Via value.
 func (m *Message) TopVia() (ViaParm, error) {
+	k := m.topVia()
+	if k.err != nil {
+		return ViaParm{}, k.err
+	}
+	return k.v.of(m.Value(Via)), nil
+}
+
+func (m *Message) topVia() *known[viaSpan] {
 	k := &m.values.via
 	if !k.read {
-		v, _, err := ParseVia(m.Value(Via))
-		k.set(v, err)
+		k.read = true
+		_, k.err = k.v.scan(m.Value(Via), 0)
 	}
-	return k.v, k.err
+	return k
 }
 
 // Vias returns the number of Via values over all Via fields.
@@ -51,54 +54,61 @@ func (m *Message) Vias() int {
 
 // From returns the value of From.
 func (m *Message) From() (NameAddr, error) {
-	k := &m.values.from
-	if !k.read {
-		k.set(ParseNameAddr(m.Value(From)))
-	}
+	k := m.address(From, &m.values.from)
 	return k.v, k.err
 }
 
 // To returns the value of To.
 func (m *Message) To() (NameAddr, error) {
-	k := &m.values.to
-	if !k.read {
-		k.set(ParseNameAddr(m.Value(To)))
-	}
+	k := m.address(To, &m.values.to)
 	return k.v, k.err
+}
+
+// address reads the one address of header h.
+func (m *Message) address(h Header, k *known[NameAddr]) *known[NameAddr] {
+	if !k.read {
+		k.read = true
+		k.err = k.v.read(m.Value(h))
+	}
+	return k
 }
 
 // FromURI returns the URI of From.
 func (m *Message) FromURI() (URI, error) {
-	k := &m.values.fromURI
-	if !k.read {
-		k.set(addrURI(m.From()))
-	}
+	k := m.addressURI(From, &m.values.from, &m.values.fromURI)
 	return k.v, k.err
 }
 
 // ToURI returns the URI of To.
 func (m *Message) ToURI() (URI, error) {
-	k := &m.values.toURI
-	if !k.read {
-		k.set(addrURI(m.To()))
-	}
+	k := m.addressURI(To, &m.values.to, &m.values.toURI)
 	return k.v, k.err
 }
 
-func addrURI(n NameAddr, err error) (URI, error) {
-	if err != nil {
-		return URI{}, err
+// addressURI reads the URI of the one address of header h.
+func (m *Message) addressURI(h Header, addr *known[NameAddr], k *known[URI]) *known[URI] {
+	if !k.read {
+		k.read = true
+		if k.err = m.address(h, addr).err; k.err == nil {
+			k.err = k.v.read(addr.v.URI)
+		}
 	}
-	return ParseURI(n.URI)
+	return k
 }
 
 // URI returns the Request-URI, read.
 func (m *Message) URI() (URI, error) {
+	k := m.uri()
+	return k.v, k.err
+}
+
+func (m *Message) uri() *known[URI] {
 	k := &m.values.target
 	if !k.read {
-		k.set(ParseURI(m.target))
+		k.read = true
+		k.err = k.v.read(m.target)
 	}
-	return k.v, k.err
+	return k
 }
 
 // CallID returns the value of Call-ID, nil if there is none.
@@ -108,7 +118,8 @@ func (m *Message) CallID() []byte { return m.Value(CallID) }
 func (m *Message) CSeq() (number uint32, method []byte, err error) {
 	k := &m.values.seq
 	if !k.read {
-		k.set(parseCSeq(m.Value(CSeq)))
+		k.read = true
+		k.v, k.err = parseCSeq(m.Value(CSeq))
 	}
 	return k.v.number, k.v.method, k.err
 }
@@ -139,9 +150,10 @@ func (m *Message) MaxForwards() (n int, ok bool, err error) {
 	}
 	k := &m.values.maxForwards
 	if !k.read {
+		k.read = true
 		v, ok := number(m.Value(MaxForwards), 255)
-		if k.set(int(v), nil); !ok {
-			k.set(0, errRange)
+		if k.v = int(v); !ok {
+			k.v, k.err = 0, errRange
 		}
 	}
 	return k.v, k.err == nil, k.err

@@ -17,11 +17,20 @@ const Cookie = "z9hG4bK"
 // ParseVia reads the first value of a Via list; rest is what follows the comma,
 // nil at the end of the list.
 func ParseVia(b []byte) (v ViaParm, rest []byte, err error) {
-	s, end, err := scanVia(b, skipLWS(b, 0))
+	var s viaSpan
+	end, err := s.scan(b, skipLWS(b, 0))
 	if err != nil {
 		return ViaParm{}, nil, err
 	}
-	v = ViaParm{
+	if end < len(b) {
+		rest = b[end+1:]
+	}
+	return s.of(b), rest, nil
+}
+
+// of returns the Via value that s marks in b.
+func (s *viaSpan) of(b []byte) ViaParm {
+	v := ViaParm{
 		Transport: b[s.transport:s.transportEnd],
 		Host:      b[s.host:s.hostEnd],
 		Port:      s.port,
@@ -36,10 +45,7 @@ func ParseVia(b []byte) (v ViaParm, rest []byte, err error) {
 			v.RPort = []byte{}
 		}
 	}
-	if end < len(b) {
-		rest = b[end+1:]
-	}
-	return v, rest, nil
+	return v
 }
 
 // viaSpan is a Via value as offsets. A parameter that is not there is zero but
@@ -52,40 +58,41 @@ type viaSpan struct {
 	branch, received, rport param
 }
 
-// scanVia reads the Via value at b[i] and returns where it ends: at a comma or
-// at the end of b.
-func scanVia(b []byte, i int) (s viaSpan, end int, err error) {
+// scan reads the Via value at b[i] and returns where it ends: at a comma or at
+// the end of b.
+func (s *viaSpan) scan(b []byte, i int) (end int, err error) {
+	*s = viaSpan{}
 	s.branch.value, s.received.value, s.rport.value = -1, -1, -1
 	if err := s.sentProtocol(b, i); err != nil {
-		return s, 0, err
+		return 0, err
 	}
 	s.host = skipLWS(b, s.transportEnd)
 	if s.host == s.transportEnd {
-		return s, 0, errProtocol
+		return 0, errProtocol
 	}
 	if s.hostEnd, err = scanHost(b, s.host); err != nil {
-		return s, 0, err
+		return 0, err
 	}
 	s.end = s.hostEnd
 	end = skipLWS(b, s.hostEnd)
 	if end < len(b) && b[end] == ':' {
 		if s.port, s.end, err = scanPort(b, skipLWS(b, end+1)); err != nil {
-			return s, 0, err
+			return 0, err
 		}
 		end = skipLWS(b, s.end)
 	}
 	s.params = end
 	for end < len(b) && b[end] == ';' {
 		if end, err = s.param(b, end+1); err != nil {
-			return s, 0, err
+			return 0, err
 		}
 	}
 	if end < len(b) && b[end] != ',' {
-		return s, 0, errTrailing
+		return 0, errTrailing
 	}
 	s.end = trimEnd(b, s.hostEnd, end)
 	s.params = min(s.params, s.end)
-	return s, end, nil
+	return end, nil
 }
 
 // sentProtocol reads "SIP/2.0/TLS" with white space around the slashes.
