@@ -40,7 +40,7 @@ func Compile(f File, own []string) (*Partners, []error) {
 		return nil, inOrder(c.problems)
 	}
 	none := allowlists.Refusal(allowlists.IdentityNone, unlisted)
-	return &Partners{lists: lists, known: c.known, own: c.own, none: none}, nil
+	return &Partners{lists: lists, known: c.known, own: c.own, none: none, names: namesOf(c.known)}, nil
 }
 
 // byLine returns the names of a section's tables in the order of the file, so

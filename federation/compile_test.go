@@ -117,6 +117,31 @@ func TestDialKnowsTheWay(t *testing.T) {
 	}
 }
 
+func TestSameWay(t *testing.T) {
+	way := func(change func(*PartnerConfig)) Route {
+		f := file()
+		p := f.Partners["contoso.example"]
+		change(&p)
+		f.Partners["contoso.example"] = p
+		r, _ := compiled(t, f).Dial([]byte("contoso.example"))
+		return r
+	}
+	before := way(func(*PartnerConfig) {})
+	if !before.Same(way(func(p *PartnerConfig) { p.Line, p.Methods = 99, []string{"MESSAGE"} })) {
+		t.Error("a moved line or another method makes another way")
+	}
+	for name, change := range map[string]func(*PartnerConfig){
+		"servers":   func(p *PartnerConfig) { p.Servers = p.Servers[:1] },
+		"peer_name": func(p *PartnerConfig) { p.PeerName = "other.contoso.example" },
+		"usage":     func(p *PartnerConfig) { p.PeerUsage = "strict" },
+		"wildcard":  func(p *PartnerConfig) { p.AllowWildcard = true },
+	} {
+		if before.Same(way(change)) {
+			t.Errorf("another %s is the same way", name)
+		}
+	}
+}
+
 func TestAcceptAsksWhoAnswers(t *testing.T) {
 	i, p := newIssuer(t), compiled(t, file())
 	for _, tt := range []struct {

@@ -20,6 +20,7 @@ type Partners struct {
 	known []partner                     // by Index of the list's entry
 	own   map[string]allowlists.Verdict // refusals for From domains of ours
 	none  allowlists.Verdict            // refusal of who proved nothing
+	names names
 }
 
 // partner is what federation knows of a partner beside its list entry.

@@ -139,6 +139,29 @@ func TestSpeaksAsksForIdentityAlone(t *testing.T) {
 	}
 }
 
+func TestKnowsWhoIsAnyPartner(t *testing.T) {
+	i, p := newIssuer(t), compiled(t, file())
+	for _, tt := range []struct {
+		name string
+		id   *certs.Identity
+		want bool
+	}{
+		{"a partner's domain", i.names("fabrikam.example"), true},
+		{"a direct partner's server", i.names("edge.contoso.example"), true},
+		{"a direct partner's address", i.identity(certs.Leaf{IPs: []string{"2001:db8::1"}}), true},
+		{"a wildcard where it counts", i.names("*.wild.example"), true},
+		{"a common name where it counts", i.identity(certs.Leaf{CN: "cn.example"}), true},
+		{"a wildcard where it does not", i.names("*.fabrikam.example"), false},
+		{"a blocked domain", i.names("spam.example"), false},
+		{"a stranger", i.names("stranger.example"), false},
+		{"nobody", nil, false},
+	} {
+		if got := p.Knows(tt.id); got != tt.want {
+			t.Errorf("%s: Knows = %v, want %v", tt.name, got, tt.want)
+		}
+	}
+}
+
 func TestPermit(t *testing.T) {
 	p := compiled(t, file())
 	for _, tt := range []struct {

@@ -2,6 +2,7 @@ package federation
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/sipedge/sipedge/allowlists"
@@ -19,6 +20,16 @@ type Route struct {
 
 // Direct reports whether the administrator named the partner's servers.
 func (r Route) Direct() bool { return len(r.Servers) > 0 }
+
+// Same reports whether a reload left the way as it was: connections may stay.
+func (r Route) Same(o Route) bool {
+	if r.partner == nil || o.partner == nil {
+		return r.partner == o.partner
+	}
+	a, b := r.partner, o.partner
+	return a.domain == b.domain && a.peerName == b.peerName && slices.Equal(a.servers, b.servers) &&
+		a.policy == b.policy && a.wildcard == b.wildcard && a.cn == b.cn
+}
 
 // Dial returns the way to the edge of a partner's domain (in normal form). It
 // says nothing about whether a request may go there: Permit does.

@@ -19,11 +19,18 @@ import (
 // `toml:",line"` the line of the table's header, `toml:"KEY,line"` the line of
 // KEY. Sections with free names are maps. Durations are strings like "5s".
 func Decode(file string, data []byte, dst any) []allowlists.Problem {
-	root, problems := read(file, data)
+	problems, _ := decode(file, data, dst)
+	return problems
+}
+
+// decode is Decode that also tells whether the grammar held. If not, parts of
+// the file are missing in dst, and what is missing must not be held against it.
+func decode(file string, data []byte, dst any) (problems []allowlists.Problem, whole bool) {
+	root, problems, whole := read(file, data)
 	d := decoder{file: file, problems: problems, shapes: make(map[reflect.Type]*shape)}
 	d.structure(root, reflect.ValueOf(dst).Elem())
 	sortProblems(d.problems)
-	return d.problems
+	return d.problems, whole
 }
 
 type decoder struct {

@@ -23,14 +23,15 @@ type reader struct {
 	problems []allowlists.Problem
 }
 
-// read parses data. The tree is whole only if there are no problems.
-func read(file string, data []byte) (*table, []allowlists.Problem) {
+// read parses data. The tree is whole if no problem was one of grammar.
+func read(file string, data []byte) (root *table, problems []allowlists.Problem, whole bool) {
 	r := &reader{file: file, lines: lineStarts(data), root: &table{origin: headed, line: 1}}
 	r.here = r.root
 	data, hadBOM := bytes.CutPrefix(data, []byte("\ufeff"))
 	if hadBOM {
 		r.base = len("\ufeff")
 	}
+	whole = true
 	for left := data; ; {
 		var p unstable.Parser
 		p.Reset(left)
@@ -38,12 +39,13 @@ func read(file string, data []byte) (*table, []allowlists.Problem) {
 			r.expression(p.Expression())
 		}
 		if p.Error() == nil {
-			return r.root, r.problems
+			return r.root, r.problems, whole
 		}
+		whole = false
 		at := r.syntax(left, p.Error())
 		skip := nextHeader(left, at)
 		if skip < 0 {
-			return r.root, r.problems
+			return r.root, r.problems, whole
 		}
 		left, r.base = left[skip:], r.base+skip
 	}
