@@ -25,6 +25,7 @@ type Authority struct {
 	cert  *x509.Certificate
 	key   crypto.Signer
 	above []*x509.Certificate // those between cert and the root, cert first; empty for a root
+	pool  *x509.CertPool      // cert alone
 }
 
 // A KeyType is the kind of key that a Leaf gets. The zero KeyType is ECDSA P-256.
@@ -68,7 +69,7 @@ func NewAuthority(name string) (*Authority, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make authority %q: %w", name, err)
 	}
-	return &Authority{cert: cert, key: key}, nil
+	return &Authority{cert: cert, key: key, pool: poolOf(cert)}, nil
 }
 
 // Intermediate makes an authority below a. What it issues carries the chain up
@@ -90,7 +91,7 @@ func (a *Authority) below(t *x509.Certificate) (*Authority, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make authority %q: %w", t.Subject.CommonName, err)
 	}
-	return &Authority{cert: cert, key: key, above: append([]*x509.Certificate{cert}, a.above...)}, nil
+	return &Authority{cert: cert, key: key, pool: poolOf(cert), above: append([]*x509.Certificate{cert}, a.above...)}, nil
 }
 
 // Certificate returns the authority's own certificate.
@@ -99,10 +100,13 @@ func (a *Authority) Certificate() *x509.Certificate { return a.cert }
 // PEM returns the authority's own certificate as it stands in a file of roots.
 func (a *Authority) PEM() []byte { return encode("CERTIFICATE", a.cert.Raw) }
 
-// Pool returns a pool with the authority as its only root.
-func (a *Authority) Pool() *x509.CertPool {
+// Pool returns a pool with the authority as its only root, always the same one:
+// it can be a Verifier's Roots.
+func (a *Authority) Pool() *x509.CertPool { return a.pool }
+
+func poolOf(c *x509.Certificate) *x509.CertPool {
 	pool := x509.NewCertPool()
-	pool.AddCert(a.cert)
+	pool.AddCert(c)
 	return pool
 }
 

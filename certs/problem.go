@@ -107,10 +107,9 @@ func describe(c *x509.Certificate) string {
 	if subject == "" && len(c.DNSNames) > 0 {
 		subject = c.DNSNames[0]
 	}
-	return fmt.Sprintf("%q issued by %q, serial %s", clip(escape(subject)), clip(escape(c.Issuer.CommonName)), clip(fmt.Sprintf("%x", c.SerialNumber)))
+	return fmt.Sprintf("%+q issued by %+q, serial %s", clip(subject), clip(c.Issuer.CommonName), clip(fmt.Sprintf("%x", c.SerialNumber)))
 }
 
-// clip cuts text that is already ASCII.
 func clip(s string) string {
 	const most = 64
 	if len(s) > most {

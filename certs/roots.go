@@ -21,7 +21,8 @@ const SystemRoots = "system"
 const maxHints = 50
 
 // Roots is a set of authorities and revocation lists read from files. It can be
-// read again; what fails to load leaves the old set in place.
+// read again; what fails to load leaves the old set in place. The system's
+// authorities are read once by crypto/x509: a new one needs a restart.
 type Roots struct {
 	file, crl string
 
@@ -54,6 +55,9 @@ func (r *Roots) Pool() *x509.CertPool { return r.now.Load().pool }
 // Verifier's Revoked.
 func (r *Roots) Revoked() *Revocations { return r.now.Load().revoked }
 
+// Verifier returns a Verifier that trusts what r holds at each moment.
+func (r *Roots) Verifier() *Verifier { return &Verifier{Roots: r.Pool, Revoked: r.Revoked} }
+
 // Hints returns the authorities to name to a client, nil for the system's: a
 // client that finds none of its own among a hundred names sends nothing.
 func (r *Roots) Hints() *x509.CertPool { return r.now.Load().hints }
@@ -66,7 +70,7 @@ func (r *Roots) Reload() (changed bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	if r.file != SystemRoots && s.sum == r.now.Load().sum {
+	if s.sum == r.now.Load().sum {
 		return false, nil
 	}
 	r.now.Store(s)

@@ -52,6 +52,9 @@ func ServerConfig(o ServerOptions) *tls.Config {
 		c.ClientAuth = tls.RequestClientCert
 	}
 	c.VerifyConnection = o.verify
+	if o.Verifier != nil {
+		c.Time = o.Verifier.Now // a ticket ends with the certificate in it
+	}
 	if o.Hints == nil {
 		return c
 	}
@@ -149,6 +152,9 @@ func ClientConfig(o ClientOptions) *tls.Config {
 	c.ServerName = o.ServerName
 	c.InsecureSkipVerify = true // VerifyConnection does it, on resumed sessions too
 	c.VerifyConnection = o.verify
+	if o.Verifier != nil {
+		c.Time = o.Verifier.Now
+	}
 	c.ClientSessionCache = &sessions{keypair: o.Keypair, cache: tls.NewLRUClientSessionCache(maxSessions)}
 	c.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
 		if o.Keypair == nil {
@@ -169,9 +175,6 @@ func (o *ClientOptions) verify(cs tls.ConnectionState) error {
 	id, err := v.Identify(cs)
 	if err != nil {
 		return err
-	}
-	if !id.Usage().Server() && !id.Usage().Client() {
-		return refusal(WrongUsage, cs.PeerCertificates[0], nil)
 	}
 	f := o.Accept
 	if f == nil {

@@ -19,8 +19,10 @@ import (
 const (
 	maxChain   = 10   // certificates
 	maxNames   = 1000 // names over all of them
+	maxOctets  = 64 << 10
 	maxRSABits = 8192
-	maxProofs  = 4096 // chains that are remembered
+	maxProofs  = 4096     // chains that are remembered
+	maxProof   = 16 << 10 // octets of one of them
 )
 
 // A Verifier decides whether a peer's certificate holds and what it proves. It
@@ -78,7 +80,7 @@ func (v *Verifier) prove(certs []*x509.Certificate) (*proof, error) {
 	if v.Revoked != nil {
 		p.revoked = v.Revoked()
 	}
-	now := v.Now()
+	now := v.now()
 	key := hashOf(certs)
 	if old, ok := v.proofs.Get(key); ok && old.holds(p.roots, p.revoked, now) {
 		return old, nil
@@ -86,15 +88,22 @@ func (v *Verifier) prove(certs []*x509.Certificate) (*proof, error) {
 	if err := p.check(now); err != nil {
 		return nil, err
 	}
-	// Only what held is remembered: strangers cannot fill the cache.
-	v.proofs.Add(key, p)
+	// Only what held is remembered, and only if it is small: else whoever has
+	// one good certificate could fill memory with it and varying ballast.
+	if size(certs) <= maxProof {
+		v.proofs.Add(key, p)
+	}
 	return p, nil
 }
 
-func (v *Verifier) init() {
+func (v *Verifier) now() time.Time {
 	if v.Now == nil {
-		v.Now = time.Now
+		return time.Now()
 	}
+	return v.Now()
+}
+
+func (v *Verifier) init() {
 	v.proofs, _ = lru.New[[sha256.Size]byte, *proof](maxProofs) // fails only for a size below one
 }
 
@@ -107,6 +116,9 @@ func checkBounds(certs []*x509.Certificate) error {
 	if len(certs) > maxChain {
 		return fmt.Errorf("chain of %d certificates", len(certs))
 	}
+	if n := size(certs); n > maxOctets {
+		return fmt.Errorf("chain of %d octets", n)
+	}
 	names := 0
 	for _, c := range certs {
 		names += len(c.DNSNames) + len(c.URIs) + len(c.IPAddresses) + len(c.EmailAddresses)
@@ -118,6 +130,14 @@ func checkBounds(certs []*x509.Certificate) error {
 		return fmt.Errorf("%d names", names)
 	}
 	return nil
+}
+
+func size(certs []*x509.Certificate) int {
+	n := 0
+	for _, c := range certs {
+		n += len(c.Raw)
+	}
+	return n
 }
 
 func hashOf(certs []*x509.Certificate) (sum [sha256.Size]byte) {
