@@ -1,51 +1,25 @@
 package main
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"fmt"
-	"math/big"
-	"net"
-	"net/url"
 	"os"
 	"strings"
 	"time"
-)
 
-// An authority is a private CA of a play. Unlike package certs it also signs
-// what no honest authority would.
-type authority struct {
-	cert *x509.Certificate
-	key  *ecdsa.PrivateKey
-}
+	"github.com/sipedge/sipedge/certs"
+)
 
 // authority makes authorities: authority NAME... Each lies in NAME.pem.
 func (s *stage) authority(names []string) error {
 	for _, name := range names {
-		key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+		a, err := certs.NewAuthority("Authority " + name)
 		if err != nil {
-			return err
-		}
-		template := &x509.Certificate{
-			SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "Authority " + name},
-			NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
-			IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageCRLSign,
-		}
-		der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-		if err != nil {
-			return err
-		}
-		a := &authority{key: key}
-		if a.cert, err = x509.ParseCertificate(der); err != nil {
 			return err
 		}
 		s.authorities[name] = a
-		if err := os.WriteFile(s.path(name+".pem"), pemOf("CERTIFICATE", der), 0o644); err != nil {
+		if err := os.WriteFile(s.path(name+".pem"), a.PEM(), 0o644); err != nil {
 			return err
 		}
 	}
@@ -64,56 +38,27 @@ func (s *stage) certificate(args []string) error {
 	if a == nil {
 		return fmt.Errorf("certificate %s: no such authority", name)
 	}
-	template, err := leaf(name, o)
+	cert, key, err := a.Issue(leaf(o))
 	if err != nil {
 		return err
 	}
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
+	if err := os.WriteFile(s.path(name+".key"), key, 0o600); err != nil {
 		return err
 	}
-	der, err := x509.CreateCertificate(rand.Reader, template, a.cert, key.Public(), a.key)
-	if err != nil {
-		return err
-	}
-	keyDER, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		return err
-	}
-	if err := os.WriteFile(s.path(name+".key"), pemOf("PRIVATE KEY", keyDER), 0o600); err != nil {
-		return err
-	}
-	return os.WriteFile(s.path(name+".pem"), pemOf("CERTIFICATE", der), 0o644)
+	return os.WriteFile(s.path(name+".pem"), cert, 0o644)
 }
 
 // leaf is a certificate as a play describes it.
-func leaf(name string, o map[string]string) (*x509.Certificate, error) {
-	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 120))
-	if err != nil {
-		return nil, err
-	}
-	c := &x509.Certificate{
-		SerialNumber: serial, Subject: pkix.Name{CommonName: o["cn"], Organization: []string{name}},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		KeyUsage: x509.KeyUsageDigitalSignature, DNSNames: list(o["dns"]), ExtKeyUsage: usages(o["usage"]),
-	}
+func leaf(o map[string]string) certs.Leaf {
+	l := certs.Leaf{CN: o["cn"], Names: list(o["dns"]), URIs: list(o["uri"]), IPs: list(o["ip"]), Usages: usages(o["usage"])}
+	l.NotBefore, l.NotAfter = time.Now().Add(-time.Hour), time.Now().Add(time.Hour)
 	if o["expired"] != "" {
-		c.NotAfter = time.Now().Add(-time.Minute)
+		l.NotAfter = time.Now().Add(-time.Minute)
 	}
 	if o["early"] != "" {
-		c.NotBefore = time.Now().Add(30 * time.Minute)
+		l.NotBefore = time.Now().Add(30 * time.Minute)
 	}
-	for _, u := range list(o["uri"]) {
-		parsed, err := url.Parse(u)
-		if err != nil {
-			return nil, err
-		}
-		c.URIs = append(c.URIs, parsed)
-	}
-	for _, ip := range list(o["ip"]) {
-		c.IPAddresses = append(c.IPAddresses, net.ParseIP(ip))
-	}
-	return c, nil
+	return l
 }
 
 // usages are the extended key usages of a word.
@@ -126,9 +71,9 @@ func usages(word string) []x509.ExtKeyUsage {
 	case "code":
 		return []x509.ExtKeyUsage{x509.ExtKeyUsageCodeSigning}
 	case "none":
-		return nil
+		return []x509.ExtKeyUsage{}
 	}
-	return []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}
+	return nil // client and server
 }
 
 // list splits A,B.
@@ -137,11 +82,6 @@ func list(text string) []string {
 		return nil
 	}
 	return strings.Split(text, ",")
-}
-
-// pemOf writes one block.
-func pemOf(kind string, der []byte) []byte {
-	return pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der})
 }
 
 // tlsConfig is a peer's side of TLS, as server and as client: it trusts ca=NAME

@@ -1,13 +1,15 @@
 package main
 
 import (
+	"errors"
+	"io/fs"
 	"os"
+	"path/filepath"
 	"strings"
 )
 
 // company sets the usual scene, for plays that are about something else: an
 // authority, certificates, ports, and an edge for example.com with one pool.
-// What the play brings itself stays: company .
 //
 //	EDGE_EXT   our edge, where partners come     edge1.example.com
 //	EDGE_INT   our edge, where our servers come  edge1.example.com
@@ -33,17 +35,42 @@ func (s *stage) company(args []string) error {
 			return err
 		}
 	}
-	for _, name := range []string{"sipedge.toml", "partners.toml"} {
-		if _, err := os.Stat(s.path(name)); err == nil {
-			continue
-		}
-		text, err := os.ReadFile("testdata/company/" + name)
+	return s.companyFiles()
+}
+
+// companyFiles puts together the two files of the edge. What the play brings
+// goes before what lies in testdata/company: sipedge.toml, or parts of it by
+// the name of their section, and partners.toml.
+func (s *stage) companyFiles() error {
+	var config []byte
+	for _, section := range []string{"edge.toml", "listener.toml", "pool.toml", "limits.toml", "dns.toml"} {
+		text, err := s.ownOrCompany(section)
 		if err != nil {
 			return err
 		}
-		if err := os.WriteFile(s.path(name), text, 0o644); err != nil {
-			return err
-		}
+		config = append(append(config, text...), '\n')
 	}
-	return nil
+	partners, err := s.ownOrCompany("partners.toml")
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(s.path("partners.toml"), partners, 0o644); err != nil {
+		return err
+	}
+	if _, err := os.Stat(s.path("sipedge.toml")); err == nil {
+		return nil
+	}
+	return os.WriteFile(s.path("sipedge.toml"), config, 0o644)
+}
+
+// ownOrCompany is a file of the play, else of testdata/company, else empty.
+func (s *stage) ownOrCompany(name string) ([]byte, error) {
+	text, err := os.ReadFile(s.path(name))
+	if errors.Is(err, fs.ErrNotExist) {
+		text, err = os.ReadFile(filepath.Join("testdata", "company", name))
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	return text, err
 }

@@ -19,13 +19,14 @@ type peer struct {
 	name   string
 	domain string
 	inbox  chan event
-	gone   chan event   // ends of connections that the edge had opened
-	last   event        // the message looked at last
-	asked  *heard       // the request received last
-	from   *peerConn    // where it came from
-	out    *peerConn    // the connection that the peer opened itself
-	resume *tls.Config  // of the last connection, with its session tickets
-	listen net.Listener // nil until the peer listens
+	gone   chan event       // ends of connections that the edge had opened
+	last   event            // the message looked at last
+	asked  map[string]event // the request received last, "", and of each method
+	invite request          // the INVITE sent last
+	out    *peerConn        // the connection that the peer opened itself
+	count  int              // requests asked
+	resume *tls.Config      // of the last connection, with its session tickets
+	listen net.Listener     // nil until the peer listens
 
 	mu    sync.Mutex // guards what follows
 	conns map[*peerConn]bool
@@ -45,11 +46,12 @@ type event struct {
 type peerConn struct {
 	net.Conn
 	dialled bool
+	ended   chan struct{} // closed when it has been read to its end
 }
 
 // addPeer makes a peer known to the play.
 func (s *stage) addPeer(name string) {
-	p := &peer{name: name, domain: domainOf(name), conns: make(map[*peerConn]bool)}
+	p := &peer{name: name, domain: domainOf(name), conns: make(map[*peerConn]bool), asked: make(map[string]event)}
 	p.inbox, p.gone = make(chan event, 10000), make(chan event, 10000)
 	s.peers[name] = p
 }
@@ -82,7 +84,7 @@ func (p *peer) accept(l net.Listener) {
 		if err != nil {
 			return
 		}
-		go p.serve(&peerConn{Conn: c})
+		go p.serve(&peerConn{Conn: c, ended: make(chan struct{})})
 	}
 }
 
@@ -96,6 +98,7 @@ func (p *peer) serve(c *peerConn) {
 	delete(p.conns, c)
 	p.mu.Unlock()
 	c.Close()
+	defer close(c.ended)
 	if c.dialled {
 		p.inbox <- event{conn: c, err: err}
 		return
@@ -220,8 +223,12 @@ func (p *peer) next(want string) (event, error) {
 }
 
 // nextMessage is next for messages: an end or a pong in its place is an error.
+// A 100 is passed over where it is not wanted: nobody may rely on it.
 func (p *peer) nextMessage(want string) (*heard, error) {
 	e, err := p.next(want)
+	for want != "100" && e.msg != nil && e.msg.what() == "100" {
+		e, err = p.next(want)
+	}
 	switch {
 	case err != nil:
 		return nil, err
@@ -232,7 +239,7 @@ func (p *peer) nextMessage(want string) (*heard, error) {
 	}
 	p.last = e
 	if e.msg.isRequest() {
-		p.asked, p.from = e.msg, e.conn
+		p.asked[""], p.asked[e.msg.what()] = e, e
 	}
 	return e.msg, nil
 }

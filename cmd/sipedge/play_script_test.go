@@ -21,7 +21,12 @@ func (p *peer) act(s *stage, args []string) error {
 		"connects":    p.connects,
 		"is-refused":  p.isRefused,
 		"sends":       p.sends,
+		"asks":        p.asks,
+		"acks":        p.acks,
+		"cancels":     p.cancels,
+		"notes-route": p.notesRoute,
 		"receives":    p.receives,
+		"awaits":      p.awaits,
 		"has":         p.has,
 		"answers":     p.answers,
 		"checks":      p.checks,
@@ -83,7 +88,7 @@ func (p *peer) connects(s *stage, args []string) error {
 	if err != nil {
 		return err
 	}
-	p.out = &peerConn{Conn: conn, dialled: true}
+	p.out = &peerConn{Conn: conn, dialled: true, ended: make(chan struct{})}
 	s.set(strings.ToUpper(p.name)+"_CONN", conn.LocalAddr().String())
 	go p.serve(p.out)
 	return nil
@@ -129,10 +134,14 @@ func (p *peer) isRefused(s *stage, args []string) error {
 	return nil
 }
 
-// disconnects closes the connection that the peer opened.
+// disconnects closes the connection that the peer opened, and forgets what came
+// on it that nobody looked at.
 func (p *peer) disconnects(*stage, []string) error {
 	err := p.out.Close()
-	<-p.inbox
+	<-p.out.ended
+	for len(p.inbox) > 0 {
+		<-p.inbox
+	}
 	p.out = nil
 	return err
 }
@@ -153,7 +162,7 @@ func (p *peer) sends(s *stage, args []string) error {
 	}
 	c := p.out
 	if o["back"] != "" || c == nil {
-		c = p.from
+		c = p.asked[""].conn
 	}
 	if c == nil {
 		return fmt.Errorf("%s has no connection", p.name)
@@ -170,8 +179,11 @@ func (p *peer) sends(s *stage, args []string) error {
 	return nil
 }
 
-// receives takes the next message, which must be what the play says: a status,
-// a method, a file with a pattern, "pong", or "nothing [PEER]".
+// statusClass is the beginning of a status: 4 stands for 400 to 499.
+var statusClass = regexp.MustCompile(`^[1-6][0-9]?$`)
+
+// receives takes the next message, which must be what the play says: a status
+// or its beginning, a method, a file with a pattern, "pong", or "nothing [PEER]".
 func (p *peer) receives(s *stage, args []string) error {
 	want := args[0]
 	switch {
@@ -187,7 +199,7 @@ func (p *peer) receives(s *stage, args []string) error {
 		return err
 	case notFile == nil:
 		return p.matches(s, want, m)
-	case m.what() != want:
+	case m.what() != want && !(statusClass.MatchString(want) && strings.HasPrefix(m.what(), want)):
 		return fmt.Errorf("%s wanted %s, got:\n%s", p.name, want, visible(m.raw))
 	}
 	for _, re := range args[1:] {
@@ -196,6 +208,18 @@ func (p *peer) receives(s *stage, args []string) error {
 		}
 	}
 	return nil
+}
+
+// awaits passes over what comes until a message has all the expressions.
+func (p *peer) awaits(s *stage, args []string) error {
+	for {
+		if _, err := p.nextMessage("a message with " + strings.Join(args, " and ")); err != nil {
+			return err
+		}
+		if p.has(s, args) == nil {
+			return nil
+		}
+	}
 }
 
 // matches compares a message with a pattern in a file, and remembers what the
@@ -257,22 +281,26 @@ func (p *peer) has(s *stage, args []string) error {
 }
 
 // answers responds to the request received last: answers STATUS [FILE] with
-// more fields and a body.
+// more fields and a body, or [to=METHOD] to the last one with that method.
 func (p *peer) answers(s *stage, args []string) error {
-	if p.asked == nil {
-		return fmt.Errorf("%s was asked nothing", p.name)
-	}
 	status, err := strconv.Atoi(args[0])
 	if err != nil {
 		return err
 	}
-	more := ""
-	if len(args) > 1 {
-		if more, err = s.fillFile(args[1]); err != nil {
+	asked, more := p.asked[""], ""
+	for _, arg := range args[1:] {
+		if method, ok := strings.CutPrefix(arg, "to="); ok {
+			asked = p.asked[method]
+			continue
+		}
+		if more, err = s.fillFile(arg); err != nil {
 			return err
 		}
 	}
-	_, err = p.from.Write(p.asked.answer(status, p.name, strings.ReplaceAll(more, "\n", "\r\n")))
+	if asked.msg == nil {
+		return fmt.Errorf("%s was not asked that", p.name)
+	}
+	_, err = asked.conn.Write(asked.msg.answer(status, p.name, strings.ReplaceAll(more, "\n", "\r\n")))
 	return err
 }
 

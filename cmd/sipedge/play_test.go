@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -9,6 +10,8 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/sipedge/sipedge/certs"
 )
 
 // patience is how long a play waits for what should come. Nothing waits for
@@ -28,8 +31,22 @@ func TestPlays(t *testing.T) {
 		Dir:                "testdata/play",
 		Setup:              openStage,
 		Cmds:               stageCommands(),
+		Condition:          condition,
 		RequireUniqueNames: true,
 	})
+}
+
+// condition is what plays may ask of the machine: [ipv6].
+func condition(name string) (bool, error) {
+	if name != "ipv6" {
+		return false, fmt.Errorf("unknown condition %q", name)
+	}
+	_, release, err := holdPort("::1")
+	if err != nil {
+		return false, nil
+	}
+	release()
+	return true, nil
 }
 
 // A stage is the world of one play: its folder, authorities, peers and edges.
@@ -38,7 +55,7 @@ type stage struct {
 	env         func(key string) string
 	set         func(key, value string)
 	deferred    func(func())
-	authorities map[string]*authority
+	authorities map[string]*certs.Authority
 	peers       map[string]*peer
 	edges       map[string]*edgeProcess
 	fences      int
@@ -49,12 +66,7 @@ type stageKey struct{}
 
 // openStage gives a script its stage.
 func openStage(env *testscript.Env) error {
-	s := &stage{
-		dir:         env.WorkDir,
-		authorities: make(map[string]*authority),
-		peers:       make(map[string]*peer),
-		edges:       make(map[string]*edgeProcess),
-	}
+	s := newStage(env.WorkDir)
 	s.deferred = env.Defer
 	torture, err := filepath.Abs("../../sip/testdata")
 	if err != nil {
@@ -62,31 +74,43 @@ func openStage(env *testscript.Env) error {
 	}
 	env.Setenv("TORTURE", torture)
 	env.Values[stageKey{}] = s
-	env.Defer(func() { s.close(env.T()) })
+	env.Defer(func() {
+		if err := s.close(); err != nil {
+			env.T().Fatal(err)
+		}
+	})
 	return nil
+}
+
+// newStage makes an empty stage in a folder.
+func newStage(dir string) *stage {
+	return &stage{
+		dir:         dir,
+		authorities: make(map[string]*certs.Authority),
+		peers:       make(map[string]*peer),
+		edges:       make(map[string]*edgeProcess),
+	}
 }
 
 // close ends what the play started. An edge that panicked fails its play even
 // where nobody noticed.
-func (s *stage) close(t testscript.T) {
+func (s *stage) close() error {
+	var errs []error
 	for _, p := range s.peers {
 		p.close()
 	}
 	for _, e := range s.edges {
-		if err := e.end(); err != nil {
-			t.Log(err)
-			t.FailNow()
-		}
+		errs = append(errs, e.end())
 	}
+	return errors.Join(errs...)
 }
 
 // A verb is one command of the language of plays.
 type verb func(s *stage, args []string) error
 
-// stageCommands are the commands of plays, for testscript.
-func stageCommands() map[string]func(*testscript.TestScript, bool, []string) {
-	cmds := make(map[string]func(*testscript.TestScript, bool, []string))
-	for name, v := range map[string]verb{
+// verbs are the commands of the language, but for those of peers.
+func verbs() map[string]verb {
+	return map[string]verb{
 		"ports":       (*stage).ports,
 		"authority":   (*stage).authority,
 		"certificate": (*stage).certificate,
@@ -96,7 +120,13 @@ func stageCommands() map[string]func(*testscript.TestScript, bool, []string) {
 		"edge":        (*stage).edge,
 		"logged":      (*stage).logged,
 		"audit":       (*stage).audit,
-	} {
+	}
+}
+
+// stageCommands are the commands of plays, for testscript.
+func stageCommands() map[string]func(*testscript.TestScript, bool, []string) {
+	cmds := make(map[string]func(*testscript.TestScript, bool, []string))
+	for name, v := range verbs() {
 		cmds[name] = command(v)
 	}
 	cmds["peers"] = declarePeers
