@@ -1,0 +1,130 @@
+package edge
+
+import (
+	"fmt"
+	"hash/maphash"
+
+	"github.com/sipedge/sipedge/allowlists"
+	"github.com/sipedge/sipedge/sip"
+)
+
+// refuse answers a request that may not pass, and writes its line. The peer
+// learns a status and a reference; which rule and why is in the log.
+func (e *Edge) refuse(t *turn, r *request, v allowlists.Verdict) {
+	if err := r.m.Fault(); err != nil {
+		e.refuseFault(t, r, err)
+		return
+	}
+	if v.Action == allowlists.Drop || r.audit.method == "ACK" {
+		e.auditRefused(r, v, 0, "")
+		return
+	}
+	ref := e.reference()
+	e.respond(t, r.f, r.m, v.Code(), sip.Phrase(v.Code()), e.extra(r.f, r.m, v.Code(), v.Reason, ref))
+	e.auditRefused(r, v, v.Code(), ref)
+}
+
+// refuseFault answers a malformed request; its sender may know what is wrong
+// with what it sent.
+func (e *Edge) refuseFault(t *turn, r *request, err *sip.Error) {
+	v := fault(err)
+	ref := e.reference()
+	if r.audit.method != "ACK" {
+		e.respond(t, r.f, r.m, err.Status, err.Reason, e.extra(r.f, r.m, err.Status, v.Reason, ref))
+	}
+	e.auditRefused(r, v, err.Status, ref)
+}
+
+// reply answers a request that passed the doors and then could not be done.
+func (e *Edge) reply(t *turn, f *Flow, m *sip.Message, status int, reason allowlists.Reason) {
+	e.respond(t, f, m, status, sip.Phrase(status), e.extra(f, m, status, reason, e.reference()))
+}
+
+// respond sends an answer of our own.
+func (e *Edge) respond(t *turn, f *Flow, m *sip.Message, status int, phrase string, extra []byte) {
+	b := e.buffers.get(len(m.Raw()) + editRoom)
+	b.b = sip.AppendResponse(b.b, m, status, phrase, e.tag(m), extra)
+	_ = f.queueRaw(t, b.b) // nobody is there any more to be told
+	e.buffers.put(b)
+}
+
+// answerSelf answers an OPTIONS for the edge itself (RFC 3261 §11.2).
+func (e *Edge) answerSelf(t *turn, r *request) {
+	e.respond(t, r.f, r.m, 200, sip.Phrase(200), []byte("Accept-Encoding: identity\r\n"))
+	e.auditAnswered(r, 200, allowlists.RouteEdge)
+}
+
+// tag is our To tag. The same request gets the same one, as a stateless answer
+// must (RFC 3261 §8.2.7).
+func (e *Edge) tag(m *sip.Message) string {
+	var h maphash.Hash
+	h.SetSeed(e.table.seed)
+	h.Write(m.CallID())
+	if via, ok := m.Find(sip.Via); ok {
+		h.Write(via.Value)
+	}
+	return fmt.Sprintf("%016x", h.Sum64())
+}
+
+// reference names a refusal, so that the admin finds the line of which a peer
+// complains: eight letters and digits that are not mistaken for each other.
+func (e *Edge) reference() string {
+	const digits = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+	n := (e.refs.Add(1) * 0x9E3779B97F4A7C15) >> 24 // spread: neighbours must not look alike
+	var b [8]byte
+	for i := range b {
+		b[i] = digits[n&31]
+		n >>= 5
+	}
+	return string(b[:])
+}
+
+// retryAfter is what a peer is asked to wait, in seconds. A server that comes
+// back is in again within two health checks.
+const retryAfter = 5
+
+// extra are the header lines of an answer of ours.
+func (e *Edge) extra(f *Flow, m *sip.Message, status int, reason allowlists.Reason, ref string) []byte {
+	b := fmt.Appendf(nil, "Warning: 399 %s \"%s; ref=%s\"\r\n", e.name, sip.Phrase(status), ref)
+	switch status {
+	case 415:
+		b = append(b, "Accept-Encoding: identity\r\n"...) // RFC 3261 §21.4.13
+	case 420:
+		b = appendUnsupported(b, m)
+	case 503:
+		b = fmt.Appendf(b, "Retry-After: %d\r\n", retryAfter) // RFC 3261 §21.5.4
+	}
+	if d, ok := diagnostics[reason]; ok && f.Role == RoleInternal {
+		b = fmt.Appendf(b, "ms-diagnostics: %d;reason=\"%s\";source=\"%s\"\r\n", d.id, d.text, e.name)
+	}
+	return b
+}
+
+// diagnostics are the numbers by which the inside is told why a partner cannot
+// be reached ([MS-OCER]). They never leave: the header names us.
+var diagnostics = map[allowlists.Reason]struct {
+	id   int
+	text string
+}{
+	allowlists.RouteNoRecords:         {1008, "Unable to resolve DNS SRV record"},
+	allowlists.RouteForbidden:         {1009, "DNS SRV record and host conflict"},
+	allowlists.IdentityDomainMismatch: {1010, "Certificate trust with next hop failed"},
+	allowlists.RouteDNSFailed:         {1014, "Unable to resolve DNS record"},
+	allowlists.RouteUnreachable:       {1047, "Connection to the partner's edge failed"},
+}
+
+// appendUnsupported names the extensions that Proxy-Require asks for
+// (RFC 3261 §16.3 step 5); those of Require are not a proxy's business.
+func appendUnsupported(b []byte, m *sip.Message) []byte {
+	elems := m.Elements(sip.ProxyRequire)
+	sep := "Unsupported: "
+	for {
+		elem, ok := elems.Next()
+		if !ok {
+			break
+		}
+		b = append(append(b, sep...), elem...)
+		sep = ", "
+	}
+	return append(b, "\r\n"...)
+}

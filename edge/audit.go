@@ -1,0 +1,237 @@
+package edge
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/sipedge/sipedge/allowlists"
+	"github.com/sipedge/sipedge/sip"
+)
+
+// What the edge says in its log. Messages are constants, and so are keys: a
+// line is found by its words and read by machines. Bodies and credentials are
+// never logged.
+const (
+	logForwarded    = "request forwarded"
+	logRefused      = "request refused"
+	logAnswered     = "request answered"
+	logDropped      = "message dropped"
+	logResponseLost = "response lost"
+	logHopFailed    = "next hop failed"
+	logFlowOpened   = "flow opened"
+	logFlowClosed   = "flow closed"
+	logServerDown   = "server down"
+	logServerUp     = "server up"
+	logPartners     = "partners reloaded"
+	logPartnerOut   = "partner removed"
+	logCertificate  = "certificate reloaded"
+	logCertFailed   = "certificate not reloaded"
+	logPlainTCP     = "plain TCP inside: peers are known by address only"
+	logPeerRefused  = "peer refused"
+	logBug          = "transaction panicked"
+
+	keyFlow     = "flow"
+	keyRole     = "role"
+	keyListener = "listener"
+	keyPeer     = "peer"
+	keyRemote   = "remote"
+	keyMethod   = "method"
+	keyFrom     = "from"
+	keyTo       = "to"
+	keyCallID   = "call_id"
+	keyStatus   = "status"
+	keyReason   = "reason"
+	keyRule     = "rule"
+	keyTarget   = "target"
+	keyPool     = "pool"
+	keyRef      = "ref"
+	keyMillis   = "ms"
+	keyMissed   = "missed"
+	keyErr      = "err"
+	keyPartner  = "partner"
+	keyProblem  = "problem"
+	keyStack    = "stack"
+)
+
+// An auditRecord is what the log will say of a request. Its strings are copies:
+// it outlives the message.
+type auditRecord struct {
+	method           string
+	from, to, callID string
+	reason           allowlists.Reason
+	rule             allowlists.Rule
+}
+
+// maxAudit bounds each of the parts of a message that are logged.
+const maxAudit = 200
+
+// begin copies what will be said of r, in one allocation.
+func (a *auditRecord) begin(r *request) {
+	m := r.m
+	a.method = methodName(m.Method())
+	var room [3 * maxAudit]byte
+	b := room[:0]
+	if from, err := m.From(); err == nil {
+		b = appendAddress(b, from.URI)
+	}
+	i := len(b)
+	b = appendAddress(b, m.RequestURI())
+	j := len(b)
+	id := m.CallID()
+	b = append(b, id[:min(len(id), maxAudit)]...)
+	all := string(b)
+	a.from, a.to, a.callID = all[:i], all[i:j], all[j:]
+}
+
+// appendAddress appends a URI without its scheme and parameters: user@domain.
+func appendAddress(b, uri []byte) []byte {
+	u, err := sip.ParseURI(uri)
+	if err != nil || len(u.Host) == 0 {
+		return append(b, uri[:min(len(uri), maxAudit)]...)
+	}
+	if len(u.User) > 0 {
+		b = append(append(b, u.User[:min(len(u.User), maxAudit/2)]...), '@')
+	}
+	return append(b, u.Host[:min(len(u.Host), maxAudit/2)]...)
+}
+
+// methodName is the method as a string; the common ones cost nothing.
+func methodName(m []byte) string {
+	switch string(m) {
+	case "MESSAGE":
+		return "MESSAGE"
+	case "INVITE":
+		return "INVITE"
+	case "ACK":
+		return "ACK"
+	case "BYE":
+		return "BYE"
+	case "CANCEL":
+		return "CANCEL"
+	case "OPTIONS":
+		return "OPTIONS"
+	case "SUBSCRIBE":
+		return "SUBSCRIBE"
+	case "NOTIFY":
+		return "NOTIFY"
+	case "REGISTER":
+		return "REGISTER"
+	}
+	return string(m[:min(len(m), 64)])
+}
+
+// auditForwarded writes the one line of a request that passed both doors, when
+// its final answer went back. Status is what its sender saw.
+func (e *Edge) auditForwarded(x *tx, status int) {
+	e.counts.forwarded.Add(1)
+	a := &x.audit
+	e.log.LogAttrs(context.Background(), slog.LevelInfo, logForwarded,
+		slog.Uint64(keyFlow, x.flow.ID),
+		slog.String(keyMethod, a.method),
+		slog.String(keyFrom, a.from),
+		slog.String(keyTo, a.to),
+		slog.Int(keyStatus, status),
+		slog.String(keyReason, string(a.reason)),
+		slog.String(keyRule, a.rule.String()),
+		slog.Float64(keyMillis, float64(time.Since(x.began).Microseconds())/1000),
+		slog.String(keyTarget, x.link.String()),
+		slog.String(keyCallID, a.callID))
+}
+
+// auditAnswered writes the line of a request that has no transaction: one that
+// the edge answered itself, or an ACK.
+func (e *Edge) auditAnswered(r *request, status int, reason allowlists.Reason) {
+	e.counts.answered.Add(1)
+	a := &r.audit
+	e.log.LogAttrs(context.Background(), slog.LevelInfo, logAnswered,
+		slog.Uint64(keyFlow, r.f.ID),
+		slog.String(keyMethod, a.method),
+		slog.String(keyFrom, a.from),
+		slog.String(keyTo, a.to),
+		slog.Int(keyStatus, status),
+		slog.String(keyReason, string(reason)),
+		slog.String(keyRule, a.rule.String()),
+		slog.String(keyCallID, a.callID))
+}
+
+// auditRefused writes the line of a request that a door did not let through.
+func (e *Edge) auditRefused(r *request, v allowlists.Verdict, status int, ref string) {
+	e.counts.refused.Add(1)
+	missed, ok := r.f.state.refused.take(time.Now())
+	if !ok {
+		return
+	}
+	a := &r.audit
+	attrs := []slog.Attr{
+		slog.Uint64(keyFlow, r.f.ID),
+		slog.String(keyMethod, a.method),
+		slog.String(keyFrom, a.from),
+		slog.String(keyTo, a.to),
+		slog.Int(keyStatus, status),
+		slog.String(keyReason, string(v.Reason)),
+		slog.String(keyRule, v.Rule.String()),
+		slog.String(keyRef, ref),
+		slog.String(keyPeer, peerName(r.f)),
+		slog.String(keyRemote, r.f.Remote.String()),
+		slog.String(keyCallID, a.callID),
+	}
+	if missed > 0 {
+		attrs = append(attrs, slog.Int(keyMissed, missed))
+	}
+	e.log.LogAttrs(context.Background(), slog.LevelWarn, logRefused, attrs...)
+}
+
+// peerName is what the certificate of a flow says, for the log.
+func peerName(f *Flow) string {
+	if f.Peer == nil {
+		return ""
+	}
+	return f.Peer.String()
+}
+
+// dropped counts a message that is nobody's.
+func (e *Edge) dropped(f *Flow, m *sip.Message) {
+	e.counts.dropped.Add(1)
+	if !e.log.Enabled(context.Background(), slog.LevelDebug) {
+		return
+	}
+	if missed, ok := f.state.refused.take(time.Now()); ok {
+		e.log.Debug(logDropped, keyFlow, f.ID, keyStatus, m.Status(), keyMethod, methodName(m.Method()), keyMissed, missed)
+	}
+}
+
+// Refused requests of one flow that are logged at once, and per second after
+// that. What is left out is counted, and the next line says how many: a peer
+// that is refused all day must not fill the disk.
+const (
+	refusedBurst = 200
+	refusedRate  = 20
+)
+
+// refusals bounds the lines of one flow.
+type refusals struct {
+	mu     sync.Mutex
+	left   float64
+	at     time.Time
+	missed int
+}
+
+// take reports whether to write a line, and how many were left out before it.
+func (b *refusals) take(now time.Time) (missed int, ok bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.at.IsZero() {
+		b.left = refusedBurst
+	}
+	b.left = min(b.left+now.Sub(b.at).Seconds()*refusedRate, refusedBurst)
+	b.at = now
+	if b.left < 1 {
+		b.missed++
+		return 0, false
+	}
+	b.left--
+	missed, b.missed = b.missed, 0
+	return missed, true
+}

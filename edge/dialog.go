@@ -1,0 +1,133 @@
+package edge
+
+import (
+	"bytes"
+	"slices"
+
+	"github.com/sipedge/sipedge/sip"
+)
+
+// recorded reports whether a request may begin a dialog, or move one, so that
+// we must stay in its path (RFC 3261 §16.6 step 4). MESSAGE begins none
+// (RFC 3428 §3), nor do those that only live in a dialog or ask something once;
+// an unknown method might.
+func recorded(m *sip.Message) bool {
+	switch string(m.Method()) {
+	case "MESSAGE", "OPTIONS", "REGISTER", "PUBLISH", "INFO", "BYE", "ACK", "CANCEL", "PRACK", "UPDATE":
+		return false
+	}
+	return true
+}
+
+// appendToken appends the text of the token of x as it leaves in m towards the
+// hop being tried.
+func (p *plan) appendToken(dst []byte, e *Edge, x *tx, m *sip.Message) []byte {
+	k := token{pool: p.pool, flow: p.flow, partner: p.partner}
+	if x.link != nil && x.link.server != nil {
+		k.server = hash32(x.link.server.addr)
+	}
+	if p.outbound {
+		// The partner becomes the one who is called: its Route set is what is
+		// in the request (RFC 3261 §12.1.1), known now.
+		k.routes = e.tokens.digest(0, append([][]byte{m.CallID()}, recordRoutes(m, nil)...)...)
+		k.target = e.tokens.digest(0, m.CallID(), contact(m))
+	}
+	return e.tokens.seal(dst, &k)
+}
+
+// recordRoutes returns the URIs in Record-Route above the one whose user part
+// is until, or all of them.
+func recordRoutes(m *sip.Message, until []byte) (uris [][]byte) {
+	elems := m.Elements(sip.RecordRoute)
+	for {
+		elem, ok := elems.Next()
+		if !ok {
+			return uris
+		}
+		addr, err := sip.ParseNameAddr(elem)
+		if err != nil {
+			return uris
+		}
+		if until != nil {
+			if uri, err := sip.ParseURI(addr.URI); err == nil && bytes.Equal(uri.User, until) {
+				return uris
+			}
+		}
+		uris = append(uris, addr.URI)
+	}
+}
+
+// contact returns the URI in Contact, nil without one.
+func contact(m *sip.Message) []byte {
+	elems := m.Elements(sip.Contact)
+	elem, ok := elems.Next()
+	if !ok {
+		return nil
+	}
+	addr, err := sip.ParseNameAddr(elem)
+	if err != nil {
+		return nil
+	}
+	return addr.URI
+}
+
+// sign puts a signed token in place of ours in an answer that goes out and
+// makes a dialog: only now is known what way the home servers want to be
+// reached on. RFC 5658 §3 allows a proxy to rewrite its Record-Route in
+// answers.
+func (p *plan) sign(s *scratch, x *tx, m *sip.Message) {
+	e := x.edge
+	s.old = p.appendToken(s.old[:0], e, x, m)
+	routes := recordRoutes(m, s.old)
+	slices.Reverse(routes) // the caller reads them from the end (RFC 3261 §12.1.2)
+	k, _, err := e.tokens.open(s.old)
+	if err != nil {
+		return
+	}
+	k.routes = e.tokens.digest(0, append([][]byte{m.CallID()}, routes...)...)
+	k.target = e.tokens.digest(0, m.CallID(), contact(m))
+	s.new = e.tokens.seal(s.new[:0], &k)
+	s.edit.Replace = [2][]byte{s.old, s.new}
+}
+
+// routesSigned reports whether what follows our Routes is what the home server
+// put into its Record-Route.
+func (e *Edge) routesSigned(r *request) bool {
+	parts := [][]byte{r.m.CallID()}
+	elems := r.m.Elements(sip.Route)
+	for range r.ours {
+		elems.Next()
+	}
+	for {
+		elem, ok := elems.Next()
+		if !ok {
+			break
+		}
+		addr, err := sip.ParseNameAddr(elem)
+		if err != nil {
+			return false
+		}
+		parts = append(parts, addr.URI)
+	}
+	return r.token.routes == e.tokens.digest(r.tokenKey, parts...)
+}
+
+// targetSigned reports whether the Request-URI is a Contact that the home
+// server named: in the answer that made the dialog, or later (RFC 3261 §12.2).
+func (e *Edge) targetSigned(r *request) bool {
+	target := e.tokens.digest(r.tokenKey, r.m.CallID(), r.m.RequestURI())
+	if r.token.target == target {
+		return true
+	}
+	_, moved := e.targets.Get(e.tokens.digest(0, r.m.CallID(), r.m.RequestURI()))
+	return moved
+}
+
+// moved remembers the Contact of a message from inside within a dialog: the
+// partner will use it as its target, and no token says so. Memory is lost with
+// a restart; such a dialog then ends with 403 where it had moved.
+func (e *Edge) moved(m *sip.Message) {
+	if c := contact(m); c != nil {
+		e.targets.Add(e.tokens.digest(0, m.CallID(), c), struct{}{})
+	}
+}

@@ -1,0 +1,328 @@
+// Package edge is the program itself: listeners, flows, the two doors, routing,
+// the stateful proxy of RFC 3261 §16, and the pools of home servers.
+//
+// Start reading at handle.go: handleRequest is the only way through. What it
+// asks lies in validate.go, admit.go, route.go; what it does then in forward.go
+// and tx.go; the way back is relay.go. Connections are flow.go and what it
+// rests on: conn.go, reader.go, writer.go, listener.go, dial.go.
+//
+// It stores nothing: a dialog's way is in signed tokens in the messages
+// (token.go), transactions are in memory and end with the process. It speaks
+// SIP over streams only; it checks no passwords, and it reads no bodies.
+package edge
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"maps"
+	"math/rand/v2"
+	"net/netip"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	lru "github.com/hashicorp/golang-lru/v2"
+
+	"github.com/sipedge/sipedge/allowlists"
+	"github.com/sipedge/sipedge/federation"
+	"github.com/sipedge/sipedge/locate"
+	"github.com/sipedge/sipedge/sip"
+)
+
+// An Edge is one running edge. It is safe for concurrent use.
+type Edge struct {
+	log     *slog.Logger
+	config  Config
+	limits  Limits // config's, with the defaults filled in
+	name    string
+	names   map[string]bool // hosts by which we are meant
+	boot    uint64          // tells this run from others
+	locator *locate.Locator
+	tokens  *signer
+	targets *lru.Cache[uint64, struct{}] // Contacts that moved within a dialog
+
+	settings  []listenerSettings
+	sides     map[string]*side // by listener
+	listeners []*listener
+	trust     []*trust // what is read again when files change
+	outside   *trust   // towards partners; nil: no federation listener
+	pools     []*pool
+	byDomain  map[string]*pool
+	inside    []access // who may come to an internal listener
+
+	wire    *wire
+	buffers *buffers
+	table   *table
+
+	partners     atomic.Pointer[federation.Partners]
+	partnersMu   sync.RWMutex
+	partnerEdges map[string]*partnerEdge // guarded by partnersMu
+
+	requests, messages, scratch sync.Pool
+
+	counts tally
+	refs   atomic.Uint64
+
+	ctx  context.Context // of the run
+	stop context.CancelFunc
+	work sync.WaitGroup // dialling, lookups, health checks
+}
+
+// tally counts requests by what became of them.
+type tally struct {
+	forwarded, answered, refused, dropped atomic.Uint64
+}
+
+// rememberedTargets bounds the Contacts that are remembered because they moved.
+const rememberedTargets = 1 << 16
+
+// New makes an edge from its configuration and the lists of the moment. It
+// opens no port. Errors are of type [allowlists.Problem] where a line of the
+// configuration is to blame; all are returned at once.
+func New(c Config, partners *federation.Partners, log *slog.Logger) (*Edge, []error) {
+	e := &Edge{
+		log:          log,
+		config:       c,
+		limits:       c.Limits.defaults(),
+		name:         strings.ToLower(c.Name),
+		names:        make(map[string]bool),
+		boot:         rand.Uint64(),
+		sides:        make(map[string]*side),
+		byDomain:     make(map[string]*pool),
+		partnerEdges: make(map[string]*partnerEdge),
+		table:        newTable(),
+	}
+	e.ctx, e.stop = context.WithCancel(context.Background())
+	e.refs.Store(rand.Uint64())
+	e.partners.Store(partners)
+	e.requests.New = func() any { return new(request) }
+	e.messages.New = func() any { return new(sip.Message) }
+	e.scratch.New = func() any { return new(scratch) }
+	e.targets, _ = lru.New[uint64, struct{}](rememberedTargets) // fails only for sizes below 1
+	e.wire = newWire(e.limits.wire(log), e)
+	e.wire.lastID.Store(rand.Uint64() >> 8) // an ID in a token from before a restart must be nobody's
+	e.buffers = &e.wire.buffers
+	b := builder{e: e, config: &c}
+	b.build()
+	return e, b.errs
+}
+
+// Listen opens the ports.
+func (e *Edge) Listen() error {
+	for _, s := range e.settings {
+		l, err := e.wire.listen(s)
+		if err != nil {
+			e.Close()
+			return err
+		}
+		e.listeners = append(e.listeners, l)
+	}
+	return nil
+}
+
+// Close closes the ports of an edge that does not run.
+func (e *Edge) Close() {
+	for _, l := range e.listeners {
+		l.close()
+	}
+	e.stop()
+}
+
+// An Address is a port that is open.
+type Address struct {
+	Listener, Role string
+	Addr           netip.AddrPort
+}
+
+// Addresses returns the open ports, after Listen.
+func (e *Edge) Addresses() []Address {
+	var list []Address
+	for _, l := range e.listeners {
+		list = append(list, Address{l.name, l.role.String(), l.addr()})
+	}
+	return list
+}
+
+// Run carries messages until ctx is done, and ends everything that it began
+// before it returns.
+func (e *Edge) Run(ctx context.Context) {
+	defer context.AfterFunc(ctx, e.stop)()
+	var group sync.WaitGroup
+	group.Go(func() { e.wire.run(e.ctx) })
+	group.Go(func() { e.table.run(e.ctx.Done(), e.fire) })
+	group.Go(e.watchFiles)
+	for _, p := range e.pools {
+		for _, s := range p.servers {
+			group.Go(s.watch)
+		}
+	}
+	for _, l := range e.listeners {
+		group.Go(func() { l.serve(e.ctx) })
+	}
+	group.Wait()
+	e.work.Wait()
+}
+
+// fire runs a transaction's timer. A bug in one must not stop the others.
+func (e *Edge) fire(t *turn, x *tx) {
+	defer func() {
+		if p := recover(); p != nil {
+			e.log.Error(logBug, keyErr, fmt.Sprint(p), keyStack, string(debug.Stack()))
+		}
+	}()
+	x.fire(t)
+}
+
+// opened is told of a new flow, before its first message.
+func (e *Edge) opened(f *Flow) {
+	s := &f.state
+	switch {
+	case s.link != nil && s.server != nil:
+		s.side, s.pools, s.rule = s.server.pool.side, []*pool{s.server.pool}, s.server.pool.rule
+	case s.link != nil:
+		s.side = e.outside.side
+	case f.Role == RoleInternal:
+		s.side = e.sides[f.Listener]
+		s.rule = allowlists.Rule{Name: "listener " + f.Listener, File: e.config.File, Line: e.config.Listeners[f.Listener].Line}
+		s.pools = e.poolsOf(f)
+	default:
+		s.side = e.sides[f.Listener]
+		s.known = e.partners.Load().Knows(f.Peer)
+	}
+	e.log.Info(logFlowOpened, keyFlow, f.ID, keyRole, f.Role, keyListener, f.Listener, keyPeer, peerName(f),
+		keyRemote, f.Remote, keyTarget, s.link.String())
+}
+
+// gone is told that a flow has ended: what was sent on it goes elsewhere or
+// fails, and calls that it began are taken back.
+func (e *Edge) gone(f *Flow, err error) {
+	e.log.Info(logFlowClosed, keyFlow, f.ID, keyRole, f.Role, keyPeer, peerName(f), keyRemote, f.Remote, keyErr, err)
+	if e.ctx.Err() != nil {
+		return
+	}
+	var t turn
+	defer t.end()
+	if f.state.sent.Load() > 0 {
+		for _, x := range e.table.collect(nil) {
+			x.lost(&t, f)
+		}
+	}
+	if f.state.open.Load() > 0 {
+		for _, x := range e.table.collect(func(x *tx) bool { return x.flow == f }) {
+			x.abandoned(&t)
+		}
+	}
+}
+
+// index reads a stored message again; nil if there is none.
+func (e *Edge) index(b *buffer) *sip.Message {
+	if b == nil || len(b.b) == 0 {
+		return nil
+	}
+	m := e.messages.Get().(*sip.Message)
+	if err := m.Parse(b.b, e.wire.limits); err != nil {
+		e.messages.Put(m)
+		return nil
+	}
+	return m
+}
+
+// copied returns a pooled copy of b.
+func (e *Edge) copied(b []byte) *buffer {
+	c := e.buffers.get(len(b))
+	c.b = append(c.b, b...)
+	return c
+}
+
+// isUs reports whether a host means this edge.
+func (e *Edge) isUs(host []byte) bool {
+	var room [256]byte
+	return e.names[string(sip.AppendDomain(room[:0], host))]
+}
+
+// isOurRoute reports whether a Route element is ours: our name, and one of our
+// ports or none.
+func (e *Edge) isOurRoute(u sip.URI) bool { return u.IsSIP() && e.isUs(u.Host) }
+
+// poolOf returns the pool of a domain of ours, or nil.
+func (e *Edge) poolOf(domain []byte) *pool { return e.byDomain[string(domain)] }
+
+// poolByHash returns the pool that a token names, or nil.
+func (e *Edge) poolByHash(h uint32) *pool {
+	for _, p := range e.pools {
+		if hash32(p.name) == h {
+			return p
+		}
+	}
+	return nil
+}
+
+// An access says who may come to an internal listener, and for which pool.
+type access struct {
+	pool  *pool
+	names []string       // that the certificate must prove one of
+	addrs []netip.Prefix // with plain TCP
+}
+
+// poolsOf returns the pools whose home server is at the other end of an
+// internal flow.
+func (e *Edge) poolsOf(f *Flow) (list []*pool) {
+	for _, a := range e.inside {
+		if a.admits(f) && !slices.Contains(list, a.pool) {
+			list = append(list, a.pool)
+		}
+	}
+	return list
+}
+
+func (a *access) admits(f *Flow) bool {
+	if f.Peer == nil {
+		return slices.ContainsFunc(a.addrs, func(p netip.Prefix) bool { return p.Contains(f.Remote.Addr()) })
+	}
+	return slices.ContainsFunc(a.names, f.Peer.CoversHost)
+}
+
+// limitsRule names the section [limits].
+func (e *Edge) limitsRule() allowlists.Rule {
+	return allowlists.Rule{Name: "[limits] transactions", File: e.config.File, Line: e.config.Limits.Line}
+}
+
+// SetPartners puts new lists in force, for the next message on every
+// connection. Connections of those who are no longer listed are closed, both
+// ways.
+func (e *Edge) SetPartners(p *federation.Partners) {
+	e.partnersMu.Lock()
+	e.partners.Store(p)
+	var changed []*partnerEdge
+	for domain, edge := range e.partnerEdges {
+		if route, ok := p.Dial([]byte(domain)); !ok || !route.Same(edge.route) {
+			changed = append(changed, edge)
+			delete(e.partnerEdges, domain)
+		}
+	}
+	e.partnersMu.Unlock()
+	for _, edge := range changed {
+		edge.shut()
+	}
+	for _, s := range e.settings {
+		if s.role == RoleFederation {
+			rotate(s.tls)
+		}
+	}
+	e.wire.each(func(f *Flow) bool {
+		if f.Role == RoleFederation && f.state.link == nil && f.state.known && !p.Knows(f.Peer) {
+			e.log.Info(logPartnerOut, keyFlow, f.ID, keyPeer, peerName(f))
+			f.close(errPartnerGone)
+		}
+		return true
+	})
+	partners, blocked := p.Len()
+	e.log.Info(logPartners, keyPartner, partners, "blocked", blocked)
+}
+
+// sortedKeys returns the names of sections in a fixed order, so that errors,
+// logs and defaults do not change from run to run.
+func sortedKeys[T any](m map[string]T) []string { return slices.Sorted(maps.Keys(m)) }

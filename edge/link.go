@@ -1,0 +1,266 @@
+package edge
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/sipedge/sipedge/locate"
+)
+
+const (
+	// dialTimeout bounds one attempt to reach a server, all its addresses
+	// together, with the TLS handshake.
+	dialTimeout = 6 * time.Second
+	// dialPause is how long a link that could not be made refuses at once, so
+	// that requests go to the next server without waiting for this one again.
+	dialPause = 2 * time.Second
+	// linkWaiting bounds the requests that wait for a connection.
+	linkWaiting = 2000
+)
+
+var errLinkDown = errors.New("edge: server was not reachable a moment ago")
+
+// A link is our way to one server: at most one connection, made when it is
+// needed, to an address that is known to be that server's, proved by TLS for
+// just this pool or partner. Links are never shared between partners: two
+// behind one address have two connections, each verified for its own name.
+type link struct {
+	edge    *Edge
+	name    string // "pool main sip1.example.com:5061", for the log
+	role    Role
+	resolve func(context.Context) ([]locate.Hop, error)
+	secure  func(host string) *tls.Config // nil: plain TCP
+	server  *server                       // the home server behind it, or nil
+
+	up atomic.Pointer[Flow]
+
+	mu      sync.Mutex
+	dialing bool
+	closed  bool
+	waiting []*tx
+	pending []*buffer // ACKs that wait for the connection
+	failed  time.Time // last failure to connect
+	err     error     // why
+}
+
+func (l *link) String() string {
+	if l == nil {
+		return ""
+	}
+	return l.name
+}
+
+// ready returns the open connection, or nil.
+func (l *link) ready() *Flow {
+	if f := l.up.Load(); f != nil && !f.closed() {
+		return f
+	}
+	return nil
+}
+
+// take returns the open connection; or lets x wait for it and says so; or
+// neither, if it cannot be had now. The caller holds x.mu.
+func (l *link) take(x *tx) (f *Flow, waiting bool) {
+	if f := l.ready(); f != nil {
+		return f, false
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if f := l.ready(); f != nil && !l.dialing {
+		return f, false
+	}
+	if !l.open() || len(l.waiting) >= linkWaiting {
+		return nil, false
+	}
+	l.waiting = append(l.waiting, x)
+	return nil, true
+}
+
+// open makes sure that a connection is being made. It reports false if there
+// was no success just now. The caller holds l.mu.
+func (l *link) open() bool {
+	switch {
+	case l.closed:
+		return false
+	case l.dialing:
+		return true
+	case l.err != nil && time.Since(l.failed) < dialPause:
+		return false
+	}
+	l.dialing = true
+	l.edge.work.Go(l.dial)
+	return true
+}
+
+// connect opens the connection if there is none, for a health check.
+func (l *link) connect() {
+	if l.ready() != nil {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.closed && !l.dialing {
+		l.dialing = true
+		l.edge.work.Go(l.dial)
+	}
+}
+
+// dial makes the connection and sends what waits for it.
+func (l *link) dial() {
+	ctx, cancel := context.WithTimeout(l.edge.ctx, dialTimeout)
+	defer cancel()
+	f, err := l.reach(ctx)
+	if err == nil {
+		err = l.adopt(f)
+	}
+	if err != nil {
+		l.fail(err)
+		return
+	}
+	l.drain(f)
+}
+
+// adopt makes f the link's connection.
+func (l *link) adopt(f *Flow) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		f.close(errLinkDown)
+		return errLinkDown
+	}
+	l.err = nil
+	f.state.link = l
+	f.state.server = l.server
+	return nil
+}
+
+// reach tries the server's addresses in order.
+func (l *link) reach(ctx context.Context) (*Flow, error) {
+	hops, err := l.resolve(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var failures []error
+	for _, hop := range hops {
+		f, err := l.edge.dialHop(ctx, l, hop)
+		if err == nil {
+			l.edge.locator.Succeeded(hop.Addr)
+			return f, nil
+		}
+		l.edge.locator.Failed(hop.Addr)
+		failures = append(failures, fmt.Errorf("dial %s (%s): %w", hop.Host, hop.Addr, err))
+	}
+	if len(failures) == 0 {
+		return nil, fmt.Errorf("%s has no address", l.name)
+	}
+	return nil, errors.Join(failures...)
+}
+
+// dialHop opens one connection for l.
+func (e *Edge) dialHop(ctx context.Context, l *link, hop locate.Hop) (*Flow, error) {
+	var conf *tls.Config
+	if l.secure != nil {
+		conf = l.secure(hop.Host)
+	}
+	return e.wire.dial(ctx, hop, conf, l.role, e.locator.Control(hop))
+}
+
+// drain sends what waits, in order, and then opens the link to everybody: what
+// comes while it drains waits behind the rest.
+func (l *link) drain(f *Flow) {
+	f.start()
+	var t turn
+	defer t.end()
+	for {
+		l.mu.Lock()
+		list, raws := l.waiting, l.pending
+		l.waiting, l.pending = nil, nil
+		if len(list) == 0 && len(raws) == 0 {
+			l.dialing = false
+			l.up.Store(f)
+			l.mu.Unlock()
+			return
+		}
+		l.mu.Unlock()
+		for _, p := range raws {
+			_ = f.queueRaw(&t, p.b) // an ACK has nobody to complain to
+			l.edge.buffers.put(p)
+		}
+		for _, x := range list {
+			x.connected(&t, l, f)
+		}
+	}
+}
+
+// connected sends x on the connection it waited for.
+func (x *tx) connected(t *turn, l *link, f *Flow) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.state != txFinding || x.link != l {
+		return
+	}
+	if !x.send(t, f, nil) {
+		x.next(t, nil)
+	}
+}
+
+// fail gives what waits to the next hop.
+func (l *link) fail(err error) {
+	l.mu.Lock()
+	l.dialing = false
+	l.failed, l.err = time.Now(), err
+	list, raws := l.waiting, l.pending
+	l.waiting, l.pending = nil, nil
+	l.mu.Unlock()
+	if l.edge.ctx.Err() == nil {
+		l.edge.log.Warn(logHopFailed, keyTarget, l.name, keyErr, err)
+	}
+	for _, p := range raws {
+		l.edge.buffers.put(p)
+	}
+	var t turn
+	defer t.end()
+	for _, x := range list {
+		x.mu.Lock()
+		if x.state == txFinding && x.link == l {
+			x.way.failed(err)
+			x.next(&t, nil)
+		}
+		x.mu.Unlock()
+	}
+}
+
+// sendRaw sends an ACK, now or when the connection is there.
+func (l *link) sendRaw(t *turn, b []byte) {
+	if f := l.ready(); f != nil {
+		_ = f.queueRaw(t, b) // an ACK has nobody to complain to
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.open() && len(l.pending) < linkWaiting {
+		l.pending = append(l.pending, l.edge.copied(b))
+	}
+}
+
+// lastError returns why the link could not be made, or nil.
+func (l *link) lastError() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.err
+}
+
+// shut closes the connection for good.
+func (l *link) shut(reason error) {
+	l.mu.Lock()
+	l.closed = true
+	l.mu.Unlock()
+	if f := l.up.Load(); f != nil {
+		f.close(reason)
+	}
+}

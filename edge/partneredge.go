@@ -1,0 +1,256 @@
+package edge
+
+import (
+	"cmp"
+	"context"
+	"crypto/tls"
+	"errors"
+	"net"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/sipedge/sipedge/allowlists"
+	"github.com/sipedge/sipedge/federation"
+	"github.com/sipedge/sipedge/locate"
+)
+
+// partnerRecheck is how often a partner's DNS records are looked at again while
+// requests go there. package locate's cache answers until their TTL is over.
+const partnerRecheck = 10 * time.Second
+
+// A partnerEdge is the edge of one partner domain, as far as we send there. Its
+// links belong to this domain alone, whatever addresses they lead to.
+type partnerEdge struct {
+	edge  *Edge
+	route federation.Route
+	rule  allowlists.Rule
+
+	mu        sync.Mutex
+	links     []*link
+	hops      []locate.Hop // what links were made of
+	checked   time.Time
+	resolving bool
+	closed    bool
+	waiting   []*tx
+	pending   []*buffer // ACKs
+}
+
+var errPartnerGone = errors.New("edge: the partner is no longer listed")
+
+// partnerEdge returns the edge of a partner's domain, making it if need be.
+func (e *Edge) partnerEdge(domain []byte) (*partnerEdge, bool) {
+	e.partnersMu.RLock()
+	p, ok := e.partnerEdges[string(domain)]
+	e.partnersMu.RUnlock()
+	if ok {
+		return p, true
+	}
+	e.partnersMu.Lock()
+	defer e.partnersMu.Unlock()
+	if p, ok := e.partnerEdges[string(domain)]; ok {
+		return p, true
+	}
+	route, ok := e.partners.Load().Dial(domain)
+	if !ok {
+		return nil, false
+	}
+	p = &partnerEdge{edge: e, route: route}
+	if route.Direct() {
+		p.links = p.direct()
+	}
+	e.partnerEdges[route.Domain] = p
+	return p, true
+}
+
+// direct makes the links to the servers that the administrator wrote down.
+// They may be anywhere.
+func (p *partnerEdge) direct() []*link {
+	var links []*link
+	for _, addr := range p.route.Servers[:min(len(p.route.Servers), maxHops)] {
+		host, port := splitHostPort(addr)
+		links = append(links, p.link(addr, host, func(ctx context.Context) ([]locate.Hop, error) {
+			return p.edge.locator.Host(ctx, host, port)
+		}))
+	}
+	return links
+}
+
+// link makes one link of the partner.
+func (p *partnerEdge) link(addr, host string, resolve func(context.Context) ([]locate.Hop, error)) *link {
+	conf := p.edge.outside.client(p.route, host)
+	return &link{
+		edge:    p.edge,
+		name:    "partner " + p.route.Domain + " " + addr,
+		role:    RoleFederation,
+		resolve: resolve,
+		secure:  func(string) *tls.Config { return conf },
+	}
+}
+
+// hopsNow returns the links to try, or nil if they are being looked up.
+func (p *partnerEdge) hopsNow() []*link {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.route.Direct() && time.Since(p.checked) > partnerRecheck {
+		p.lookup()
+	}
+	return p.links
+}
+
+// lookup starts a DNS lookup unless one is going on. The caller holds p.mu.
+func (p *partnerEdge) lookup() {
+	if p.resolving || p.closed {
+		return
+	}
+	p.resolving = true
+	p.edge.work.Go(p.resolve)
+}
+
+// resolve finds the partner's servers and sends what waits for them.
+func (p *partnerEdge) resolve() {
+	ctx, cancel := context.WithTimeout(p.edge.ctx, dialTimeout)
+	defer cancel()
+	hops, err := p.edge.locator.Partner(ctx, p.route.Domain)
+	p.mu.Lock()
+	var old []*link
+	if err == nil {
+		old = p.replace(hops)
+	}
+	p.mu.Unlock()
+	for _, l := range old {
+		l.shut(errPartnerGone)
+	}
+	p.drain(err)
+}
+
+// replace makes links for hops, keeps those that there are, and returns those
+// that are no longer. The caller holds p.mu.
+func (p *partnerEdge) replace(hops []locate.Hop) (old []*link) {
+	hops = hops[:min(len(hops), maxHops)]
+	if slices.Equal(hops, p.hops) {
+		return nil
+	}
+	links := make([]*link, len(hops))
+	for i, hop := range hops {
+		if k := slices.Index(p.hops, hop); k >= 0 {
+			links[i] = p.links[k]
+			continue
+		}
+		links[i] = p.link(hop.Addr.String(), hop.Host, func(context.Context) ([]locate.Hop, error) {
+			return []locate.Hop{hop}, nil
+		})
+	}
+	for _, l := range p.links {
+		if !slices.Contains(links, l) {
+			old = append(old, l)
+		}
+	}
+	p.hops, p.links = slices.Clone(hops), links
+	return old
+}
+
+// drain sends what waited for the lookup. Until all of it is on its way later
+// requests wait behind it, so that the order stays.
+func (p *partnerEdge) drain(err error) {
+	var t turn
+	defer t.end()
+	for {
+		p.mu.Lock()
+		list, raws, links := p.waiting, p.pending, p.links
+		p.waiting, p.pending = nil, nil
+		if len(list) == 0 && len(raws) == 0 {
+			p.resolving = false
+			if err == nil {
+				p.checked = time.Now()
+			}
+			p.mu.Unlock()
+			return
+		}
+		p.mu.Unlock()
+		for _, x := range list {
+			x.located(&t, links, err)
+		}
+		for _, raw := range raws {
+			if len(links) > 0 {
+				links[0].sendRaw(&t, raw.b)
+			}
+			p.edge.buffers.put(raw)
+		}
+	}
+}
+
+// located sends x now that its next hops are known, or says that they are not.
+func (x *tx) located(t *turn, links []*link, err error) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.state != txFinding {
+		return
+	}
+	x.way.links = links
+	if len(links) == 0 {
+		x.way.failed(cmp.Or(err, locate.ErrNoRecords))
+	}
+	x.next(t, nil)
+}
+
+// wait lets x wait for the lookup. It reports false if there are links now, or
+// too much waits.
+func (p *partnerEdge) wait(x *tx) (links []*link, waiting bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.links) > 0 && !p.first() {
+		return p.links, false
+	}
+	if p.closed || len(p.waiting) >= linkWaiting {
+		return nil, false
+	}
+	p.waiting = append(p.waiting, x)
+	p.lookup()
+	return nil, true
+}
+
+// first reports whether the very first lookup is still being drained.
+func (p *partnerEdge) first() bool { return p.resolving && p.checked.IsZero() && !p.route.Direct() }
+
+// sendRaw sends an ACK to the partner's first server.
+func (p *partnerEdge) sendRaw(t *turn, b []byte) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch {
+	case len(p.links) > 0:
+		best := p.links[0]
+		for _, l := range p.links {
+			if l.ready() != nil {
+				best = l
+				break
+			}
+		}
+		best.sendRaw(t, b)
+	case !p.closed && len(p.pending) < linkWaiting:
+		p.pending = append(p.pending, p.edge.copied(b))
+		p.lookup()
+	}
+}
+
+// shut closes the links to a partner that is no longer one, or is another now.
+func (p *partnerEdge) shut() {
+	p.mu.Lock()
+	p.closed = true
+	links := p.links
+	p.mu.Unlock()
+	for _, l := range links {
+		l.shut(errPartnerGone)
+	}
+}
+
+// splitHostPort reads an address that the checks of the configuration passed.
+func splitHostPort(addr string) (string, int) {
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return addr, 5061
+	}
+	n, _ := strconv.Atoi(port)
+	return host, n
+}

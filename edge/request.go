@@ -1,0 +1,69 @@
+package edge
+
+import (
+	"time"
+
+	"github.com/sipedge/sipedge/allowlists"
+	"github.com/sipedge/sipedge/sip"
+)
+
+// A request is what the doors know of one while it is being judged. It points
+// into the message, and lives no longer.
+type request struct {
+	f     *Flow
+	m     *sip.Message
+	key   serverKey
+	began time.Time
+
+	invite, inDialog bool
+	via              sip.ViaParm
+	uri              sip.URI
+	fromURI          sip.URI
+	from             []byte // domain in From, in normal form
+	to               []byte // domain in the Request-URI, in normal form
+	loop             uint64 // digest of what decides where the request goes
+
+	ours     int   // Route elements on top that are ours
+	bound    bool  // the first of them has a token of ours
+	token    token // what it says
+	tokenKey int   // the key that signed it
+
+	way   way
+	plan  plan
+	audit auditRecord
+
+	buf [2 * 256]byte // room for from and to
+
+	// note is told of each step, for explain; nil on the data path.
+	note func(step, detail string, v *allowlists.Verdict)
+}
+
+// step tells explain what was looked at. It costs nothing on the data path.
+func (r *request) step(name, detail string, v allowlists.Verdict) allowlists.Verdict {
+	if r.note != nil {
+		r.note(name, detail, &v)
+	}
+	return v
+}
+
+// pass is a verdict that a step has nothing against the request.
+var pass = allowlists.Verdict{Action: allowlists.Allow}
+
+// read takes from the message what the doors ask for. What cannot be read is a
+// fault that package sip has found already.
+func (r *request) read(e *Edge) {
+	m := r.m
+	r.via, _ = m.TopVia()
+	r.invite = string(m.Method()) == "INVITE"
+	r.key = e.table.key(r.f.ID, r.via.Branch, r.via.Host, m.Method())
+	r.uri, _ = sip.ParseURI(m.RequestURI())
+	if from, err := m.From(); err == nil {
+		r.fromURI, _ = sip.ParseURI(from.URI)
+	}
+	r.from = sip.AppendDomain(r.buf[:0:256], r.fromURI.Host)
+	r.to = sip.AppendDomain(r.buf[256:256], r.uri.Host)
+	if to, err := m.To(); err == nil {
+		r.inDialog = len(to.Tag()) > 0
+	}
+	r.audit.begin(r)
+}

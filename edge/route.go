@@ -1,0 +1,212 @@
+package edge
+
+import (
+	"bytes"
+
+	"github.com/sipedge/sipedge/allowlists"
+	"github.com/sipedge/sipedge/sip"
+)
+
+// maxOurs bounds the Route elements on top that are ours: two for each time
+// that the request crosses us, and it crosses once.
+const maxOurs = 2
+
+// readRoute looks at the Route set (RFC 3261 §16.4): what of it is ours, and
+// what the token in it says.
+func (e *Edge) readRoute(r *request) allowlists.Verdict {
+	routes := r.m.Elements(sip.Route)
+	for r.ours < maxOurs {
+		elem, ok := routes.Next()
+		if !ok {
+			break
+		}
+		uri, ok := elementURI(elem)
+		if !ok || !e.isOurRoute(uri) {
+			break
+		}
+		r.ours++
+		if r.bound || !bytes.HasPrefix(uri.User, []byte(tokenMark)) {
+			continue
+		}
+		token, key, err := e.tokens.open(uri.User)
+		if err != nil {
+			return r.step("dialog", "a token that we did not sign", allowlists.Refusal(allowlists.RouteTokenInvalid, allowlists.Rule{}))
+		}
+		r.token, r.tokenKey, r.bound = token, key, true
+	}
+	r.plan.routes = r.ours
+	return pass
+}
+
+// elementURI returns the URI of an element of Route, Record-Route or Contact.
+func elementURI(elem []byte) (sip.URI, bool) {
+	addr, err := sip.ParseNameAddr(elem)
+	if err != nil {
+		return sip.URI{}, false
+	}
+	uri, err := sip.ParseURI(addr.URI)
+	return uri, err == nil
+}
+
+// route finds where the request is to go (RFC 3261 §16.5). A Route to a third
+// party is refused from both sides: outside it would make a relay of us, and
+// inside it would take partners past their list.
+func (e *Edge) route(r *request) allowlists.Verdict {
+	switch {
+	case r.bound && r.f.Role == RoleFederation:
+		return r.step("dialog", "the token in Route", e.routeDialogIn(r))
+	case r.bound:
+		return r.step("dialog", "the token in Route", e.routeDialogOut(r))
+	case r.f.Role == RoleFederation && r.inDialog:
+		// A To tag is no proof: a dialog that crossed us has our token.
+		return r.step("dialog", "a To tag without our Route", ruleless(481, allowlists.SIPNoTransaction))
+	case r.m.Count(sip.Route) > 0 && e.foreignRoute(r):
+		return r.step("route", "a Route that is not ours", allowlists.Refusal(allowlists.RoutePreloaded, allowlists.Rule{}))
+	case e.asksUs(r):
+		return r.step("route", "the edge itself", allowlists.Allowance(allowlists.RouteEdge, allowlists.Rule{}))
+	case r.f.Role == RoleFederation:
+		return r.step("route", string(r.to), e.routeIn(r))
+	}
+	return r.step("route", string(r.to), e.routeOut(r))
+}
+
+// foreignRoute reports whether a Route element below ours is left.
+func (e *Edge) foreignRoute(r *request) bool {
+	routes := r.m.Elements(sip.Route)
+	for range r.ours {
+		routes.Next()
+	}
+	_, more := routes.Next()
+	return more
+}
+
+// routeIn finds the pool of a request from a partner. What is not for our
+// domains is not relayed: an edge is no way from one partner to another.
+func (e *Edge) routeIn(r *request) allowlists.Verdict {
+	p := e.poolOf(r.to)
+	_, maddr := sip.Param(r.uri.Params, "maddr")
+	if p == nil || maddr || !r.uri.IsSIP() {
+		// maddr would send the home server somewhere else than the domain that
+		// the lists were asked about.
+		return allowlists.Refusal(allowlists.RouteNotRelayed, allowlists.Rule{})
+	}
+	r.way.pool = p
+	return allowlists.Verdict{Action: allowlists.Allow, Rule: p.rule}
+}
+
+// routeOut finds the way of a request from inside: a partner's, or another
+// pool's.
+func (e *Edge) routeOut(r *request) allowlists.Verdict {
+	if p := e.poolOf(r.to); p != nil {
+		r.way.pool = p
+		return allowlists.Verdict{Action: allowlists.Allow, Rule: p.rule}
+	}
+	return e.routePartner(r, r.to)
+}
+
+func (e *Edge) routePartner(r *request, domain []byte) allowlists.Verdict {
+	r.plan.outbound = true
+	r.to = domain
+	if r.note != nil {
+		return pass // explain opens no connection
+	}
+	if p, ok := e.partnerEdge(domain); ok {
+		r.way.partner = p
+		r.way.links = p.hopsNow()
+	}
+	return pass // permit says whether it may; without a partner it may not
+}
+
+// permit is the second door: may the request go there? Towards our own domains
+// the route has answered; towards partners the lists do.
+func (e *Edge) permit(r *request) allowlists.Verdict {
+	if !r.plan.outbound {
+		return pass
+	}
+	v := e.partners.Load().Permit(r.to, r.m.Method())
+	if r.bound && v.Reason == allowlists.PartnerDirection {
+		// The partner began this dialog; it is ours to answer in it.
+		v = allowlists.Allowance(allowlists.DialogAllowed, v.Rule)
+	}
+	return r.step("partner", string(r.to), v)
+}
+
+// routeDialogIn finds the home server of a dialog that the partner is in. The
+// rest of the route and the target must be those that the home server named:
+// else one could reach through it whatever it reaches.
+func (e *Edge) routeDialogIn(r *request) allowlists.Verdict {
+	if !e.routesSigned(r) || !e.targetSigned(r) {
+		return allowlists.Refusal(allowlists.RouteTokenInvalid, allowlists.Rule{Name: "route or target changed"})
+	}
+	p := e.poolByHash(r.token.pool)
+	if p == nil {
+		return allowlists.Refusal(allowlists.RouteTokenInvalid, allowlists.Rule{Name: "pool is gone"})
+	}
+	r.way.pool = p
+	r.way.first = e.dialogServer(r, p)
+	if f := e.flowOf(r.token.flow, RoleInternal); r.way.first == nil && f != nil {
+		r.way.flow = f
+	}
+	return allowlists.Verdict{Action: allowlists.Allow, Rule: p.rule}
+}
+
+// dialogServer is the home server that a dialog belongs to: the one that the
+// next Route or the target names, else the one that took the first request.
+func (e *Edge) dialogServer(r *request, p *pool) *server {
+	next := r.uri
+	routes := r.m.Elements(sip.Route)
+	for range r.ours {
+		routes.Next()
+	}
+	if elem, ok := routes.Next(); ok {
+		if uri, ok := elementURI(elem); ok {
+			next = uri
+		}
+	}
+	if s := p.at(next.Host, next.Port); s != nil {
+		return s
+	}
+	if e.flowOf(r.token.flow, RoleInternal) != nil {
+		return nil
+	}
+	for _, s := range p.servers {
+		if hash32(s.addr) == r.token.server {
+			return s
+		}
+	}
+	return nil
+}
+
+// routeDialogOut finds the way to the partner of a dialog: the connection that
+// the dialog came on, as long as it is open and its identity still speaks for
+// the partner (RFC 5923 §5), else one to the partner's edge.
+func (e *Edge) routeDialogOut(r *request) allowlists.Verdict {
+	p := e.poolOf(r.from)
+	if p == nil || hash32(p.name) != r.token.pool {
+		return allowlists.Refusal(allowlists.RouteTokenInvalid, allowlists.Rule{Name: "another pool's dialog"})
+	}
+	if f := e.flowOf(r.token.flow, RoleFederation); f != nil {
+		if e.partners.Load().Speaks(f.Peer, r.token.partner).Allowed() {
+			r.way.flow = f
+		}
+	}
+	return e.routePartner(r, r.token.partner)
+}
+
+// flowOf returns an open flow of a role.
+func (e *Edge) flowOf(id uint64, role Role) *Flow {
+	f := e.wire.flow(id)
+	if f == nil || f.Role != role || f.closed() {
+		return nil
+	}
+	return f
+}
+
+// asksUs reports whether the request is for the edge itself: our name in the
+// Request-URI and no user.
+func (e *Edge) asksUs(r *request) bool {
+	return len(r.uri.User) == 0 && e.isUs(r.uri.Host) && e.poolOf(r.to) == nil && bytes.Equal(r.m.Method(), methodOptions)
+}
+
+// forEdge reports what route found.
+func (r *request) forEdge() bool { return r.way.pool == nil && !r.plan.outbound }

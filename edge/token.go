@@ -1,0 +1,177 @@
+package edge
+
+import (
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+)
+
+// A token stands in the user part of our Record-Route URIs and says what a
+// dialog is bound to: the partner, the home servers, and the rest of the way
+// inside. It is signed, so that it is worth something when it comes back in a
+// Route, and the edge need not remember dialogs: a restarted edge, or another
+// one with the same key, goes on.
+//
+//	version 1 | key 1 | pool 4 | server 4 | flow 8 | routes 8 | target 8 | partner n | MAC 12
+//
+// It binds to identities and not to connections: a partner that reconnects goes
+// on, someone else does not.
+type token struct {
+	pool    uint32 // hash of the pool's name
+	server  uint32 // hash of the home server's address; 0: none in particular
+	flow    uint64 // the connection that the dialog came on; used while it is open
+	routes  uint64 // MAC over Call-ID and the Route set inside; 0: not signed
+	target  uint64 // MAC over Call-ID and the Contact inside; 0: not signed
+	partner []byte // domain
+}
+
+const (
+	tokenVersion = 1
+	tokenFixed   = 1 + 1 + 4 + 4 + 8 + 8 + 8
+	tokenMAC     = 12
+	// maxToken is the longest token: 253 octets is a domain's limit.
+	maxToken = (tokenFixed + 253 + tokenMAC + 2) / 3 * 4
+	// tokenMark begins a token, so that other Routes with our name are told
+	// from forged ones.
+	tokenMark = "e."
+)
+
+var errToken = errors.New("edge: token not signed by us")
+
+var tokenText = base64.RawURLEncoding
+
+// A signer makes and opens tokens. It is safe for concurrent use.
+type signer struct {
+	ids  []byte // of the keys; the first signs, all verify
+	macs []sync.Pool
+}
+
+// newSigner uses the keys, 32 octets each: the newest first, and during a
+// rotation the one before.
+func newSigner(keys [][]byte) *signer {
+	s := &signer{macs: make([]sync.Pool, len(keys))}
+	for i, key := range keys {
+		sum := sha256.Sum256(key)
+		s.ids = append(s.ids, sum[0])
+		s.macs[i].New = func() any { return hmac.New(sha256.New, key) }
+	}
+	return s
+}
+
+// sum appends the MAC of parts, made with key i. Each part is preceded by its
+// length, so that moving octets from one to the next changes it.
+func (s *signer) sum(dst []byte, i int, parts ...[]byte) []byte {
+	h := s.macs[i].Get().(hash.Hash)
+	h.Reset()
+	var n [8]byte
+	for _, p := range parts {
+		binary.BigEndian.PutUint64(n[:], uint64(len(p)))
+		h.Write(n[:])
+		h.Write(p)
+	}
+	var out [sha256.Size]byte
+	dst = append(dst, h.Sum(out[:0])...)
+	s.macs[i].Put(h)
+	return dst
+}
+
+// digest is a MAC over parts in short; never 0.
+func (s *signer) digest(i int, parts ...[]byte) uint64 {
+	var out [sha256.Size]byte
+	return binary.BigEndian.Uint64(s.sum(out[:0], i, parts...)) | 1
+}
+
+// seal appends the text of k.
+func (s *signer) seal(dst []byte, k *token) []byte {
+	var raw [maxToken]byte
+	b := append(raw[:0], tokenVersion, s.ids[0])
+	b = binary.BigEndian.AppendUint32(b, k.pool)
+	b = binary.BigEndian.AppendUint32(b, k.server)
+	b = binary.BigEndian.AppendUint64(b, k.flow)
+	b = binary.BigEndian.AppendUint64(b, k.routes)
+	b = binary.BigEndian.AppendUint64(b, k.target)
+	b = append(b, k.partner...)
+	var out [sha256.Size]byte
+	b = append(b, s.sum(out[:0], 0, b)[:tokenMAC]...)
+	return tokenText.AppendEncode(append(dst, tokenMark...), b)
+}
+
+// open reads the text of a token. key is the one that signed it.
+func (s *signer) open(text []byte) (k token, key int, err error) {
+	if len(text) > len(tokenMark)+maxToken || !strings.HasPrefix(string(text), tokenMark) {
+		return token{}, 0, errToken
+	}
+	b, err := tokenText.AppendDecode(nil, text[len(tokenMark):])
+	if err != nil || len(b) < tokenFixed+tokenMAC || b[0] != tokenVersion {
+		return token{}, 0, errToken
+	}
+	signed, mac := b[:len(b)-tokenMAC], b[len(b)-tokenMAC:]
+	for i, id := range s.ids {
+		var out [sha256.Size]byte
+		if id == b[1] && hmac.Equal(mac, s.sum(out[:0], i, signed)[:tokenMAC]) {
+			return readToken(signed), i, nil
+		}
+	}
+	return token{}, 0, errToken
+}
+
+func readToken(b []byte) token {
+	return token{
+		pool:    binary.BigEndian.Uint32(b[2:]),
+		server:  binary.BigEndian.Uint32(b[6:]),
+		flow:    binary.BigEndian.Uint64(b[10:]),
+		routes:  binary.BigEndian.Uint64(b[18:]),
+		target:  binary.BigEndian.Uint64(b[26:]),
+		partner: b[tokenFixed:],
+	}
+}
+
+// loadKeys reads the keys from the state folder, and makes the first one. The
+// file has one key a line in hex, the newest first; a second line is the key
+// before, which is still believed.
+func loadKeys(dir string) ([][]byte, error) {
+	file := filepath.Join(dir, "token.keys")
+	text, err := os.ReadFile(file)
+	if errors.Is(err, os.ErrNotExist) {
+		return makeKeys(dir, file)
+	}
+	if err != nil {
+		return nil, err
+	}
+	var keys [][]byte
+	for line := range strings.Lines(string(text)) {
+		key, err := hex.DecodeString(strings.TrimSpace(line))
+		if err != nil || len(key) != 32 {
+			return nil, fmt.Errorf("%s: line %d is not a key of 64 hex digits", file, len(keys)+1)
+		}
+		keys = append(keys, key)
+	}
+	if len(keys) == 0 || len(keys) > 2 {
+		return nil, fmt.Errorf("%s holds %d keys, not one or two", file, len(keys))
+	}
+	return keys, nil
+}
+
+func makeKeys(dir, file string) ([][]byte, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, err
+	}
+	key := make([]byte, 32)
+	rand.Read(key) // never fails
+	// A half-written key would end every dialog at the next start.
+	temp := file + ".new"
+	if err := os.WriteFile(temp, []byte(hex.EncodeToString(key)+"\n"), 0o600); err != nil {
+		return nil, err
+	}
+	return [][]byte{key}, os.Rename(temp, file)
+}

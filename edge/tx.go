@@ -1,0 +1,377 @@
+package edge
+
+import (
+	"sync"
+	"time"
+
+	"github.com/sipedge/sipedge/allowlists"
+	"github.com/sipedge/sipedge/sip"
+)
+
+// Timers of RFC 3261 §17, with T1 at its default of half a second. On streams
+// nothing is sent twice, and Timers I, J and K are zero.
+const (
+	timerB = 32 * time.Second  // INVITE without any answer (64*T1)
+	timerC = 181 * time.Second // INVITE that rings: more than three minutes (RFC 3261 §16.6 step 11)
+	timerH = 32 * time.Second  // final answer to INVITE without ACK
+	timerL = 32 * time.Second  // accepted INVITE: more 2xx may come (RFC 6026 §8.7)
+
+	// timerF is a little under 64*T1: a request without INVITE must be answered
+	// before its sender gives up, or not at all (RFC 4320 §4.2).
+	timerF = 30 * time.Second
+	// timerTrying is when INVITE gets its 100 if nothing else came: within
+	// 200 ms (RFC 3261 §17.2.1), less one tick.
+	timerTrying = 50 * time.Millisecond
+	// timerWorking is when another request gets a 100: once a client's Timer E
+	// would have reached T2 (RFC 4320 §4.1).
+	timerWorking = 3500 * time.Millisecond
+	// timerHop is how long one of several next hops outside may keep silent
+	// before the next is tried. Home servers have health checks instead.
+	timerHop = 8 * time.Second
+)
+
+// txState is where a transaction stands.
+type txState uint8
+
+const (
+	txFinding    txState = iota // looking for a way: resolving, connecting
+	txCalling                   // sent, nothing came back
+	txProceeding                // a provisional answer came
+	txCompleted                 // INVITE refused; ACK is awaited
+	txAccepted                  // INVITE accepted (RFC 6026 §7)
+	txDone
+)
+
+// A tx is one request on its way through the edge: the server transaction
+// towards its sender, and the client transaction towards the next hop that is
+// being tried, one at a time (RFC 3261 §16.2). It lives in the table and has no
+// goroutine.
+type tx struct {
+	edge  *Edge
+	shard *shard
+	key   serverKey
+	id    uint64
+	timer timer // guarded by shard.mu
+
+	flow   *Flow // whom to answer
+	invite bool
+	began  time.Time
+
+	mu       sync.Mutex // guards what follows; taken before link and shard locks
+	state    txState
+	step     uint8       // which timer is running, see fire
+	attempt  uint8       // number of the hop being tried
+	canceled bool        // the sender sent CANCEL
+	asked    bool        // CANCEL went to the next hop
+	lingers  bool        // no longer counted as active
+	way      way         // next hops left to try
+	link     *link       // the hop being tried; nil for a flow that the route names
+	out      *Flow       // where the request was sent
+	req      *buffer     // the request as it came
+	sent     *buffer     // INVITE as it left, to build CANCEL and ACK from
+	plan     plan        // how the request leaves
+	audit    auditRecord // what the log will say of it
+}
+
+// begin makes the transaction of a request that passed both doors. It returns
+// nil when the request was answered or is a repetition.
+func (e *Edge) begin(t *turn, r *request) *tx {
+	r.settle()
+	limit := int64(e.limits.Transactions)
+	if e.table.active.Load() >= int64(e.limits.TotalTransactions) || r.f.state.open.Load() >= limit {
+		e.refuse(t, r, allowlists.Refusal(allowlists.LimitTransactions, e.limitsRule()))
+		return nil
+	}
+	x := &tx{
+		edge:   e,
+		key:    r.key,
+		flow:   r.f,
+		invite: r.invite,
+		began:  r.began,
+		way:    r.way,
+		plan:   r.plan,
+		audit:  r.audit,
+		req:    e.buffers.get(len(r.m.Raw())),
+	}
+	x.req.b = append(x.req.b, r.m.Raw()...)
+	first := timerWorking
+	if x.invite {
+		first = timerTrying
+	}
+	if e.table.insert(x, first) != nil {
+		x.drop() // a repetition: on a stream its sender is confused; the first one goes on
+		return nil
+	}
+	r.f.state.open.Add(1)
+	return x
+}
+
+// try sends the request on its way for the first time.
+func (x *tx) try(t *turn, m *sip.Message) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.next(t, m)
+}
+
+// next sends the request to the next hop that is left. m is the indexed
+// request, or nil to index the copy again. The caller holds x.mu.
+func (x *tx) next(t *turn, m *sip.Message) {
+	if x.way.unknown() {
+		links, waiting := x.way.partner.wait(x)
+		if waiting {
+			return
+		}
+		x.way.links = links
+	}
+	for {
+		l, f := x.way.next()
+		if l == nil && f == nil {
+			x.unreachable(t)
+			return
+		}
+		x.attempt++
+		x.link, x.out, x.state = l, nil, txFinding
+		if f != nil {
+			if x.send(t, f, m) {
+				return
+			}
+			continue
+		}
+		f, waiting := l.take(x)
+		if waiting {
+			return
+		}
+		if f != nil && x.send(t, f, m) {
+			return
+		}
+	}
+}
+
+// send writes the request to f. The caller holds x.mu.
+func (x *tx) send(t *turn, f *Flow, m *sip.Message) bool {
+	if m == nil {
+		m = x.edge.index(x.req)
+		if m == nil {
+			return false
+		}
+		defer x.edge.messages.Put(m)
+	}
+	s := x.edge.scratch.Get().(*scratch)
+	defer x.edge.scratch.Put(s)
+	x.plan.edit(s, x, m, f)
+	if x.invite {
+		x.edge.buffers.put(x.sent)
+		x.sent = x.edge.buffers.get(len(x.req.b) + editRoom)
+		x.sent.b = m.Append(x.sent.b, &s.edit)
+		if f.queueRaw(t, x.sent.b) != nil {
+			return false
+		}
+	} else if f.queue(t, m, &s.edit) != nil {
+		return false
+	}
+	x.out, x.state = f, txCalling
+	f.state.sent.Add(1)
+	if x.step != stepFirst {
+		x.await()
+	}
+	return true
+}
+
+// What the running timer of a transaction is for.
+const (
+	stepFirst  uint8 = iota // the 100 that tells the sender to wait
+	stepHop                 // this hop is silent; there are others
+	stepGiveUp              // Timer B or F
+	stepC                   // Timer C
+	stepCancel              // CANCEL was sent, and no final answer came
+	stepEnd                 // Timers H and L
+)
+
+// await starts the timer of the hop being tried. The caller holds x.mu.
+func (x *tx) await() {
+	if !x.way.hurry() {
+		x.rearm()
+		return
+	}
+	x.step = stepHop
+	x.edge.table.after(x, timerHop)
+}
+
+// rearm starts the timer of the whole transaction: B or F. The caller holds
+// x.mu.
+func (x *tx) rearm() {
+	x.step = stepGiveUp
+	left := timerF - time.Since(x.began)
+	if x.invite {
+		left = timerB
+	}
+	x.edge.table.after(x, max(left, 0))
+}
+
+// fire is called when the timer of x has run out.
+func (x *tx) fire(t *turn) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	switch {
+	case x.state == txDone:
+	case x.step == stepFirst:
+		x.trying(t)
+	case x.step == stepEnd:
+		x.end()
+	case x.step == stepHop:
+		x.hopSilent(t)
+	case x.step == stepC:
+		// RFC 3261 §16.8: a call that rings for ever is cancelled.
+		x.step = stepCancel
+		x.cancelHop(t)
+		x.edge.table.after(x, timerB)
+	case x.step == stepCancel && x.canceled:
+		// RFC 3261 §9.1: no final answer in 64*T1: the call counts as cancelled.
+		x.answer(t, 487, allowlists.RouteTimeout)
+	case x.invite:
+		// RFC 3261 §16.8: as if a 408 had come.
+		x.answer(t, 408, allowlists.RouteTimeout)
+	default:
+		// RFC 4320 §4.2 forbids 408 here; what still reaches its sender in time
+		// may be any other answer.
+		x.answer(t, 504, allowlists.RouteTimeout)
+	}
+}
+
+// trying tells the sender that the request is being worked on.
+func (x *tx) trying(t *turn) {
+	if x.state == txFinding || x.state == txCalling {
+		x.provisional(t)
+	}
+	if x.state == txProceeding && x.invite {
+		x.step = stepC
+		x.edge.table.after(x, timerC)
+		return
+	}
+	x.await()
+}
+
+// hopSilent gives the request to the next hop, as this one says nothing.
+func (x *tx) hopSilent(t *turn) {
+	if x.state != txCalling && x.state != txFinding {
+		x.rearm()
+		return
+	}
+	x.edge.log.Warn(logHopFailed, keyTarget, x.link.String(), keyErr, "no answer")
+	x.forget()
+	x.next(t, nil)
+}
+
+// forget lets go of the hop being tried. The caller holds x.mu.
+func (x *tx) forget() {
+	if x.out != nil {
+		x.out.state.sent.Add(-1)
+		x.out = nil
+	}
+}
+
+// unreachable answers a request for which no hop is left.
+func (x *tx) unreachable(t *turn) {
+	if x.canceled {
+		x.answer(t, 487, allowlists.SIPCanceled)
+		return
+	}
+	v := x.way.failure(x.edge)
+	x.audit.rule = v.Rule
+	x.answer(t, v.Code(), v.Reason)
+}
+
+// answer ends the transaction with an answer of our own. The caller holds x.mu.
+func (x *tx) answer(t *turn, status int, reason allowlists.Reason) {
+	m := x.edge.index(x.req)
+	if m == nil {
+		x.end()
+		return
+	}
+	x.audit.reason = reason
+	x.edge.reply(t, x.flow, m, status, reason)
+	x.edge.messages.Put(m)
+	x.finish(status)
+}
+
+// provisional sends 100 Trying. The caller holds x.mu.
+func (x *tx) provisional(t *turn) {
+	m := x.edge.index(x.req)
+	if m == nil {
+		return
+	}
+	b := x.edge.buffers.get(editRoom)
+	b.b = sip.AppendResponse(b.b, m, 100, sip.Phrase(100), "", nil)
+	_ = x.flow.queueRaw(t, b.b) // a gone sender ends the transaction by itself
+	x.edge.buffers.put(b)
+	x.edge.messages.Put(m)
+}
+
+// finish is called when a final answer went back. The caller holds x.mu.
+func (x *tx) finish(status int) {
+	x.edge.auditForwarded(x, status)
+	if !x.invite {
+		x.end() // Timer J is zero (RFC 3261 §17.2.2)
+		return
+	}
+	x.linger()
+	x.step = stepEnd
+	if status < 300 {
+		x.state = txAccepted
+		x.edge.table.after(x, timerL)
+		return
+	}
+	x.state = txCompleted
+	x.edge.table.after(x, timerH)
+}
+
+// linger lets go of what only an open transaction needs.
+func (x *tx) linger() {
+	if x.lingers {
+		return
+	}
+	x.lingers = true
+	x.edge.table.active.Add(-1)
+	x.flow.state.open.Add(-1)
+	x.edge.buffers.put(x.req)
+	x.req = nil
+	if x.out == nil || x.state == txDone {
+		x.edge.buffers.put(x.sent)
+		x.sent = nil
+	}
+}
+
+// end takes the transaction out of the table. The caller holds x.mu.
+func (x *tx) end() {
+	if x.state == txDone {
+		return
+	}
+	x.state = txDone
+	x.forget()
+	x.linger()
+	x.edge.buffers.put(x.sent)
+	x.sent = nil
+	x.edge.table.remove(x)
+}
+
+// drop gives the buffers of a transaction back that never got into the table.
+func (x *tx) drop() {
+	x.state, x.lingers = txDone, true
+	x.edge.buffers.put(x.req)
+	x.req = nil
+}
+
+// abandoned is called when the sender of x is gone: nobody waits for the
+// answer. A call that rings is taken back.
+func (x *tx) abandoned(t *turn) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	switch x.state {
+	case txFinding:
+		x.end()
+	case txCalling, txProceeding:
+		if x.invite {
+			x.cancel(t)
+		}
+	}
+}

@@ -1,0 +1,89 @@
+package edge
+
+import (
+	"bytes"
+	"hash/maphash"
+
+	"github.com/sipedge/sipedge/allowlists"
+	"github.com/sipedge/sipedge/sip"
+)
+
+// fault is the verdict on a message that carries its own answer.
+func fault(err *sip.Error) allowlists.Verdict {
+	reason := allowlists.SIPMalformed
+	switch err.Status {
+	case 413, 513:
+		reason = allowlists.SIPTooLarge
+	case 416, 420, 501, 505:
+		reason = allowlists.SIPUnsupported
+	}
+	return allowlists.Verdict{Status: err.Status, Reason: reason, Rule: allowlists.Rule{Name: err.Reason}}
+}
+
+// validate checks what a proxy must check before anything else
+// (RFC 3261 §16.3).
+func (e *Edge) validate(r *request) allowlists.Verdict {
+	if err := r.m.Fault(); err != nil {
+		return r.step("syntax", err.Reason, fault(err))
+	}
+	r.plan.maxForwards = 70 // RFC 3261 §16.6 step 3: without one it gets 70
+	if n, ok, _ := r.m.MaxForwards(); ok {
+		if n == 0 && !e.asksUs(r) {
+			return r.step("hops", "Max-Forwards: 0", ruleless(483, allowlists.SIPTooManyHops))
+		}
+		r.plan.maxForwards = n - 1
+	}
+	if e.loops(r) {
+		return r.step("hops", "a Via of ours", ruleless(482, allowlists.SIPLoop))
+	}
+	// RFC 3261 §16.3 step 5: we know no extension that a proxy must have.
+	if r.m.Count(sip.ProxyRequire) > 0 {
+		return r.step("extensions", "Proxy-Require", ruleless(420, allowlists.SIPUnsupported))
+	}
+	// What a partner packs, nobody inside can look into before unpacking it,
+	// and unpacking is what a bomb waits for (RFC 3261 §21.4.13).
+	if r.f.Role == RoleFederation && encoded(r.m) {
+		return r.step("encoding", "Content-Encoding", ruleless(415, allowlists.SIPUnsupported))
+	}
+	return r.step("syntax", "well-formed", pass)
+}
+
+// ruleless is a refusal that no list decided, but a standard.
+func ruleless(status int, reason allowlists.Reason) allowlists.Verdict {
+	return allowlists.Verdict{Status: status, Reason: reason}
+}
+
+// encoded reports whether the body is packed.
+func encoded(m *sip.Message) bool {
+	f, ok := m.Find(sip.ContentEncoding)
+	return ok && !bytes.EqualFold(f.Value, []byte("identity"))
+}
+
+// loops reports whether the request was here before and nothing that decides
+// its way has changed since (RFC 5393 §4.2.2). We do not fork and would not
+// have to look; but two edges that send to each other would go on until
+// Max-Forwards ends it.
+func (e *Edge) loops(r *request) bool {
+	var h maphash.Hash
+	h.SetSeed(e.table.seed)
+	h.Write(r.m.RequestURI())
+	if route, ok := r.m.Find(sip.Route); ok {
+		h.WriteByte(0)
+		h.Write(route.Value)
+	}
+	r.loop = h.Sum64()
+	vias := r.m.Elements(sip.Via)
+	for {
+		elem, ok := vias.Next()
+		if !ok {
+			return false
+		}
+		via, _, err := sip.ParseVia(elem)
+		if err != nil || !e.isUs(via.Host) {
+			continue
+		}
+		if loop, ok := branchLoop(via.Branch); ok && loop == r.loop {
+			return true
+		}
+	}
+}

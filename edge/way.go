@@ -1,0 +1,127 @@
+package edge
+
+import (
+	"errors"
+
+	"github.com/sipedge/sipedge/allowlists"
+	"github.com/sipedge/sipedge/certs"
+	"github.com/sipedge/sipedge/locate"
+)
+
+// A way is what is left to try for one request: the next hops in their order
+// (RFC 3261 §16.5, §16.6 step 7). Exactly one of pool and partner is set; flow
+// or first may come before them.
+type way struct {
+	flow    *Flow        // first of all: the connection that a dialog came on
+	first   *server      // then: the home server that a dialog belongs to
+	pool    *pool        // then the servers of this pool
+	partner *partnerEdge // or the servers of this partner
+	links   []*link      // of the partner, as they were known when the request came
+	tried   uint64       // bits of servers or links that had their turn
+	err     error        // the last failure to connect
+}
+
+// maxHops bounds the servers of a pool and the hops of a partner: the bits of
+// way.tried.
+const maxHops = 64
+
+// next returns the next hop, or nil and nil. A flow is a connection that is
+// open already.
+func (w *way) next() (*link, *Flow) {
+	if f := w.flow; f != nil {
+		w.flow = nil
+		if !f.closed() {
+			return f.state.link, f
+		}
+	}
+	if s := w.first; s != nil {
+		w.first = nil
+		w.tried |= 1 << s.index
+		if s.usable() {
+			return s.link, nil
+		}
+	}
+	if w.pool != nil {
+		if s := w.pool.pick(w.tried); s != nil {
+			w.tried |= 1 << s.index
+			return s.link, nil
+		}
+		return nil, nil
+	}
+	for i, l := range w.links {
+		if w.tried&(1<<i) == 0 {
+			w.tried |= 1 << i
+			return l, nil
+		}
+	}
+	return nil, nil
+}
+
+// unknown reports whether the partner's servers must be looked up before
+// anything can be tried.
+func (w *way) unknown() bool {
+	return w.partner != nil && w.flow == nil && len(w.links) == 0 && w.err == nil
+}
+
+// empty reports whether no hop is left.
+func (w *way) empty() bool {
+	if w.flow != nil || w.first != nil && w.first.usable() {
+		return false
+	}
+	if w.pool != nil {
+		return w.pool.pick(w.tried) == nil
+	}
+	return w.tried == 1<<len(w.links)-1
+}
+
+// hurry reports whether a silent hop is left for the next one soon: outside,
+// where nobody checks for us whether a server is alive.
+func (w *way) hurry() bool { return w.partner != nil && !w.empty() }
+
+// only reports whether everything behind us goes to this pool: then its being
+// down is ours.
+func (w *way) only() bool { return w.pool != nil && w.pool.only }
+
+// failed notes why a hop could not be reached.
+func (w *way) failed(err error) { w.err = err }
+
+// failure is the answer when no hop is left.
+func (w *way) failure(e *Edge) allowlists.Verdict {
+	if w.pool != nil {
+		return w.pool.unavailable()
+	}
+	if w.partner == nil {
+		return allowlists.Verdict{Status: 480, Reason: allowlists.RouteFlowFailed}
+	}
+	v := allowlists.Verdict{Status: 504, Reason: hopReason(w.err), Rule: w.partner.rule}
+	return v
+}
+
+// lost is the answer when the hop that was already working on the request is
+// gone: nobody knows whether it was done, so no other hop may be asked.
+func (w *way) lost(e *Edge) allowlists.Verdict {
+	if w.pool != nil {
+		return w.pool.unavailable()
+	}
+	v := w.failure(e)
+	v.Reason = allowlists.RouteUnreachable
+	return v
+}
+
+// hopReason tells apart why a partner cannot be reached.
+func hopReason(err error) allowlists.Reason {
+	var refused *certs.VerifyError
+	switch {
+	case err == nil:
+		return allowlists.RouteUnreachable
+	case errors.Is(err, locate.ErrNoRecords):
+		return allowlists.RouteNoRecords
+	case errors.Is(err, locate.ErrForbiddenAddress):
+		return allowlists.RouteForbidden
+	case errors.As(err, &refused):
+		return allowlists.IdentityDomainMismatch
+	case errors.Is(err, locate.ErrTimeout), errors.Is(err, locate.ErrServfail):
+		return allowlists.RouteDNSFailed
+	}
+	return allowlists.RouteUnreachable
+}
