@@ -81,7 +81,7 @@ func (c *compiler) fault(line int, format string, args ...any) {
 // are written, in sipedge.toml; one that is not can equal no From either.
 func (c *compiler) ours(domains []string) {
 	for _, d := range domains {
-		if domain, err := normalDomain(d); err == nil {
+		if domain, err := Normal(d); err == nil {
 			rule := allowlists.Rule{Name: "our own domain " + domain}
 			c.own[domain] = allowlists.Refusal(allowlists.IdentityOwnDomain, rule)
 		}
@@ -105,7 +105,7 @@ func (c *compiler) section(s Section) allowlists.Rule {
 // partner reads one [partner."DOMAIN"].
 func (c *compiler) partner(name string, p PartnerConfig) {
 	before := len(c.problems)
-	domain, err := normalDomain(name)
+	domain, err := Normal(name)
 	if err != nil {
 		c.fault(p.Line, "partner %q: %v", name, err)
 	}
@@ -165,7 +165,7 @@ func (c *compiler) servers(k *partner, name string, p PartnerConfig) {
 
 // blocked reads one [blocked."DOMAIN"].
 func (c *compiler) blocked(name string, b BlockedConfig) {
-	domain, err := normalDomain(name)
+	domain, err := Normal(name)
 	if err != nil {
 		c.fault(b.Line, "blocked %q: %v", name, err)
 		return

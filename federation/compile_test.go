@@ -63,7 +63,7 @@ func TestCompileNamesAllFaults(t *testing.T) {
 	}
 }
 
-func TestNormalDomain(t *testing.T) {
+func TestNormal(t *testing.T) {
 	for in, want := range map[string]string{
 		"fabrikam.example":                   "fabrikam.example",
 		"Fabrikam.EXAMPLE.":                  "fabrikam.example",
@@ -90,9 +90,9 @@ func TestNormalDomain(t *testing.T) {
 		strings.Repeat("a", 64) + ".example": "",
 		strings.Repeat("a.", 127) + "a":      "",
 	} {
-		got, err := normalDomain(in)
+		got, err := Normal(in)
 		if got != want || (err == nil) != (want != "") {
-			t.Errorf("normalDomain(%q) = %q, %v; want %q", in, got, err, want)
+			t.Errorf("Normal(%q) = %q, %v; want %q", in, got, err, want)
 		}
 	}
 }

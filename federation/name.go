@@ -14,10 +14,10 @@ import (
 // (RFC 3261 §19.1.2, sips over TLS).
 const defaultPort = "5061"
 
-// normalDomain brings a domain as a person writes it into the one form that
+// Normal brings a domain as a person writes it into the one form that
 // policy and routing compare: A-labels (RFC 5891 §4), lower case, no trailing
 // dot.
-func normalDomain(s string) (string, error) {
+func Normal(s string) (string, error) {
 	if plain(s) {
 		s = strings.ToLower(strings.TrimSuffix(s, "."))
 	} else {
@@ -83,13 +83,13 @@ func ldh(label string) bool {
 	return true
 }
 
-// normalHost is normalDomain for the name of a server, which may be an IP
+// normalHost is Normal for the name of a server, which may be an IP
 // address.
 func normalHost(s string) (string, error) {
 	if addr, err := netip.ParseAddr(strings.Trim(s, "[]")); err == nil && addr.Zone() == "" {
 		return addr.Unmap().String(), nil
 	}
-	host, err := normalDomain(s)
+	host, err := Normal(s)
 	if err != nil {
 		return "", errors.New("not a host name or address")
 	}
