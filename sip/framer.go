@@ -20,7 +20,6 @@ type Framer struct {
 	Limits Limits
 
 	scanned int  // octets of the current header block that hold no end
-	head    int  // its length, once the end is found
 	need    int  // length of the whole message, once known
 	half    bool // the last thing consumed was one CRLF
 }
@@ -50,23 +49,25 @@ func (f *Framer) Next(buf []byte, m *Message) (k Kind, n int, err error) {
 		}
 		f.half = false
 	}
+	if f.scanned == 0 {
+		// Most messages come whole: reading the fields finds their end as well.
+		return f.measure(buf, m)
+	}
 	from := max(0, f.scanned-3)
-	i := bytes.Index(buf[from:], []byte("\r\n\r\n"))
-	if i < 0 {
-		return f.wait(buf, m)
+	if bytes.Contains(buf[from:], []byte("\r\n\r\n")) {
+		return f.measure(buf, m)
 	}
-	f.head = from + i + 4
-	if f.head > f.Limits.header() {
-		return f.lose(buf, m, f.head, Faultf(StatusMessageTooLarge, "Header fields too large"))
-	}
-	return f.measure(buf, m)
+	return f.wait(buf, m)
 }
 
-// measure reads the header block, whose end is known, and finds the message's.
+// measure reads the header block and finds the end of the message.
 func (f *Framer) measure(buf []byte, m *Message) (Kind, int, error) {
-	m.reset(buf[:f.head])
-	if err := m.index(m.raw, f.Limits); err != nil {
+	m.reset(buf)
+	switch done, err := m.index(buf[:min(len(buf), f.Limits.header())], f.Limits); {
+	case err != nil:
 		return Incomplete, 0, f.forget(m, err)
+	case !done:
+		return f.wait(buf, m)
 	}
 	n, err := m.contentLength()
 	if err != nil {
@@ -75,13 +76,13 @@ func (f *Framer) measure(buf []byte, m *Message) (Kind, int, error) {
 	if n > uint64(f.Limits.body()) {
 		return Incomplete, 0, f.forget(m, Faultf(StatusMessageTooLarge, "Body too large"))
 	}
-	need := f.head + int(n)
+	need := m.head + int(n)
 	if len(buf) < need {
 		f.need = need
 		return Incomplete, 0, nil
 	}
 	m.raw = buf[:need]
-	f.scanned, f.head, f.need = 0, 0, 0
+	f.scanned, f.need = 0, 0
 	return Complete, need, nil
 }
 
@@ -160,7 +161,7 @@ func (f *Framer) Need() int { return f.need }
 func (f *Framer) lose(buf []byte, m *Message, n int, err *Error) (Kind, int, error) {
 	m.reset(buf[:min(n, len(buf))])
 	if n > 0 {
-		_ = m.index(m.raw, f.Limits) // err is the fault; this only serves the answer
+		_, _ = m.index(m.raw, f.Limits) // err is the fault; this only serves the answer
 	}
 	return Incomplete, 0, f.forget(m, err)
 }

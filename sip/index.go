@@ -2,55 +2,59 @@ package sip
 
 import "bytes"
 
-// index reads the header block in head, which ends with its empty line, into
-// the field table. The fault that it returns loses the framing: after it nobody
-// can say where the message ends, and what was indexed serves the answer only.
-// A fault that leaves the framing intact is kept for Fault.
-func (m *Message) index(head []byte, lim Limits) *Error {
-	m.head = len(head)
-	end, err := lineEnd(head, 0)
-	if err != nil {
-		return err
+// index reads the header block at the front of b into the field table; done is
+// false if b holds no end of it. An error loses the framing: after it nobody can
+// say where the message ends, and what was indexed serves the answer only. A fault
+// that leaves the framing intact is kept for Fault.
+func (m *Message) index(b []byte, lim Limits) (done bool, err *Error) {
+	at, err := lineEnd(b, 0)
+	if at == 0 {
+		return false, err
 	}
-	lines, limit := 1, lim.fields()
-	m.startLine(head[:end-2])
-	for at := end; ; at = end {
-		if at+2 <= len(head) && head[at] == '\r' && head[at+1] == '\n' {
+	m.startLine(b[:at-2])
+	if at < len(b) && isBlank(b[at]) {
+		// A reader that knows no fold of the start line would take this for a field,
+		// or for the end of the fields.
+		return false, Faultf(StatusBadRequest, "Folded start line")
+	}
+	limit := lim.fields()
+	lines := 2
+	for ; ; lines++ {
+		if at+1 < len(b) && b[at] == '\r' && b[at+1] == '\n' {
 			break
 		}
-		if at < len(head) && isBlank(head[at]) {
-			// A fold of the start line: a reader that knows none would take it for
-			// a field, or for the end.
-			return Faultf(StatusBadRequest, "Folded start line")
+		end, err := lineEnd(b, at)
+		if end == 0 {
+			return false, err
 		}
-		if end, err = lineEnd(head, at); err != nil {
-			return err
-		}
-		for lines++; end < len(head) && isBlank(head[end]); lines++ {
+		for ; end < len(b) && isBlank(b[end]); lines++ {
 			fold := end
-			if end, err = lineEnd(head, end); err != nil {
-				return err
+			if end, err = lineEnd(b, fold); end == 0 {
+				return false, err
 			}
-			if skipLWS(head[:end-2], fold) == end-2 {
+			if skipLWS(b[:end-2], fold) == end-2 {
 				m.blame(Faultf(StatusBadRequest, "Blank line in a header field"))
 			}
 		}
-		m.field(head, at, end, limit)
+		m.field(b, at, end, limit)
+		at = end
 	}
+	m.head = at + 2
 	// Each line ends in CRLF and LF ends each line, so any more CR is a bare one.
-	if bytes.Count(head, []byte{'\r'}) != lines+1 {
-		return Faultf(StatusBadRequest, "Bare CR")
+	if bytes.Count(b[:m.head], []byte{'\r'}) != lines {
+		return true, Faultf(StatusBadRequest, "Bare CR")
 	}
-	return m.checkNUL(head)
+	return true, m.checkNUL(b[:m.head])
 }
 
-// lineEnd returns the offset behind the CRLF of the line that begins at head[i].
-func lineEnd(head []byte, i int) (int, *Error) {
-	n := bytes.IndexByte(head[i:], '\n')
+// lineEnd returns the offset behind the CRLF of the line that begins at b[i], 0
+// if it does not end or ends in LF alone.
+func lineEnd(b []byte, i int) (int, *Error) {
+	n := bytes.IndexByte(b[i:], '\n')
 	if n < 0 {
-		return 0, Faultf(StatusBadRequest, "Header fields do not end")
+		return 0, nil
 	}
-	if n == 0 || head[i+n-1] != '\r' {
+	if n == 0 || b[i+n-1] != '\r' {
 		return 0, Faultf(StatusBadRequest, "Bare LF")
 	}
 	return i + n + 1, nil

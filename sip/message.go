@@ -1,7 +1,5 @@
 package sip
 
-import "bytes"
-
 // A Message is an index over the octets of one message. Every slice that it
 // returns points into those octets and lives as long as they do.
 //
@@ -51,11 +49,11 @@ type Field struct {
 // without Content-Length the body is the rest (RFC 3261 §18.3).
 func (m *Message) Parse(raw []byte, lim Limits) error {
 	m.reset(raw)
-	end := bytes.Index(raw, []byte("\r\n\r\n"))
-	if end < 0 || end+4 > lim.header() {
-		return m.lose(Faultf(StatusBadRequest, "Header fields do not end"))
+	done, err := m.index(raw[:min(len(raw), lim.header())], lim)
+	if err == nil && !done {
+		err = Faultf(StatusBadRequest, "Header fields do not end")
 	}
-	if err := m.index(raw[:end+4], lim); err != nil {
+	if err != nil {
 		return m.lose(err)
 	}
 	if m.count[ContentLength] == 0 {
@@ -104,8 +102,8 @@ func (m *Message) Reason() []byte { return m.reason }
 
 // Body returns the body.
 func (m *Message) Body() []byte {
-	if m.head > len(m.raw) {
-		return nil
+	if m.head == 0 {
+		return nil // the fields have no end
 	}
 	return m.raw[m.head:]
 }
