@@ -226,5 +226,8 @@ func baseConfig() *tls.Config {
 			tls.TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
 		},
 		Renegotiation: tls.RenegotiateNever,
+		// SIP can use nothing before a message is whole, so small first records
+		// would only cost.
+		DynamicRecordSizingDisabled: true,
 	}
 }
