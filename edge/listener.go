@@ -105,8 +105,8 @@ func (l *listener) accepted(tcp *net.TCPConn) {
 	l.w.counts.accepted.Add(1)
 	remote := addrPort(tcp.RemoteAddr())
 	if !l.admit(remote.Addr()) {
-		tcp.Close()
 		l.w.counts.refused.Add(1)
+		tcp.Close()
 		if missed, ok := l.refusals.now(time.Now()); ok {
 			l.w.log.Warn("connection refused", "listener", l.name, "remote", remote, "missed", missed)
 		}
