@@ -54,6 +54,9 @@ func (l *Locator) query(ctx context.Context, name string, qtype uint16) *answer 
 	})
 	select {
 	case r := <-ch:
+		if r.Err != nil {
+			return &answer{err: r.Err, until: l.now().Add(retryAfter)}
+		}
 		return r.Val.(*answer)
 	case <-ctx.Done():
 		a := &answer{err: ErrTimeout, until: l.now().Add(retryAfter)}

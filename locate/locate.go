@@ -19,6 +19,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net/netip"
+	"runtime/debug"
 	"strings"
 	"sync"
 	"time"
@@ -74,13 +75,16 @@ type Locator struct {
 	lookups  singleflight.Group // by partner
 	slots    chan struct{}      // one for each lookup under way
 
-	log     *slog.Logger
-	now     func() time.Time
-	random  func(n int) int
-	total   time.Duration
-	hosts   string // the system's hosts file; "" when resolvers are configured
-	base    context.Context
-	stop    context.CancelFunc
+	log    *slog.Logger
+	now    func() time.Time
+	random func(n int) int
+	total  time.Duration
+	hosts  string // the system's hosts file; "" when resolvers are configured
+	base   context.Context
+	stop   context.CancelFunc
+
+	mu      sync.Mutex // guards closed, and running against Close
+	closed  bool
 	running sync.WaitGroup
 }
 
@@ -127,6 +131,9 @@ func (c Config) Check() error {
 
 // Close ends the lookups that are under way and waits for them.
 func (l *Locator) Close() {
+	l.mu.Lock()
+	l.closed = true
+	l.mu.Unlock()
 	l.stop()
 	l.running.Wait()
 }
@@ -235,10 +242,24 @@ func (l *Locator) refresh(ctx context.Context, name string) (*found, error) {
 	}
 }
 
-// work runs f with the time of one lookup, until Close.
-func (l *Locator) work(f func(context.Context) (any, error)) (any, error) {
+// work runs f with the time of one lookup, until Close. It is the top of the
+// goroutine that singleflight starts: a panic there, on an answer from outside,
+// must not end the edge.
+func (l *Locator) work(f func(context.Context) (any, error)) (v any, err error) {
+	l.mu.Lock()
+	if l.closed {
+		l.mu.Unlock()
+		return nil, fmt.Errorf("%w: locator is closed", ErrTimeout)
+	}
 	l.running.Add(1)
+	l.mu.Unlock()
 	defer l.running.Done()
+	defer func() {
+		if p := recover(); p != nil {
+			l.log.Error("lookup panicked", "panic", p, "stack", string(debug.Stack()))
+			v, err = nil, fmt.Errorf("%w: panic in a lookup", ErrServfail)
+		}
+	}()
 	ctx, cancel := context.WithTimeout(l.base, l.total)
 	defer cancel()
 	return f(ctx)

@@ -79,10 +79,13 @@ func (l *Locator) findPartner(ctx context.Context, domain string) *found {
 // returns the first that has servers. One that failed is not the same as one
 // that does not exist: if none has servers, the failure is what is told.
 func (l *Locator) records(ctx context.Context, domain string) (query string, best *answer) {
+	// The addresses need some of the time too.
+	ctx, cancel := context.WithTimeout(ctx, l.total*3/5)
+	defer cancel()
 	var results [len(services)]chan *answer
 	for i, s := range services {
 		results[i] = make(chan *answer, 1)
-		go func() { results[i] <- l.query(ctx, s+domain, dns.TypeSRV) }()
+		l.running.Go(func() { results[i] <- l.query(ctx, s+domain, dns.TypeSRV) })
 	}
 	until := time.Time{}
 	for i, s := range services {

@@ -1,0 +1,166 @@
+// Package locatetest is a DNS server on loopback for tests and the demo: it
+// answers from a zone given as text, and misbehaves on request.
+//
+// It answers as a resolver would: aliases are followed within the zone, and what
+// the zone does not have does not exist.
+package locatetest
+
+import (
+	"fmt"
+	"net"
+	"strings"
+	"sync"
+
+	"github.com/miekg/dns"
+)
+
+// A Fault is a way to answer wrongly. The zero Fault is to answer rightly.
+type Fault int
+
+const (
+	Honest        Fault = iota
+	Truncate            // nothing but the flag over UDP; all over TCP
+	TruncateEver        // nothing but the flag over TCP too
+	WrongID             // an answer to a message nobody sent
+	WrongQuestion       // an answer to a question nobody asked
+	Forge               // a wrong id, a wrong question, then the right answer
+	Servfail            // SERVFAIL
+	Silence             // no answer at all
+	NoEDNS              // FORMERR if the question has EDNS
+	PointerLoop         // a name that points at itself (RFC 1035 §4.1.4)
+	Garbage             // the right header, then nonsense
+	CutStream           // the flag over UDP; over TCP a message that ends in the middle
+)
+
+// A Server answers questions on one loopback address, by UDP and TCP.
+type Server struct {
+	udp, tcp *dns.Server
+	addr     string
+
+	mu      sync.Mutex // guards what follows
+	zones   [][]dns.RR // answered from in turn, one question of a name and type after the other
+	faults  map[string]Fault
+	queries map[string]int
+	total   int
+}
+
+// Serve starts a server with a zone (RFC 1035 §5). Names without a final dot
+// are below the root; records without TTL get an hour.
+func Serve(zone string) (*Server, error) {
+	s := &Server{faults: map[string]Fault{}, queries: map[string]int{}}
+	if err := s.SetZone(zone); err != nil {
+		return nil, err
+	}
+	pc, ln, err := listen()
+	if err != nil {
+		return nil, fmt.Errorf("serve dns: %w", err)
+	}
+	s.addr = pc.LocalAddr().String()
+	s.udp = &dns.Server{PacketConn: pc, Handler: dns.HandlerFunc(s.answer)}
+	s.tcp = &dns.Server{Listener: ln, Handler: dns.HandlerFunc(s.answer)}
+	for _, d := range []*dns.Server{s.udp, s.tcp} {
+		started := make(chan struct{})
+		d.NotifyStartedFunc = func() { close(started) }
+		go func() { _ = d.ActivateAndServe() }() // ends by Close
+		<-started
+	}
+	return s, nil
+}
+
+// listen finds a port that is free for both.
+func listen() (pc net.PacketConn, ln net.Listener, err error) {
+	for range 20 {
+		if pc, err = net.ListenPacket("udp", "127.0.0.1:0"); err != nil {
+			return nil, nil, err
+		}
+		if ln, err = net.Listen("tcp", pc.LocalAddr().String()); err == nil {
+			return pc, ln, nil
+		}
+		pc.Close()
+	}
+	return nil, nil, err
+}
+
+// Addr returns where the server listens, as an address with port.
+func (s *Server) Addr() string { return s.addr }
+
+// Close ends the server.
+func (s *Server) Close() {
+	_ = s.udp.Shutdown()
+	_ = s.tcp.Shutdown()
+}
+
+// SetZone replaces the zone.
+func (s *Server) SetZone(zone string) error { return s.SetZones(zone) }
+
+// SetZones replaces the zone by several: each question of a name and type is
+// answered from the next one, as a zone that flips between two answers.
+func (s *Server) SetZones(zones ...string) error {
+	var all [][]dns.RR
+	for _, z := range zones {
+		rrs, err := parse(z)
+		if err != nil {
+			return err
+		}
+		all = append(all, rrs)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.zones, s.queries = all, map[string]int{}
+	return nil
+}
+
+func parse(zone string) ([]dns.RR, error) {
+	p := dns.NewZoneParser(strings.NewReader(zone), ".", "")
+	p.SetDefaultTTL(3600)
+	var rrs []dns.RR
+	for rr, ok := p.Next(); ok; rr, ok = p.Next() {
+		rrs = append(rrs, rr)
+	}
+	if err := p.Err(); err != nil {
+		return nil, fmt.Errorf("parse zone: %w", err)
+	}
+	return rrs, nil
+}
+
+// Misbehave makes the server answer questions about name with a fault, until
+// told otherwise; name "" stands for all that have no fault of their own.
+func (s *Server) Misbehave(name string, f Fault) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.faults[fqdn(name)] = f
+}
+
+// Queries returns how many questions came since the start.
+func (s *Server) Queries() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.total
+}
+
+// QueriesFor returns how many questions of one name and type came since the
+// zone was set.
+func (s *Server) QueriesFor(name string, qtype uint16) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.queries[key(name, qtype)]
+}
+
+func fqdn(name string) string { return strings.ToLower(dns.Fqdn(name)) }
+
+func key(name string, qtype uint16) string { return fqdn(name) + "/" + dns.TypeToString[qtype] }
+
+// take counts a question and returns the records and the fault to answer with.
+func (s *Server) take(q dns.Question) ([]dns.RR, Fault) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	k := key(q.Name, q.Qtype)
+	n := s.queries[k]
+	s.queries[k]++
+	s.total++
+	f, ok := s.faults[fqdn(q.Name)]
+	if !ok {
+		f = s.faults["."]
+	}
+	return s.zones[n%len(s.zones)], f
+}
