@@ -1,0 +1,95 @@
+// Command sipedge is a SIP edge: it stands between a company's home servers and
+// the partners outside, and lets pass what its lists allow.
+//
+// This package reads flags and files, wires the packages together and handles
+// signals; what the edge does lies in package edge.
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/alecthomas/kong"
+)
+
+// Exit codes. The unit file tells systemd not to restart after usage and
+// configuration.
+const (
+	exitDone          = 0
+	exitFailed        = 1
+	exitUsage         = 2
+	exitConfiguration = 3
+	exitNo            = 8 // asked and answered: it would not pass
+)
+
+// commands is the command line.
+type commands struct {
+	Serve   serveCommand   `cmd:"" help:"Run the edge."`
+	Check   checkCommand   `cmd:"" help:"Check the configuration as serve would, and list all faults."`
+	Explain explainCommand `cmd:"" help:"Would this request pass, and why?"`
+	Demo    demoCommand    `cmd:"" help:"See two companies federate on this machine; nothing to install or configure."`
+	Version versionCommand `cmd:"" help:"Print the version."`
+}
+
+// configFlag is the flag that most commands share.
+type configFlag struct {
+	Config string `short:"c" default:"sipedge.toml" env:"SIPEDGE_CONFIG" placeholder:"FILE" help:"The configuration; partners.toml lies beside it. Default: ${default}."`
+}
+
+// streams are where a command writes: its result, and everything else.
+type streams struct{ out, err io.Writer }
+
+// An exit is an error that knows the exit code. What there is to say has been
+// said if it wraps nothing.
+type exit struct {
+	code int
+	err  error
+}
+
+func (e exit) Error() string { return fmt.Sprint("exit ", e.code, ": ", e.err) }
+func (e exit) Unwrap() error { return e.err }
+
+func main() {
+	os.Exit(run(os.Args[1:], streams{os.Stdout, os.Stderr}))
+}
+
+// run is main without the process around it.
+func run(args []string, s streams) int {
+	over := false // kong wants to end: it has printed its help
+	parser, err := kong.New(new(commands),
+		kong.Name("sipedge"),
+		kong.Description("A SIP edge: federation for the home servers behind it."),
+		kong.Writers(s.out, s.err),
+		kong.Exit(func(int) { over = true }),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
+	)
+	if err != nil {
+		panic(err) // the struct above is wrong
+	}
+	ctx, err := parser.Parse(args)
+	switch {
+	case over:
+		return exitDone
+	case err != nil:
+		fmt.Fprintf(s.err, "sipedge: %v\nTry \"sipedge --help\".\n", err)
+		return exitUsage
+	}
+	return finish(ctx.Run(s), s.err)
+}
+
+// finish says what went wrong, if it has not been said, and returns the code.
+func finish(err error, w io.Writer) int {
+	var e exit
+	switch {
+	case err == nil:
+		return exitDone
+	case !errors.As(err, &e):
+		e = exit{exitFailed, err}
+	}
+	if e.err != nil {
+		fmt.Fprintf(w, "sipedge: %v\n", e.err)
+	}
+	return e.code
+}

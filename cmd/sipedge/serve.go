@@ -1,0 +1,93 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"maps"
+	"os"
+	"os/signal"
+	"slices"
+	"sync"
+	"syscall"
+
+	"github.com/sipedge/sipedge/cmd/sipedge/internal/settings"
+	"github.com/sipedge/sipedge/edge"
+)
+
+type serveCommand struct {
+	configFlag
+	LogFormat string     `enum:"text,json" default:"text" env:"SIPEDGE_LOG_FORMAT" help:"Format of the log: text or json."`
+	LogLevel  slog.Level `default:"info" env:"SIPEDGE_LOG_LEVEL" help:"Least level to log: debug, info, warn or error."`
+}
+
+// Run serves until SIGTERM or SIGINT; a second one ends the process at once.
+// SIGHUP reads certificates and partners again.
+func (c serveCommand) Run(s streams) error {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	// A second signal meets the default again, which ends the process.
+	defer context.AfterFunc(ctx, stop)()
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP)
+	defer signal.Stop(hup)
+	ready := func(*edge.Edge) { fmt.Fprintln(s.err, "Server is ready.") }
+	return serve(ctx, c.Config, c.logger(s.err), hup, s.err, ready)
+}
+
+func (c serveCommand) logger(w io.Writer) *slog.Logger {
+	o := &slog.HandlerOptions{Level: c.LogLevel}
+	if c.LogFormat == "json" {
+		return slog.New(slog.NewJSONHandler(w, o))
+	}
+	return slog.New(slog.NewTextHandler(w, o))
+}
+
+// serve runs an edge from its files until ctx ends. It is all of "sipedge
+// serve" but the process. Faults of the configuration go to faults; ready is
+// called when the ports are open.
+func serve(ctx context.Context, config string, log *slog.Logger, hup <-chan os.Signal, faults io.Writer, ready func(*edge.Edge)) error {
+	set, e, err := setup(config, log, faults)
+	if err != nil {
+		return err
+	}
+	if err := e.Listen(); err != nil {
+		return err
+	}
+	for _, a := range e.Addresses() {
+		log.Info("listening", "listener", a.Listener, "role", a.Role, "address", a.Addr)
+	}
+	partners, blocked := set.Partners.Len()
+	log.Info("partners loaded", "partners", partners, "blocked", blocked, "file", set.PartnersPath, "absent", set.NoPartners)
+
+	ctx, stop := context.WithCancel(ctx)
+	var group sync.WaitGroup
+	defer group.Wait()
+	defer stop() // a panic of Run must not wait for the others
+	now := make(chan struct{})
+	group.Go(func() { settings.NewWatcher(set, e.SetPartners, log).Run(ctx, now) })
+	group.Go(func() { reload(ctx, hup, e, now) })
+	ready(e)
+	e.Run(ctx)
+	log.Info("stopped")
+	return nil
+}
+
+// reload hands SIGHUP on to those who have files.
+func reload(ctx context.Context, hup <-chan os.Signal, e *edge.Edge, now chan<- struct{}) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-hup:
+			e.ReloadCertificates()
+		}
+		select {
+		case <-ctx.Done():
+		case now <- struct{}{}:
+		}
+	}
+}
+
+func sorted[T any](m map[string]T) []string { return slices.Sorted(maps.Keys(m)) }
