@@ -1,0 +1,249 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/sipedge/sipedge/certs"
+)
+
+// A site is a folder with the configuration of an edge and the certificates
+// that tests show it.
+type site struct {
+	t   *testing.T
+	dir string
+}
+
+const siteConfig = `name      = "edge1.example.com"
+domains   = ["example.com"]
+state_dir = "state"
+
+[certificate.edge]
+cert = "edge.pem"
+key  = "edge.key"
+
+[listener.federation]
+role        = "federation"
+address     = "127.0.0.1:0"
+certificate = "edge"
+peer_ca     = "ca.pem"
+
+[listener.internal]
+role        = "internal"
+address     = "127.0.0.1:0"
+certificate = "edge"
+peer_ca     = "ca.pem"
+
+[pool.main]
+domains   = ["example.com"]
+servers   = ["127.0.0.1:5061"]
+peer_name = "sip.example.com"
+`
+
+const sitePartners = `[federation]
+unlisted = "refuse"
+
+[partner."fabrikam.example"]
+methods = ["MESSAGE"]
+
+[partner."contoso.example"]
+servers   = ["edge.contoso.example:5061"]
+direction = "out"
+
+[blocked."spam.example"]
+because = "2026-02-11, unsolicited invites"
+`
+
+func newSite(t *testing.T) site {
+	s := site{t, t.TempDir()}
+	ca, err := certs.NewAuthority("test root")
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, err := certs.NewAuthority("another root")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.write("ca.pem", string(ca.PEM()))
+	s.issue(ca, "edge", "edge1.example.com")
+	s.issue(ca, "fabrikam", "fabrikam.example")
+	s.issue(other, "forged", "fabrikam.example")
+	s.write("sipedge.toml", siteConfig)
+	s.write("partners.toml", sitePartners)
+	return s
+}
+
+func (s site) write(name, text string) {
+	s.t.Helper()
+	if err := os.WriteFile(filepath.Join(s.dir, name), []byte(text), 0o600); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+func (s site) issue(ca *certs.Authority, file, name string) {
+	s.t.Helper()
+	cert, key, err := ca.Issue(certs.Leaf{Names: []string{name}})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.write(file+".pem", string(cert))
+	s.write(file+".key", string(key))
+}
+
+// run runs the command with $DIR for the folder, and returns what it printed
+// with the folder's name taken out again.
+func (s site) run(line string) (code int, out, errs string) {
+	args := strings.Fields(strings.ReplaceAll(line, "$DIR", s.dir))
+	var o, e bytes.Buffer
+	code = run(args, streams{&o, &e})
+	clean := func(b bytes.Buffer) string { return strings.ReplaceAll(b.String(), s.dir, "$DIR") }
+	return code, clean(o), clean(e)
+}
+
+func TestUsageIsExitCode2(t *testing.T) {
+	s := newSite(t)
+	for _, line := range []string{
+		"", "frobnicate", "serve --frobnicate", "serve --log-format xml", "explain -c $DIR/sipedge.toml",
+		"explain -c $DIR/sipedge.toml --from nobody --to bob@example.com",
+		"explain -c $DIR/sipedge.toml --from a@b@c.example --to bob@example.com",
+		"explain -c $DIR/sipedge.toml --from a@fabrikam.example --to bob@not_a_domain",
+		"explain -c $DIR/sipedge.toml --from a@fabrikam.example --to bob@example.com --cert $DIR/absent.pem",
+		"explain -c $DIR/sipedge.toml --from a@fabrikam.example --to bob@example.com --cert $DIR/edge.key",
+	} {
+		if code, out, errs := s.run(line); code != exitUsage || out != "" || errs == "" {
+			t.Errorf("sipedge %s: exit %d, says %q and %q; want 2 and a reason", line, code, out, errs)
+		}
+	}
+	if code, out, _ := s.run("--help"); code != exitDone || !strings.Contains(out, "explain") {
+		t.Errorf("sipedge --help: exit %d, says %q", code, out)
+	}
+}
+
+func TestVersionNamesItself(t *testing.T) {
+	if code, out, _ := newSite(t).run("version"); code != exitDone || !strings.HasPrefix(out, "sipedge ") {
+		t.Errorf("sipedge version: exit %d, says %q", code, out)
+	}
+}
+
+func TestCheckSumsUp(t *testing.T) {
+	code, out, errs := newSite(t).run("check -c $DIR/sipedge.toml")
+	want := `ok                   2 listeners, 1 pools, 2 partners, 1 blocked
+listener federation  federation 127.0.0.1:0
+listener internal    internal 127.0.0.1:0
+pool main            [example.com] at [127.0.0.1:5061]
+`
+	if code != exitDone || out != want || errs != "" {
+		t.Errorf("check: exit %d, says %q, (-want +got):\n%s", code, errs, cmp.Diff(want, out))
+	}
+}
+
+func TestCheckListsAllFaultsOfBothFiles(t *testing.T) {
+	s := newSite(t)
+	config := strings.Replace(siteConfig, "address     = \"127.0.0.1:0\"", "listen      = \"127.0.0.1:0\"", 1)
+	s.write("sipedge.toml", strings.Replace(config, "cert = \"edge.pem\"", "cert = \"absent.pem\"", 1))
+	s.write("partners.toml", sitePartners+"[partner.\"example.com\"]\n")
+	code, out, errs := s.run("check -c $DIR/sipedge.toml")
+	want := []string{
+		"sipedge.toml:5: [certificate.edge]:",
+		"sipedge.toml:9: [listener.federation]: address",
+		`sipedge.toml:11: unknown key "listen" in [listener.federation]; did you mean "address"?`,
+		`partners.toml:13: partner "example.com" is a domain of our own`,
+		"faults in the configuration",
+	}
+	if code != exitConfiguration || out != "" {
+		t.Fatalf("check: exit %d, says %q", code, out)
+	}
+	rest := errs
+	for _, w := range want {
+		_, after, ok := strings.Cut(rest, w)
+		if !ok {
+			t.Fatalf("%q is not in what is left of\n%s", w, errs)
+		}
+		rest = after
+	}
+}
+
+func TestAnAbsentConfigurationIsExitCode3(t *testing.T) {
+	for _, line := range []string{"serve -c $DIR/absent.toml", "check -c $DIR/absent.toml"} {
+		if code, _, errs := newSite(t).run(line); code != exitConfiguration || !strings.Contains(errs, "absent.toml") {
+			t.Errorf("sipedge %s: exit %d, says %q", line, code, errs)
+		}
+	}
+}
+
+func TestExplain(t *testing.T) {
+	s := newSite(t)
+	for _, tt := range []struct {
+		name, args string
+		code       int
+		want       []string // in this order
+	}{
+		{"a listed partner may", "--from bob@fabrikam.example --to alice@example.com", exitDone, []string{
+			"ALLOW  partner.allowed\nby     partner fabrikam.example (partners.toml:4)\n",
+			"1 certificate", "assumed: one that speaks for fabrikam.example", "pass",
+			"Peer sees: what pool main answers", "Goes to:   pool main",
+		}},
+		{"but not with each method", "--from bob@fabrikam.example --to alice@example.com --method INVITE", exitNo, []string{
+			"DENY   partner.method\nby     partner fabrikam.example (partners.toml:4)\n",
+			"DENY", "<- partner fabrikam.example (partners.toml:4)", "Peer sees: 403 Forbidden\n           Warning: 399 edge1.example.com",
+		}},
+		{"a stranger may not", "--from carol@stranger.example --to alice@example.com", exitNo, []string{
+			"DENY   partner.not_allowed\nby     [federation] unlisted (partners.toml:2)\n", "Peer sees: 403 Forbidden",
+		}},
+		{"nor who is blocked", "--from x@SPAM.example --to alice@example.com", exitNo, []string{
+			"DENY   partner.blocked\nby     blocked spam.example (partners.toml:11)\n",
+		}},
+		{"a partner's certificate is judged", "--from bob@fabrikam.example --to alice@example.com --cert $DIR/fabrikam.pem", exitDone, []string{
+			"ALLOW  partner.allowed", "1 certificate", "proves fabrikam.example", "pass",
+		}},
+		{"it speaks for nobody else", "--from carol@contoso.example --to alice@example.com --cert $DIR/fabrikam.pem", exitNo, []string{
+			"DENY   identity.domain_mismatch\nby     partner contoso.example (partners.toml:7)\n",
+		}},
+		{"not even for us", "--from alice@example.com --to bob@example.com --cert $DIR/fabrikam.pem", exitNo, []string{
+			"DENY   identity.own_domain",
+		}},
+		{"a certificate of an authority that we do not know does not come that far", "--from bob@fabrikam.example --to alice@example.com --cert $DIR/forged.pem", exitNo, []string{
+			"DENY   identity.none", "1 certificate", "unknown issuer", "DENY", "Peer sees: a TLS alert: the connection is refused",
+		}},
+		{"from inside to a partner", "--from sip:alice@example.com --to carol@contoso.example", exitDone, []string{
+			"ALLOW  partner.allowed\nby     partner contoso.example (partners.toml:7)\n", "Goes to:   partner contoso.example",
+		}},
+		{"from inside to a stranger", "--from alice@example.com --to x@stranger.example", exitNo, []string{
+			"DENY   partner.not_allowed",
+		}},
+		{"the edge is no relay", "--from bob@fabrikam.example --to carol@contoso.example", exitNo, []string{"DENY   route.not_relayed"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			code, out, errs := s.run("explain -c $DIR/sipedge.toml " + tt.args)
+			if code != tt.code || errs != "" {
+				t.Errorf("exit %d, says %q; want %d", code, errs, tt.code)
+			}
+			rest := out
+			for _, want := range tt.want {
+				_, after, ok := strings.Cut(rest, want)
+				if !ok {
+					t.Fatalf("%q is not in what is left of\n%s", want, out)
+				}
+				rest = after
+			}
+		})
+	}
+}
+
+func TestExplainSpeaksJSON(t *testing.T) {
+	code, out, _ := newSite(t).run("explain -c $DIR/sipedge.toml --json --from bob@fabrikam.example --to alice@example.com --method INVITE")
+	var got report
+	if err := json.Unmarshal([]byte(out), &got); err != nil || code != exitNo {
+		t.Fatalf("exit %d, %v:\n%s", code, err, out)
+	}
+	if got.Allowed || got.Reason != "partner.method" || got.File != "partners.toml" || got.Line != 4 ||
+		got.Direction != "in" || len(got.Steps) < 2 || got.PeerSees[0] != "403 Forbidden" {
+		t.Errorf("explain says %+v", got)
+	}
+}
