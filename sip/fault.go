@@ -38,9 +38,7 @@ func (m *Message) judge() *Error {
 }
 
 func malformed(h Header, err error) *Error {
-	e := Faultf(StatusBadRequest, "Malformed %s: %v", h, err)
-	e.Err = err
-	return e
+	return Faultf(StatusBadRequest, "Malformed %s: %v", h, err)
 }
 
 // judgeCounts refuses a missing or repeated header of which there is exactly
@@ -183,9 +181,7 @@ func checkAddresses(b []byte, angled bool) error {
 func (m *Message) judgeTarget() *Error {
 	k := m.uri()
 	if err := k.err; err != nil {
-		e := Faultf(StatusBadRequest, "Malformed Request-URI: %v", err)
-		e.Err = err
-		return e
+		return Faultf(StatusBadRequest, "Malformed Request-URI: %v", err)
 	}
 	if k.v.Headers != nil {
 		return Faultf(StatusBadRequest, "Headers in Request-URI")
