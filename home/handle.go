@@ -103,6 +103,8 @@ func (s *Server) local(f *flow, req *sip.Request) func(*flow, *sip.Request) {
 	}
 	u := req.Recipient
 	switch toUs := s.isOurs(u) || s.isUs(u); {
+	case f.edge && req.Method == sip.OPTIONS && u.User == "":
+		return s.options // whatever name the edge has for us
 	case !toUs:
 		return nil
 	case req.Method == sip.REGISTER && !f.edge:

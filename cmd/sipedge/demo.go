@@ -1,8 +1,200 @@
 package main
 
-import "errors"
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/netip"
+	"os"
+	"os/signal"
+	"slices"
+	"syscall"
+	"time"
 
-type demoCommand struct{}
+	"github.com/emiago/sipgo/sip"
 
-// Run will play two companies that federate.
-func (demoCommand) Run() error { return errors.New("the demo is not part of this build") }
+	"github.com/sipedge/sipedge/certs"
+	"github.com/sipedge/sipedge/home"
+	"github.com/sipedge/sipedge/locate/locatetest"
+)
+
+// demoCommand plays the product: two companies on loopback, each with an edge as
+// serve runs it, and the scenes between them.
+type demoCommand struct {
+	Once bool   `help:"Play the scenes and exit: 0 if all went as expected, 1 if not."`
+	JSON bool   `name:"json" help:"Print JSON."`
+	Keep bool   `help:"Keep the folder with the files."`
+	Dir  string `default:"." type:"existingdir" placeholder:"DIR" help:"Where to make that folder. Default: here."`
+}
+
+// Run plays the demo until SIGINT or SIGTERM; a second one ends the process at
+// once.
+func (c demoCommand) Run(s streams) error {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	defer context.AfterFunc(ctx, stop)()
+	return c.play(ctx, s.out)
+}
+
+// play builds the world, plays the scenes, and stays until ctx ends unless it
+// is for once.
+func (c demoCommand) play(ctx context.Context, out io.Writer) (err error) {
+	sip.SetDefaultLogger(slog.New(slog.DiscardHandler)) // sipgo's, for what takes no logger
+	began := time.Now()
+	d, err := newDemo(c.Dir)
+	if err != nil {
+		return fmt.Errorf("demo: %w", err)
+	}
+	defer func() { err = errors.Join(err, d.end(c.Keep)) }()
+
+	if err := d.start(ctx); err != nil {
+		return fmt.Errorf("demo: %w", err)
+	}
+	show := newDemoScreen(out, c)
+	show.world(d)
+	report := d.play(ctx, show)
+	report.Seconds = time.Since(began).Seconds()
+	if err := show.end(d, report); err != nil {
+		return err
+	}
+	if !c.Once {
+		<-ctx.Done()
+	}
+	if !report.OK {
+		return exit{code: exitFailed} // the report has said why
+	}
+	return nil
+}
+
+// A demo is the world of the scenes.
+type demo struct {
+	scratch      string
+	acme, globex *demoCompany
+	dns          *locatetest.Server
+	audit        *auditLog
+	strangers    map[string]*demoStranger // by the domain of their certificate
+	calls        chan *home.Call          // that bob took
+}
+
+// newDemo makes the world as files and addresses. But for DNS, nothing runs yet.
+func newDemo(dir string) (*demo, error) {
+	scratch, err := os.MkdirTemp(dir, "sipedge-demo-")
+	if err != nil {
+		return nil, err
+	}
+	d := &demo{scratch: scratch, audit: newAuditLog(), strangers: map[string]*demoStranger{}, calls: make(chan *home.Call, 16)}
+	if err := d.build(); err != nil {
+		os.RemoveAll(scratch)
+		return nil, err
+	}
+	return d, nil
+}
+
+func (d *demo) build() (err error) {
+	if d.acme, err = newDemoCompany(1, "acme.example", "globex.example", 1, "alice"); err != nil {
+		return err
+	}
+	d.acme.Blocked = "spam.example"
+	if d.globex, err = newDemoCompany(2, "globex.example", "acme.example", 2, "bob"); err != nil {
+		return err
+	}
+	public, err := certs.NewAuthority("A public CA")
+	if err != nil {
+		return err
+	}
+	if err := d.addStrangers(public, "initech.example", "spam.example"); err != nil {
+		return err
+	}
+	if d.dns, err = locatetest.Serve(d.zone()); err != nil {
+		return err
+	}
+	addr, err := netip.ParseAddrPort(d.dns.Addr())
+	if err != nil {
+		return err
+	}
+	// What partners exchange: each trusts the authority of the other, and both
+	// one that everybody trusts.
+	roots := slices.Concat(d.acme.authority.PEM(), d.globex.authority.PEM(), public.PEM())
+	return errors.Join(d.acme.write(d.scratch, roots, addr), d.globex.write(d.scratch, roots, addr))
+}
+
+// addStrangers gives each domain a certificate of an authority that both edges
+// trust. It proves who they are, and no more.
+func (d *demo) addStrangers(public *certs.Authority, domains ...string) error {
+	for _, domain := range domains {
+		kp, err := public.Keypair(certs.Leaf{Names: []string{"edge." + domain}, URIs: []string{"sip:" + domain}})
+		if err != nil {
+			return err
+		}
+		d.strangers[domain] = &demoStranger{kp, &certs.Verifier{Roots: d.acme.authority.Pool}}
+	}
+	return nil
+}
+
+// zone is what DNS knows of the two companies.
+func (d *demo) zone() (zone string) {
+	for _, c := range d.companies() {
+		zone += fmt.Sprintf("_sipfederationtls._tcp.%s. IN SRV 0 0 %d %s.\n%[3]s. IN A %[4]s\n",
+			c.Domain, c.outside.Port(), c.edgeName(), c.outside.Addr())
+	}
+	return zone
+}
+
+func (d *demo) companies() []*demoCompany { return []*demoCompany{d.acme, d.globex} }
+
+func (d *demo) start(ctx context.Context) error {
+	d.globex.onCall = func(c *home.Call) {
+		c.Ring()
+		c.Accept()
+		select {
+		case d.calls <- c:
+		default: // a call that no scene waits for
+		}
+	}
+	for _, c := range d.companies() {
+		if err := c.start(ctx, d.audit); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// end stops all and removes the files.
+func (d *demo) end(keep bool) error {
+	var errs []error
+	for _, c := range d.companies() {
+		errs = append(errs, c.stop())
+	}
+	d.dns.Close()
+	if !keep {
+		errs = append(errs, os.RemoveAll(d.scratch))
+	}
+	return errors.Join(errs...)
+}
+
+// play plays all the scenes in their order.
+func (d *demo) play(ctx context.Context, show *demoScreen) demoReport {
+	report := demoReport{Version: version(), Scratch: d.scratch, OK: true}
+	for i, s := range d.scenes() {
+		r := playScene(ctx, i+1, s)
+		report.Scenes = append(report.Scenes, r)
+		report.OK = report.OK && r.OK
+		show.scene(r)
+	}
+	return report
+}
+
+func playScene(ctx context.Context, number int, s scene) sceneReport {
+	ctx, cancel := context.WithTimeout(ctx, scenePatience)
+	defer cancel()
+	r := sceneReport{Number: number, Title: s.title, From: s.from, To: s.to, Methods: s.methods, Want: s.want}
+	got, err := s.play(ctx)
+	r.Got = got
+	if err != nil {
+		r.Error = err.Error()
+	}
+	r.OK = err == nil && s.want.matches(got)
+	return r
+}

@@ -1,0 +1,208 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/sipedge/sipedge/home"
+)
+
+// A scene is one thing that the demo shows.
+type scene struct {
+	title    string
+	from, to string // addresses
+	methods  string
+	want     outcome
+	play     func(ctx context.Context) (outcome, error)
+}
+
+// scenePatience bounds one scene; those that go well take milliseconds.
+const scenePatience = 8 * time.Second
+
+// scenes are the demo: two companies that allow each other, and three strangers.
+func (d *demo) scenes() []scene {
+	alice, bob := "alice@acme.example", "bob@globex.example"
+	acme := d.acme
+	return []scene{
+		{"an allowed partner's message is delivered", alice, bob, "MESSAGE",
+			outcome{Answers: []int{200}, Reason: "partner.allowed"}, d.message(d.acme, "alice", d.globex, "bob")},
+		{"and the other way round", bob, alice, "MESSAGE",
+			outcome{Answers: []int{200}, Reason: "partner.allowed"}, d.message(d.globex, "bob", d.acme, "alice")},
+		{"a partner's presence is seen", alice, bob, "SUBSCRIBE",
+			outcome{Answers: []int{200, 200}, Reason: "partner.allowed", Note: "NOTIFY: open"}, d.presence},
+		{"a call rings, is answered and ends", alice, bob, "INVITE BYE",
+			outcome{Answers: []int{180, 200, 200}, Reason: "partner.allowed", Note: "ACK arrived"}, d.call},
+		{"a domain on nobody's list is refused", "ann@initech.example", alice, "MESSAGE",
+			outcome{Answers: []int{403}, Reason: "partner.not_allowed"}, d.stranger("initech.example", "ann@initech.example", acme, alice)},
+		{"a forged From is refused", "eve@globex.example", alice, "MESSAGE",
+			outcome{Answers: []int{403}, Reason: "identity.domain_mismatch"}, d.stranger("initech.example", "eve@globex.example", acme, alice)},
+		{"a blocked domain is refused", "joe@spam.example", alice, "MESSAGE",
+			outcome{Answers: []int{403}, Reason: "partner.blocked"}, d.stranger("spam.example", "joe@spam.example", acme, alice)},
+		{"a home server dies, the next one takes over", alice, bob, "MESSAGE x10",
+			outcome{Answers: []int{200}, Reason: "partner.allowed", Note: "5 by each"}, d.failover},
+	}
+}
+
+// message is one text from a user of one company to one of the other.
+func (d *demo) message(here *demoCompany, from string, there *demoCompany, to string) func(context.Context) (outcome, error) {
+	return func(ctx context.Context) (outcome, error) {
+		text := "Hello, here is " + from + ". ¿Qué tal?"
+		a, err := here.users[from].Message(ctx, there.users[to].URI(), text)
+		if err != nil {
+			return outcome{}, err
+		}
+		o := outcome{Answers: []int{a.Status}, Millis: millis(a.Took)}
+		if a.Status == 200 {
+			m, err := receive(ctx, there.users[to])
+			if err != nil {
+				return o, err
+			}
+			if m.CallID != a.CallID || m.Text != text {
+				return o, fmt.Errorf("%s received %q, want %q", to, m.Text, text)
+			}
+			o.Hops = m.Hops
+		}
+		return d.explained(ctx, o, there, a.CallID, "MESSAGE")
+	}
+}
+
+func receive(ctx context.Context, u *home.User) (home.Message, error) {
+	select {
+	case m := <-u.Inbox():
+		return m, nil
+	case <-ctx.Done():
+		return home.Message{}, fmt.Errorf("%s received nothing: %w", u.URI(), ctx.Err())
+	}
+}
+
+// explained adds why: the line that the edge of a company wrote.
+func (d *demo) explained(ctx context.Context, o outcome, at *demoCompany, callID, method string) (outcome, error) {
+	line, err := d.audit.find(ctx, at.Domain, callID, method)
+	if err != nil {
+		return o, fmt.Errorf("no line in the log of %s about the %s: %w", at.edgeName(), method, err)
+	}
+	o.Reason = line.Reason
+	o.Audit, _ = d.audit.of(callID)
+	return o, nil
+}
+
+// presence: bob publishes, alice subscribes, and sees the very document.
+func (d *demo) presence(ctx context.Context) (outcome, error) {
+	alice, bob := d.acme.users["alice"], d.globex.users["bob"]
+	if a, err := bob.Publish(ctx, true, "at lunch, back at two"); err != nil || a.Status != 200 {
+		return outcome{}, fmt.Errorf("PUBLISH: %d, %v", a.Status, err)
+	}
+	start := time.Now()
+	w, a, err := alice.Watch(ctx, bob.URI())
+	if err != nil {
+		return outcome{}, err
+	}
+	o := outcome{Answers: []int{a.Status}}
+	if w == nil {
+		return d.explained(ctx, o, d.globex, a.CallID, "SUBSCRIBE")
+	}
+	n, err := w.Next(ctx)
+	if err != nil {
+		return o, err
+	}
+	o.Millis, o.Hops = millis(time.Since(start)), n.Hops
+	sent := home.Presence{Entity: "pres:" + d.globex.address("bob"), Open: true, Note: "at lunch, back at two"}
+	if n.Body != string(sent.Document()) {
+		return o, fmt.Errorf("the presence document changed on its way: %q", n.Body)
+	}
+	o.Note = "NOTIFY: open"
+	line, err := d.audit.find(ctx, d.globex.Domain, a.CallID, "NOTIFY")
+	if err != nil {
+		return o, err
+	}
+	o.Answers = append(o.Answers, line.Status)
+	if o, err = d.explained(ctx, o, d.globex, a.CallID, "SUBSCRIBE"); err != nil {
+		return o, err
+	}
+	_, err = w.End(ctx)
+	return o, err
+}
+
+// call: alice calls, bob's phone rings, he answers, she hangs up.
+func (d *demo) call(ctx context.Context) (outcome, error) {
+	out, err := d.acme.users["alice"].Dial(ctx, d.globex.users["bob"].URI())
+	if err != nil {
+		return outcome{}, err
+	}
+	a, err := out.Wait(ctx)
+	if err != nil {
+		return outcome{}, err
+	}
+	o := outcome{Answers: append(a.Provisional, a.Status), Millis: millis(a.Took)}
+	if a.Status == 200 {
+		if err := d.hangUp(ctx, out, &o); err != nil {
+			return o, err
+		}
+	}
+	return d.explained(ctx, o, d.globex, out.CallID(), "INVITE")
+}
+
+func (d *demo) hangUp(ctx context.Context, out *home.Call, o *outcome) error {
+	in := <-d.calls
+	o.Hops = in.Hops()
+	if err := happened(ctx, "ACK", in.Acked()); err != nil {
+		return err
+	}
+	o.Note = "ACK arrived"
+	a, err := out.HangUp(ctx)
+	if err != nil {
+		return err
+	}
+	o.Answers = append(o.Answers, a.Status)
+	return happened(ctx, "BYE", in.Ended())
+}
+
+func happened(ctx context.Context, what string, c <-chan struct{}) error {
+	select {
+	case <-c:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("%s did not arrive: %w", what, ctx.Err())
+	}
+}
+
+// stranger: somebody with a certificate of domain claims to be from.
+func (d *demo) stranger(domain, from string, at *demoCompany, to string) func(context.Context) (outcome, error) {
+	return func(ctx context.Context) (outcome, error) {
+		a, err := d.strangers[domain].message(ctx, at.outside, at.edgeName(), from, to, "Buy now")
+		if err != nil {
+			return outcome{}, err
+		}
+		return d.explained(ctx, outcome{Answers: []int{a.Status}, Millis: millis(a.Took)}, at, a.CallID, "MESSAGE")
+	}
+}
+
+// failover: ten messages, one after the other. After the fifth, the home server
+// that took them dies as by a power cut.
+func (d *demo) failover(ctx context.Context) (outcome, error) {
+	one, two := d.globex.homes[0], d.globex.homes[1]
+	before := []int{len(one.Ledger()), len(two.Ledger())}
+	send := d.message(d.acme, "alice", d.globex, "bob")
+	var last outcome
+	slowest := 0.0
+	for i := range 10 {
+		if i == 5 {
+			one.Die()
+		}
+		o, err := send(ctx)
+		if err != nil || !slices.Equal(o.Answers, []int{200}) {
+			return o, err
+		}
+		last, slowest = o, max(slowest, o.Millis)
+	}
+	last.Millis = slowest
+	last.Note = fmt.Sprintf("%d and %d", len(one.Ledger())-before[0], len(two.Ledger())-before[1])
+	if last.Note == "5 and 5" {
+		last.Note = "5 by each"
+	}
+	return last, nil
+}
+
+func millis(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }

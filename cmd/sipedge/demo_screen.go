@@ -1,0 +1,220 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+)
+
+// A demoScreen shows the demo to people: no line is longer than 100 columns.
+// With json it says nothing until the end.
+type demoScreen struct {
+	out              io.Writer
+	json, once, keep bool
+	colour           bool
+}
+
+func newDemoScreen(out io.Writer, c demoCommand) *demoScreen {
+	return &demoScreen{out: out, json: c.JSON, once: c.Once, keep: c.Keep, colour: isTerminal(out)}
+}
+
+// isTerminal reports whether colours are wanted (https://no-color.org).
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	if !ok || os.Getenv("NO_COLOR") != "" || os.Getenv("TERM") == "dumb" {
+		return false
+	}
+	info, err := f.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0
+}
+
+// The colours are those that every terminal has.
+const (
+	red    = "31"
+	green  = "32"
+	yellow = "33"
+	bold   = "1"
+	dim    = "2"
+)
+
+func (s *demoScreen) paint(style, text string) string {
+	if !s.colour || text == "" {
+		return text
+	}
+	return "\x1b[" + style + "m" + text + "\x1b[0m"
+}
+
+func (s *demoScreen) line(format string, args ...any) {
+	if !s.json {
+		fmt.Fprintf(s.out, format+"\n", args...)
+	}
+}
+
+// pad fills text up to width, and counts characters, not octets.
+func pad(text string, width int) string {
+	return text + strings.Repeat(" ", max(0, width-utf8.RuneCountInString(text)))
+}
+
+// world says what is running.
+func (s *demoScreen) world(d *demo) {
+	fate := "removed at the end; --keep keeps it"
+	if s.keep {
+		fate = "kept"
+	}
+	s.line("%s %s", s.paint(bold, "sipedge demo"), s.paint(dim, version()))
+	s.line("")
+	s.fact("scratch", shown(d.scratch), s.paint(dim, "("+fate+")"))
+	for _, c := range d.companies() {
+		s.fact(c.Domain, "edge "+pad(c.outside.String(), 17), "home "+pad(homes(c), 25), "user "+strings.Join(sorted(c.passwords), ", "))
+	}
+	s.fact("initech.example", "has a good certificate, and is on nobody's list")
+	s.fact("spam.example", "has one too, and is blocked by acme.example")
+	s.fact("dns", d.dns.Addr())
+	s.line("")
+	s.line("%s", s.paint(dim, "      from          to          method       answer       hops   ms  reason in the edge's log"))
+}
+
+func (s *demoScreen) fact(name string, what ...string) {
+	s.line("  %s  %s", s.paint(bold, pad(name, 15)), strings.TrimRight(strings.Join(what, "  "), " "))
+}
+
+// homes lists where home servers listen; the later ones without what they have
+// in common with the first.
+func homes(c *demoCompany) string {
+	first := c.homeAt[0].edge
+	list := first.String()
+	for _, at := range c.homeAt[1:] {
+		list += ", " + short(at.edge, first)
+	}
+	return list
+}
+
+func short(a, like netip.AddrPort) string {
+	text := a.String()
+	i := strings.LastIndexByte(like.Addr().String(), '.')
+	if i > 0 && strings.HasPrefix(text, like.Addr().String()[:i+1]) {
+		return text[i:]
+	}
+	return text
+}
+
+// scene is one line, and a second one if it did not go as expected.
+func (s *demoScreen) scene(r sceneReport) {
+	mark := s.paint(green, "✓")
+	if !r.OK {
+		mark = s.paint(red, "✗")
+	}
+	style := green
+	if n := len(r.Got.Answers); n > 0 && r.Got.Answers[n-1] >= 300 {
+		style = yellow
+	}
+	reason := r.Got.Reason
+	if r.Got.Note != "" {
+		reason += s.paint(dim, "  "+r.Got.Note)
+	}
+	s.line("  %s %d %s → %s  %s  %s %4s %4s  %s", mark, r.Number,
+		pad(brief(r.From), 11), pad(brief(r.To), 10), pad(r.Methods, 11),
+		s.paint(style, pad(statuses(r.Got.Answers), 11)), count(r.Got.Hops), took(r.Got.Millis), reason)
+	if !r.OK {
+		s.line("      %s", s.paint(red, r.Title+": want "+r.Want.String()+", got "+r.Got.String()))
+		if r.Error != "" {
+			s.line("      %s", s.paint(red, r.Error))
+		}
+	}
+}
+
+// brief leaves out what all the demo's domains have in common.
+func brief(address string) string { return strings.TrimSuffix(address, ".example") }
+
+func statuses(list []int) string {
+	var b []string
+	for _, n := range list {
+		b = append(b, strconv.Itoa(n))
+	}
+	return strings.Join(b, " ")
+}
+
+func count(n int) string {
+	if n == 0 {
+		return "-"
+	}
+	return strconv.Itoa(n)
+}
+
+func took(ms float64) string {
+	switch {
+	case ms == 0:
+		return "-"
+	case ms < 10:
+		return strconv.FormatFloat(ms, 'f', 1, 64)
+	}
+	return strconv.FormatFloat(ms, 'f', 0, 64)
+}
+
+// end says how it went, and what one can try now.
+func (s *demoScreen) end(d *demo, r demoReport) error {
+	if s.json {
+		return r.writeJSON(s.out)
+	}
+	good := 0
+	for _, scene := range r.Scenes {
+		if scene.OK {
+			good++
+		}
+	}
+	s.line("")
+	if r.OK {
+		s.line("  %s", s.paint(green, fmt.Sprintf("all %d scenes as expected in %.1f s", good, r.Seconds)))
+	} else {
+		s.line("  %s", s.paint(red, fmt.Sprintf("%d of %d scenes not as expected", len(r.Scenes)-good, len(r.Scenes))))
+	}
+	if !s.once {
+		s.hints(d)
+	}
+	return nil
+}
+
+// hints are commands that work while the demo is up.
+func (s *demoScreen) hints(d *demo) {
+	folder := filepath.Join(shown(d.scratch), d.acme.name())
+	explain := fmt.Sprintf("%s explain -c %s \\\n      --from ann@initech.example --to alice@acme.example",
+		self(), filepath.Join(folder, "sipedge.toml"))
+	s.line("")
+	s.line("  The edges stay up until Ctrl-C. In another terminal, from this folder:")
+	s.line("")
+	s.line("  why scene 5 was refused")
+	s.line("    %s", s.paint(bold, explain))
+	s.line("  allow that domain (the edge reads the file again by itself), and ask once more")
+	s.line("    %s", s.paint(bold, `echo '[partner."initech.example"]' >> `+filepath.Join(folder, "partners.toml")))
+	s.line("  what the edge wrote about each request")
+	s.line("    %s", s.paint(bold, "grep request "+filepath.Join(folder, "edge.log")))
+	s.line("  sign in with a SIP client of your own, by TCP")
+	for _, c := range d.companies() {
+		at := c.homeAt[len(c.homeAt)-1].user // the one that lives
+		for _, name := range sorted(c.passwords) {
+			s.line("    server %s  user %s  password %s", at, c.address(name), c.passwords[name])
+		}
+	}
+}
+
+// shown is a folder as one types it from here.
+func shown(dir string) string {
+	if filepath.IsAbs(dir) {
+		return dir
+	}
+	return filepath.Clean(dir)
+}
+
+// self is this program as one types it: "go run" builds it in a folder that
+// nobody would type.
+func self() string {
+	if _, err := os.Stat("cmd/sipedge/main.go"); err == nil && strings.Contains(os.Args[0], "go-build") {
+		return "go run ./cmd/sipedge"
+	}
+	return os.Args[0]
+}
