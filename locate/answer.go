@@ -1,10 +1,12 @@
 package locate
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -30,7 +32,8 @@ type answer struct {
 	targets []target     // of SRV
 	addrs   []netip.Addr // of A and AAAA
 	err     error
-	until   time.Time // when it is to be asked again
+	end     time.Time // until when the records are true, by their TTL
+	until   time.Time // when it is to be asked again: end, unless the answer is stale
 }
 
 // query returns the records of one name and type, from memory if it can.
@@ -68,11 +71,11 @@ func (l *Locator) query(ctx context.Context, name string, qtype uint16) *answer 
 // been out of date for long.
 func (l *Locator) stale(old, failed *answer, key string) *answer {
 	now := l.now()
-	if old == nil || old.err != nil || now.After(old.until.Add(staleTime)) {
+	if old == nil || old.err != nil || now.After(old.end.Add(staleTime)) {
 		return failed
 	}
 	l.log.Warn("stale dns answer used", "query", key, "error", failed.err)
-	return &answer{targets: old.targets, addrs: old.addrs, until: now.Add(staleTTL)}
+	return &answer{targets: old.targets, addrs: old.addrs, end: old.end, until: now.Add(staleTTL)}
 }
 
 // ask puts the question to the resolvers and follows aliases.
@@ -90,9 +93,20 @@ func (l *Locator) ask(ctx context.Context, name string, qtype uint16) *answer {
 		case err != nil:
 			return &answer{err: err, until: l.now().Add(negativeTTL)}
 		case !again:
-			return &answer{targets: r.targets, addrs: r.addrs, until: l.now().Add(max(r.ttl, minTTL))}
+			end := l.now().Add(max(r.ttl, minTTL))
+			return &answer{targets: best(r.targets), addrs: r.addrs, end: end, until: end}
 		}
 	}
+}
+
+// best keeps the targets of best priority: what is remembered must be small
+// however long the answer was.
+func best(targets []target) []target {
+	if len(targets) <= maxTargets {
+		return targets
+	}
+	slices.SortStableFunc(targets, func(a, b target) int { return cmp.Compare(a.priority, b.priority) })
+	return slices.Clone(targets[:maxTargets])
 }
 
 // negative is how long an answer without records is believed: what the zone

@@ -49,7 +49,6 @@ func (l *Locator) findPartner(ctx context.Context, domain string) *found {
 		return f
 	}
 	targets := order(srv.targets, l.random)
-	targets = targets[:min(len(targets), maxTargets)]
 	answers := l.targetAddresses(ctx, targets)
 	err, forbidden := error(ErrNoRecords), error(nil)
 	for i, a := range answers {
