@@ -28,18 +28,17 @@ const (
 
 	DialogAllowed Reason = "dialog.allowed"
 
-	RouteUnknownDomain Reason = "route.unknown_domain"
-	RouteNotRelayed    Reason = "route.not_relayed"
-	RoutePreloaded     Reason = "route.preloaded"
-	RouteTokenInvalid  Reason = "route.token_invalid"
-	RouteNoRecords     Reason = "route.no_records"
-	RouteDNSFailed     Reason = "route.dns_failed"
-	RouteForbidden     Reason = "route.forbidden_address"
-	RouteUnreachable   Reason = "route.unreachable"
-	RouteFlowFailed    Reason = "route.flow_failed"
-	RouteTimeout       Reason = "route.timeout"
-	RouteChallenged    Reason = "route.challenged"
-	RouteEdge          Reason = "route.edge"
+	RouteNotRelayed   Reason = "route.not_relayed"
+	RoutePreloaded    Reason = "route.preloaded"
+	RouteTokenInvalid Reason = "route.token_invalid"
+	RouteNoRecords    Reason = "route.no_records"
+	RouteDNSFailed    Reason = "route.dns_failed"
+	RouteForbidden    Reason = "route.forbidden_address"
+	RouteUnreachable  Reason = "route.unreachable"
+	RouteFlowFailed   Reason = "route.flow_failed"
+	RouteTimeout      Reason = "route.timeout"
+	RouteChallenged   Reason = "route.challenged"
+	RouteEdge         Reason = "route.edge"
 
 	PoolUnavailable Reason = "pool.unavailable"
 
@@ -52,7 +51,6 @@ const (
 	SIPCanceled      Reason = "sip.canceled"
 
 	LimitTransactions Reason = "limit.transactions"
-	InternalError     Reason = "internal.error"
 )
 
 // A Meaning is what the documentation says about a Reason, and the SIP status
@@ -97,7 +95,6 @@ var meanings = []Meaning{
 	{RoutePreloaded, 403, "The request from outside brings a Route that is not ours."},
 	{RouteTokenInvalid, 403, "The Route carries a token that we did not sign, or that was made for someone else."},
 	{RouteNotRelayed, 403, "The request comes from outside and would leave to the outside again."},
-	{RouteUnknownDomain, 404, "No pool and no partner has this domain."},
 	{RouteNoRecords, 504, "DNS names no edge for the partner."},
 	{RouteDNSFailed, 504, "DNS did not answer, or answered with an error."},
 	{RouteForbidden, 504, "DNS points the partner to an address that is private, or our own."},
@@ -107,7 +104,6 @@ var meanings = []Meaning{
 	{RouteChallenged, 403, "A server outside asked for credentials, which never leave."},
 	{RouteEdge, 0, "The request is for the edge itself, as an OPTIONS that asks whether it is there."},
 	{PoolUnavailable, 503, "No server of the pool is healthy."},
-	{InternalError, 500, "A fault of the edge itself; the log has it."},
 }
 
 // Status returns the SIP status that goes with r: 403 for a Reason that is not

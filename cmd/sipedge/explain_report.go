@@ -1,9 +1,11 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
+	"strings"
 	"text/tabwriter"
 
 	"github.com/sipedge/sipedge/allowlists"
@@ -78,18 +80,7 @@ func (r *report) print(w io.Writer, asJSON bool) error {
 	if r.Rule != "" {
 		fmt.Fprintf(w, "by     %s\n", allowlists.Rule{Name: r.Rule, File: r.File, Line: r.Line})
 	}
-	steps := tabwriter.NewWriter(w, 0, 0, 3, ' ', 0)
-	for i, s := range r.Steps {
-		result, rule := "pass", s.Rule
-		if !s.Passed {
-			result = "DENY"
-		}
-		if rule != "" {
-			rule = "<- " + rule
-		}
-		fmt.Fprintf(steps, "  %d %s\t%s\t%s\t%s\n", i+1, s.Name, s.Detail, result, rule)
-	}
-	if err := steps.Flush(); err != nil {
+	if err := r.printSteps(w); err != nil {
 		return err
 	}
 	label := "Peer sees:"
@@ -99,6 +90,29 @@ func (r *report) print(w io.Writer, asJSON bool) error {
 	}
 	if r.Target != "" && r.Allowed {
 		fmt.Fprintf(w, "%-11s%s\n", "Goes to:", r.Target)
+	}
+	return nil
+}
+
+// printSteps prints the table of the steps.
+func (r *report) printSteps(w io.Writer) error {
+	var b bytes.Buffer
+	table := tabwriter.NewWriter(&b, 0, 0, 3, ' ', 0)
+	for i, s := range r.Steps {
+		result, rule := "pass", s.Rule
+		if !s.Passed {
+			result = "DENY"
+		}
+		if rule != "" {
+			rule = "<- " + rule
+		}
+		fmt.Fprintf(table, "  %d %s\t%s\t%s\t%s\n", i+1, s.Name, s.Detail, result, rule)
+	}
+	table.Flush() // into memory
+	for line := range strings.Lines(b.String()) {
+		if _, err := fmt.Fprintln(w, strings.TrimRight(line, " \n")); err != nil {
+			return err
+		}
 	}
 	return nil
 }
