@@ -28,7 +28,9 @@ type ServerOptions struct {
 	Hints func() *x509.CertPool
 	// Accept looks at an identity that holds; an error refuses it, as
 	// NameNotCovered unless it is a *VerifyError itself. It runs in the
-	// handshake, on resumed sessions too. Nil accepts.
+	// handshake, on resumed sessions too, and before the peer has proved that it
+	// holds the key: what it does must not outlive a handshake that fails. Nil
+	// accepts.
 	Accept func(Identity) error
 	// Refused is told about each certificate that is refused, in the handshake.
 	// Nil is told nothing. What crypto/tls refuses by itself comes out of the
@@ -70,8 +72,9 @@ func (o *ServerOptions) verify(cs tls.ConnectionState) error {
 	p, err := v.prove(cs.PeerCertificates)
 	if err == nil {
 		// crypto/tls keeps this very slice as long as the connection lives.
-		// With the shared certificates in it, the parsed copies of this
-		// connection (some 10 KiB) can go.
+		// With the shared certificates in it, which are the same octet for
+		// octet, this connection's own parsed copies can go: some 10 KiB. Not
+		// on the client's side, where sessions share the slice.
 		copy(cs.PeerCertificates, p.certs)
 		err = accept(o.Accept, p.id)
 	}

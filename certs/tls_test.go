@@ -10,6 +10,7 @@ import (
 	"io"
 	"net"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 )
@@ -448,4 +449,37 @@ func TestAKeypairWarnsBeforePartnersRefuseIt(t *testing.T) {
 			t.Errorf("%s: %q", tt.name, got)
 		}
 	}
+}
+
+func TestConnectionsMayComeWhileFilesAreReadAgain(t *testing.T) {
+	ca := authority(t)
+	file := filepath.Join(t.TempDir(), "ca.pem")
+	write(t, file, ca.PEM())
+	roots, err := LoadRoots(file, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	so, co := sides(t, ca)
+	so.Verifier, so.Hints = roots.Verifier(), roots.Hints
+	server, client := ServerConfig(so), ClientConfig(co)
+	var all sync.WaitGroup
+	for range 8 {
+		all.Go(func() {
+			for range 4 {
+				if _, ss, cerr, serr := meet(t, server, client); cerr != nil || serr != nil {
+					t.Error(cerr, serr)
+				} else if id, err := so.Verifier.Identify(ss); err != nil || !id.Covers(partner) {
+					t.Error(id, err)
+				}
+			}
+		})
+	}
+	for i := range 20 {
+		write(t, file, append(ca.PEM(), make([]byte, i)...))
+		if _, err := roots.Reload(); err != nil {
+			t.Error(err)
+		}
+		Rotate(server)
+	}
+	all.Wait()
 }
