@@ -73,7 +73,7 @@ func (o *ServerOptions) verify(cs tls.ConnectionState) error {
 	if err == nil {
 		// crypto/tls keeps this very slice as long as the connection lives.
 		// With the shared certificates in it, which are the same octet for
-		// octet, this connection's own parsed copies can go: some 10 KiB. Not
+		// octet, its own parsed copies can go: 3 KiB and more for each. Not
 		// on the client's side, where sessions share the slice.
 		copy(cs.PeerCertificates, p.certs)
 		err = accept(o.Accept, p.id)
