@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"log/slog"
+	"strings"
 	"text/tabwriter"
 
 	"github.com/sipedge/sipedge/cmd/sipedge/internal/settings"
@@ -27,18 +28,26 @@ func (c checkCommand) Run(s streams) error {
 func summary(set *settings.Settings, s streams) error {
 	w := tabwriter.NewWriter(s.out, 0, 0, 2, ' ', 0)
 	partners, blocked := set.Partners.Len()
-	fmt.Fprintf(w, "ok\t%d listeners, %d pools, %d partners, %d blocked\n",
-		len(set.Edge.Listeners), len(set.Edge.Pools), partners, blocked)
+	fmt.Fprintf(w, "ok\t%s, %s, %s, %d blocked\n",
+		count(len(set.Edge.Listeners), "listener"), count(len(set.Edge.Pools), "pool"), count(partners, "partner"), blocked)
 	for _, name := range sorted(set.Edge.Listeners) {
 		l := set.Edge.Listeners[name]
 		fmt.Fprintf(w, "listener %s\t%s %s\n", name, l.Role, l.Address)
 	}
 	for _, name := range sorted(set.Edge.Pools) {
 		p := set.Edge.Pools[name]
-		fmt.Fprintf(w, "pool %s\t%v at %v\n", name, p.Domains, p.Servers)
+		fmt.Fprintf(w, "pool %s\t%s at %s\n", name, strings.Join(p.Domains, ", "), strings.Join(p.Servers, ", "))
 	}
 	if set.NoPartners {
 		fmt.Fprintf(s.err, "there is no %s: nobody is a partner\n", set.PartnersPath)
 	}
 	return w.Flush()
+}
+
+// count is "1 pool" or "2 pools".
+func count(n int, noun string) string {
+	if n != 1 {
+		noun += "s"
+	}
+	return fmt.Sprint(n, " ", noun)
 }

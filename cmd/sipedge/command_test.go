@@ -2,7 +2,9 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -11,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/sipedge/sipedge/certs"
+	"github.com/sipedge/sipedge/edge"
 )
 
 // A site is a folder with the configuration of an edge and the certificates
@@ -133,10 +136,10 @@ func TestVersionNamesItself(t *testing.T) {
 
 func TestCheckSumsUp(t *testing.T) {
 	code, out, errs := newSite(t).run("check -c $DIR/sipedge.toml")
-	want := `ok                   2 listeners, 1 pools, 2 partners, 1 blocked
+	want := `ok                   2 listeners, 1 pool, 2 partners, 1 blocked
 listener federation  federation 127.0.0.1:0
 listener internal    internal 127.0.0.1:0
-pool main            [example.com] at [127.0.0.1:5061]
+pool main            example.com at 127.0.0.1:5061
 `
 	if code != exitDone || out != want || errs != "" {
 		t.Errorf("check: exit %d, says %q, (-want +got):\n%s", code, errs, cmp.Diff(want, out))
@@ -173,6 +176,33 @@ func TestAnAbsentConfigurationIsExitCode3(t *testing.T) {
 	for _, line := range []string{"serve -c $DIR/absent.toml", "check -c $DIR/absent.toml"} {
 		if code, _, errs := newSite(t).run(line); code != exitConfiguration || !strings.Contains(errs, "absent.toml") {
 			t.Errorf("sipedge %s: exit %d, says %q", line, code, errs)
+		}
+	}
+}
+
+func TestServeSaysWhereItListensAndStopsInOrder(t *testing.T) {
+	s := newSite(t)
+	var log, faults bytes.Buffer
+	ctx, stop := context.WithCancel(t.Context())
+	err := serve(ctx, filepath.Join(s.dir, "sipedge.toml"), slog.New(slog.NewTextHandler(&log, nil)), nil, &faults,
+		func(e *edge.Edge) {
+			for _, a := range e.Addresses() {
+				if a.Addr.Port() == 0 {
+					t.Errorf("listener %s has no port", a.Listener)
+				}
+			}
+			stop()
+		})
+	if err != nil || faults.Len() > 0 {
+		t.Errorf("serve: %v, %s", err, faults.String())
+	}
+	for _, want := range []string{
+		"msg=listening listener=federation role=federation address=127.0.0.1:",
+		"msg=listening listener=internal role=internal address=127.0.0.1:",
+		`msg="partners loaded" partners=2 blocked=1`, "msg=stopped",
+	} {
+		if !strings.Contains(log.String(), want) {
+			t.Errorf("the log lacks %s:\n%s", want, log.String())
 		}
 	}
 }

@@ -28,10 +28,6 @@ func setup(path string, log *slog.Logger, w io.Writer) (*settings.Settings, *edg
 	for _, err := range errs {
 		fmt.Fprintln(w, err)
 	}
-	noun := "faults"
-	if len(errs) == 1 {
-		noun = "fault"
-	}
-	fmt.Fprintf(w, "%s: %d %s in the configuration\n", path, len(errs), noun)
+	fmt.Fprintf(w, "%s: %s in the configuration\n", path, count(len(errs), "fault"))
 	return nil, nil, exit{code: exitConfiguration}
 }
