@@ -10,9 +10,9 @@ import (
 func (e *Edge) admit(r *request) allowlists.Verdict {
 	switch r.f.Role {
 	case RoleFederation:
-		return r.step("identity and partner", string(r.from), e.admitPartner(r))
+		return step(r, "identity and partner", r.from, e.admitPartner(r))
 	case RoleInternal:
-		return r.step("home server", string(r.from), e.admitInside(r))
+		return step(r, "home server", r.from, e.admitInside(r))
 	}
 	return allowlists.Verdict{} // nobody: refused
 }

@@ -51,7 +51,7 @@ func (e *Edge) respond(t *turn, f *Flow, m *sip.Message, status int, phrase stri
 // answerSelf answers an OPTIONS for the edge itself (RFC 3261 §11.2).
 func (e *Edge) answerSelf(t *turn, r *request) {
 	e.respond(t, r.f, r.m, 200, sip.Phrase(200), []byte("Accept-Encoding: identity\r\n"))
-	e.auditAnswered(r, 200, allowlists.RouteEdge)
+	e.auditDone(r, logAnswered, 200, allowlists.RouteEdge)
 }
 
 // tag is our To tag. The same request gets the same one, as a stateless answer

@@ -3,6 +3,7 @@ package edge
 import (
 	"context"
 	"log/slog"
+	"strconv"
 	"sync"
 	"time"
 
@@ -29,7 +30,6 @@ const (
 	logCertificate  = "certificate reloaded"
 	logCertFailed   = "certificate not reloaded"
 	logPlainTCP     = "plain TCP inside: peers are known by address only"
-	logPeerRefused  = "peer refused"
 	logBug          = "transaction panicked"
 
 	keyFlow     = "flow"
@@ -136,16 +136,24 @@ func (e *Edge) auditForwarded(x *tx, status int) {
 		slog.String(keyReason, string(a.reason)),
 		slog.String(keyRule, a.rule.String()),
 		slog.Float64(keyMillis, float64(time.Since(x.began).Microseconds())/1000),
-		slog.String(keyTarget, x.link.String()),
+		slog.String(keyTarget, x.target()),
 		slog.String(keyCallID, a.callID))
 }
 
-// auditAnswered writes the line of a request that has no transaction: one that
-// the edge answered itself, or an ACK.
-func (e *Edge) auditAnswered(r *request, status int, reason allowlists.Reason) {
+// target names the last hop that was tried.
+func (x *tx) target() string {
+	if x.link == nil && x.out != nil {
+		return "flow " + strconv.FormatUint(x.out.ID, 10)
+	}
+	return x.link.String()
+}
+
+// auditDone writes the line of a request that has no transaction: one that the
+// edge answered itself, or an ACK, which has no answer (status 0).
+func (e *Edge) auditDone(r *request, msg string, status int, reason allowlists.Reason) {
 	e.counts.answered.Add(1)
 	a := &r.audit
-	e.log.LogAttrs(context.Background(), slog.LevelInfo, logAnswered,
+	e.log.LogAttrs(context.Background(), slog.LevelInfo, msg,
 		slog.Uint64(keyFlow, r.f.ID),
 		slog.String(keyMethod, a.method),
 		slog.String(keyFrom, a.from),

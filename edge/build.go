@@ -448,9 +448,6 @@ func (e *Edge) serverTLS(t *trust, s listenerSettings) *tls.Config {
 		Peer:     certs.Required,
 		Verifier: t.verifier,
 		Hints:    t.roots.Hints,
-		Refused: func(err *certs.VerifyError) {
-			e.log.Warn(logPeerRefused, keyListener, s.name, keyProblem, err.Problem, keyErr, err)
-		},
 	}
 	if s.role == RoleInternal {
 		o.Accept = e.acceptInside

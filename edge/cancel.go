@@ -20,7 +20,7 @@ func (e *Edge) handleCancel(t *turn, r *request) {
 	b.b = sip.AppendResponse(b.b, r.m, 200, sip.Phrase(200), e.tag(r.m), nil)
 	_ = r.f.queueRaw(t, b.b) // a lost flow ends the call by itself
 	e.buffers.put(b)
-	e.auditAnswered(r, 200, allowlists.SIPCanceled)
+	e.auditDone(r, logAnswered, 200, allowlists.SIPCanceled)
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.cancel(t)
@@ -76,6 +76,7 @@ func (e *Edge) handleAck(t *turn, r *request) {
 	}
 	// The ACK to a 2xx is a request of its own without an answer: it needs no
 	// transaction (RFC 3261 §16.11).
+	e.locate(r)
 	e.forwardStateless(t, r)
 }
 

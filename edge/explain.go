@@ -51,9 +51,7 @@ func (e *Edge) Explain(q Query) (Explanation, error) {
 	}
 	var x Explanation
 	r := &request{f: e.explainFlow(q), m: m}
-	r.note = func(name, detail string, v *allowlists.Verdict) {
-		x.Steps = append(x.Steps, Step{name, detail, v.Allowed(), v.Reason, v.Rule})
-	}
+	r.note = func(s Step) { x.Steps = append(x.Steps, s) }
 	r.read(e)
 	x.Verdict = e.judge(r)
 	x.conclude(e, r)

@@ -243,7 +243,7 @@ func (e *Edge) forwardStateless(t *turn, r *request) {
 	b.b = r.m.Append(b.b, &s.edit)
 	r.way.sendRaw(t, b.b)
 	e.buffers.put(b)
-	e.auditAnswered(r, 0, r.audit.reason)
+	e.auditDone(r, logForwarded, 0, r.audit.reason)
 }
 
 // sendRaw sends an ACK the way that its INVITE went.

@@ -47,6 +47,7 @@ func (e *Edge) handleRequest(t *turn, f *Flow, m *sip.Message) {
 		e.answerSelf(t, r)
 		return
 	}
+	e.locate(r)
 	if x := e.begin(t, r); x != nil {
 		x.try(t, m)
 	}

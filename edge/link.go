@@ -19,6 +19,9 @@ const (
 	// dialPause is how long a link that could not be made refuses at once, so
 	// that requests go to the next server without waiting for this one again.
 	dialPause = 2 * time.Second
+	// failureEvery is how often the log says that a server still cannot be
+	// reached.
+	failureEvery = time.Minute
 	// linkWaiting bounds the requests that wait for a connection.
 	linkWaiting = 2000
 )
@@ -45,6 +48,7 @@ type link struct {
 	waiting []*tx
 	pending []*buffer // ACKs that wait for the connection
 	failed  time.Time // last failure to connect
+	said    time.Time // when the log was told of one
 	err     error     // why
 }
 
@@ -89,12 +93,26 @@ func (l *link) open() bool {
 		return false
 	case l.dialing:
 		return true
-	case l.err != nil && time.Since(l.failed) < dialPause:
-		return false
+	case l.server != nil && l.failedNow():
+		return false // the pool has others, and its health checks go on dialling
 	}
 	l.dialing = true
 	l.edge.work.Go(l.dial)
 	return true
+}
+
+// failedNow reports whether the last attempt to connect failed, a moment ago.
+// The caller holds l.mu.
+func (l *link) failedNow() bool { return l.err != nil && time.Since(l.failed) < dialPause }
+
+// resting reports whether others should be tried before this link.
+func (l *link) resting() bool {
+	if l.ready() != nil {
+		return false
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.failedNow()
 }
 
 // connect opens the connection if there is none, for a health check.
@@ -153,7 +171,7 @@ func (l *link) reach(ctx context.Context) (*Flow, error) {
 			return f, nil
 		}
 		l.edge.locator.Failed(hop.Addr)
-		failures = append(failures, fmt.Errorf("dial %s (%s): %w", hop.Host, hop.Addr, err))
+		failures = append(failures, err)
 	}
 	if len(failures) == 0 {
 		return nil, fmt.Errorf("%s has no address", l.name)
@@ -213,13 +231,24 @@ func (x *tx) connected(t *turn, l *link, f *Flow) {
 func (l *link) fail(err error) {
 	l.mu.Lock()
 	l.dialing = false
+	again := l.err != nil && time.Since(l.said) < failureEvery
 	l.failed, l.err = time.Now(), err
+	if !again {
+		l.said = l.failed
+	}
+	l.mu.Unlock()
+	if !again && l.edge.ctx.Err() == nil {
+		l.edge.log.Warn(logHopFailed, keyTarget, l.name, keyErr, err)
+	}
+	l.release(err)
+}
+
+// release gives what waits for the connection to the next hop.
+func (l *link) release(err error) {
+	l.mu.Lock()
 	list, raws := l.waiting, l.pending
 	l.waiting, l.pending = nil, nil
 	l.mu.Unlock()
-	if l.edge.ctx.Err() == nil {
-		l.edge.log.Warn(logHopFailed, keyTarget, l.name, keyErr, err)
-	}
 	for _, p := range raws {
 		l.edge.buffers.put(p)
 	}

@@ -151,13 +151,22 @@ func (l *listener) handshake(c *conn, remote netip.AddrPort) {
 		l.w.drop(c)
 		l.w.counts.failed.Add(1)
 		if missed, ok := l.failures.now(time.Now()); ok {
-			l.w.log.Info("handshake failed", "listener", l.name, "remote", remote, "err", err, "missed", missed)
+			l.w.log.Warn(handshakeWords(err), "listener", l.name, "remote", remote, "problem", certs.ProblemOf(err), "err", err, "missed", missed)
 		}
 		return
 	}
 	f.Role, f.Listener, f.Remote = l.role, l.name, remote
 	f.left = &l.open
 	l.w.start(f)
+}
+
+// handshakeWords tells a certificate that was refused from all else that can go
+// wrong in a handshake.
+func handshakeWords(err error) string {
+	if certs.ProblemOf(err) != "" {
+		return "peer refused"
+	}
+	return "handshake failed"
 }
 
 func (l *listener) shakeHands(c *conn) (f *Flow, err error) {

@@ -11,7 +11,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/sipedge/sipedge/allowlists"
 	"github.com/sipedge/sipedge/federation"
 	"github.com/sipedge/sipedge/locate"
 )
@@ -25,7 +24,6 @@ const partnerRecheck = 10 * time.Second
 type partnerEdge struct {
 	edge  *Edge
 	route federation.Route
-	rule  allowlists.Rule
 
 	mu        sync.Mutex
 	links     []*link

@@ -177,6 +177,7 @@ func (s *server) fell() {
 		return
 	}
 	s.pool.edge.log.Warn(logServerDown, keyPool, s.pool.name, keyTarget, s.addr)
+	s.link.release(errLinkDown) // a handshake may hang, too
 	if f != nil {
 		s.pool.edge.moveOn(f)
 	}

@@ -2,7 +2,6 @@ package edge
 
 import (
 	"errors"
-	"io"
 	"runtime"
 
 	"github.com/sipedge/sipedge/sip"

@@ -82,6 +82,7 @@ func (x *tx) relayProvisional(t *turn, m *sip.Message, status int) {
 		x.cancelHop(t)
 	}
 	if status > 100 {
+		x.told = true
 		x.forward(t, m)
 	}
 	if x.step == stepCancel || x.step == stepFirst && status == 100 {
@@ -191,6 +192,7 @@ func (x *tx) forward(t *turn, m *sip.Message) {
 	x.plan.editResponse(s, x, m)
 	if err := x.flow.queue(t, m, &s.edit); err != nil {
 		x.edge.log.Warn(logResponseLost, keyFlow, x.flow.ID, keyErr, err)
+		x.flow.close(err) // who does not read answers is not worth the memory
 	}
 	x.edge.scratch.Put(s)
 }
@@ -214,7 +216,7 @@ func (x *tx) lost(t *turn, f *Flow) {
 		x.next(t, nil)
 	case txProceeding:
 		x.forget()
-		v := x.way.lost(x.edge)
+		v := x.way.lost()
 		x.answer(t, v.Code(), v.Reason)
 	case txAccepted, txCompleted:
 		x.forget()

@@ -35,13 +35,13 @@ type request struct {
 	buf [2 * 256]byte // room for from and to
 
 	// note is told of each step, for explain; nil on the data path.
-	note func(step, detail string, v *allowlists.Verdict)
+	note func(Step)
 }
 
 // step tells explain what was looked at. It costs nothing on the data path.
-func (r *request) step(name, detail string, v allowlists.Verdict) allowlists.Verdict {
+func step[T string | []byte](r *request, name string, detail T, v allowlists.Verdict) allowlists.Verdict {
 	if r.note != nil {
-		r.note(name, detail, &v)
+		r.note(Step{name, string(detail), v.Allowed(), v.Reason, v.Rule})
 	}
 	return v
 }

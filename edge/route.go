@@ -30,7 +30,7 @@ func (e *Edge) readRoute(r *request) allowlists.Verdict {
 		}
 		token, key, err := e.tokens.open(uri.User)
 		if err != nil {
-			return r.step("dialog", "a token that we did not sign", allowlists.Refusal(allowlists.RouteTokenInvalid, allowlists.Rule{}))
+			return step(r, "dialog", "a token that we did not sign", allowlists.Refusal(allowlists.RouteTokenInvalid, allowlists.Rule{}))
 		}
 		r.token, r.tokenKey, r.bound = token, key, true
 	}
@@ -54,20 +54,20 @@ func elementURI(elem []byte) (sip.URI, bool) {
 func (e *Edge) route(r *request) allowlists.Verdict {
 	switch {
 	case r.bound && r.f.Role == RoleFederation:
-		return r.step("dialog", "the token in Route", e.routeDialogIn(r))
+		return step(r, "dialog", "the token in Route", e.routeDialogIn(r))
 	case r.bound:
-		return r.step("dialog", "the token in Route", e.routeDialogOut(r))
+		return step(r, "dialog", "the token in Route", e.routeDialogOut(r))
 	case r.f.Role == RoleFederation && r.inDialog:
 		// A To tag is no proof: a dialog that crossed us has our token.
-		return r.step("dialog", "a To tag without our Route", ruleless(481, allowlists.SIPNoTransaction))
+		return step(r, "dialog", "a To tag without our Route", ruleless(481, allowlists.SIPNoTransaction))
 	case r.m.Count(sip.Route) > 0 && e.foreignRoute(r):
-		return r.step("route", "a Route that is not ours", allowlists.Refusal(allowlists.RoutePreloaded, allowlists.Rule{}))
+		return step(r, "route", "a Route that is not ours", allowlists.Refusal(allowlists.RoutePreloaded, allowlists.Rule{}))
 	case e.asksUs(r):
-		return r.step("route", "the edge itself", allowlists.Allowance(allowlists.RouteEdge, allowlists.Rule{}))
+		return step(r, "route", "the edge itself", allowlists.Allowance(allowlists.RouteEdge, allowlists.Rule{}))
 	case r.f.Role == RoleFederation:
-		return r.step("route", string(r.to), e.routeIn(r))
+		return step(r, "route", r.to, e.routeIn(r))
 	}
-	return r.step("route", string(r.to), e.routeOut(r))
+	return step(r, "route", r.to, e.routeOut(r))
 }
 
 // foreignRoute reports whether a Route element below ours is left.
@@ -107,14 +107,19 @@ func (e *Edge) routeOut(r *request) allowlists.Verdict {
 func (e *Edge) routePartner(r *request, domain []byte) allowlists.Verdict {
 	r.plan.outbound = true
 	r.to = domain
-	if r.note != nil {
-		return pass // explain opens no connection
+	return pass // whether it may go there is for permit to say
+}
+
+// locate finds the next hops of a request that both doors let through. Nothing
+// is looked up for one that they do not.
+func (e *Edge) locate(r *request) {
+	if !r.plan.outbound {
+		return
 	}
-	if p, ok := e.partnerEdge(domain); ok {
+	if p, ok := e.partnerEdge(r.to); ok {
 		r.way.partner = p
 		r.way.links = p.hopsNow()
 	}
-	return pass // permit says whether it may; without a partner it may not
 }
 
 // permit is the second door: may the request go there? Towards our own domains
@@ -123,12 +128,16 @@ func (e *Edge) permit(r *request) allowlists.Verdict {
 	if !r.plan.outbound {
 		return pass
 	}
+	if e.outside == nil {
+		return step(r, "partner", "no listener for partners",
+			allowlists.Refusal(allowlists.PartnerNotAllowed, allowlists.Rule{Name: "no listener with role federation"}))
+	}
 	v := e.partners.Load().Permit(r.to, r.m.Method())
-	if r.bound && v.Reason == allowlists.PartnerDirection {
-		// The partner began this dialog; it is ours to answer in it.
+	if r.bound && (v.Allowed() || v.Reason == allowlists.PartnerDirection) {
+		// Whichever way new dialogs go, each side may answer within this one.
 		v = allowlists.Allowance(allowlists.DialogAllowed, v.Rule)
 	}
-	return r.step("partner", string(r.to), v)
+	return step(r, "partner", r.to, v)
 }
 
 // routeDialogIn finds the home server of a dialog that the partner is in. The

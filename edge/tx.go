@@ -63,6 +63,7 @@ type tx struct {
 	attempt  uint8       // number of the hop being tried
 	canceled bool        // the sender sent CANCEL
 	asked    bool        // CANCEL went to the next hop
+	told     bool        // the sender has had a provisional answer
 	lingers  bool        // no longer counted as active
 	way      way         // next hops left to try
 	link     *link       // the hop being tried; nil for a flow that the route names
@@ -138,8 +139,11 @@ func (x *tx) next(t *turn, m *sip.Message) {
 			continue
 		}
 		f, waiting := l.take(x)
-		if waiting {
+		switch {
+		case waiting:
 			return
+		case f == nil:
+			x.way.failed(l.lastError())
 		}
 		if f != nil && x.send(t, f, m) {
 			return
@@ -240,7 +244,7 @@ func (x *tx) fire(t *turn) {
 
 // trying tells the sender that the request is being worked on.
 func (x *tx) trying(t *turn) {
-	if x.state == txFinding || x.state == txCalling {
+	if !x.told {
 		x.provisional(t)
 	}
 	if x.state == txProceeding && x.invite {
@@ -276,8 +280,7 @@ func (x *tx) unreachable(t *turn) {
 		x.answer(t, 487, allowlists.SIPCanceled)
 		return
 	}
-	v := x.way.failure(x.edge)
-	x.audit.rule = v.Rule
+	v := x.way.failure()
 	x.answer(t, v.Code(), v.Reason)
 }
 
@@ -300,6 +303,7 @@ func (x *tx) provisional(t *turn) {
 	if m == nil {
 		return
 	}
+	x.told = true
 	b := x.edge.buffers.get(editRoom)
 	b.b = sip.AppendResponse(b.b, m, 100, sip.Phrase(100), "", nil)
 	_ = x.flow.queueRaw(t, b.b) // a gone sender ends the transaction by itself

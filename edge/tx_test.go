@@ -60,6 +60,7 @@ func newBench(t *testing.T, n int) *bench {
 	id := identity(t, "fabrikam.example")
 	b.partner.Peer = &id
 	b.partner.state.side = newSide("edge1.example.com:5061", "tls", "TLS")
+	e.outside = &trust{side: b.partner.state.side, verifier: &certs.Verifier{}}
 	go e.table.run(e.ctx.Done(), e.fire)
 	t.Cleanup(e.stop)
 	return b
@@ -176,7 +177,11 @@ func answer(m *sip.Message, status int, extra string) string {
 		case sip.Via, sip.From, sip.CallID, sip.CSeq, sip.RecordRoute:
 			lines += fmt.Sprintf("%s: %s\n", f.Name, f.Value)
 		case sip.To:
-			lines += fmt.Sprintf("To: %s;tag=b\n", f.Value)
+			tag := ";tag=b"
+			if strings.Contains(string(f.Value), tag) {
+				tag = ""
+			}
+			lines += fmt.Sprintf("To: %s%s\n", f.Value, tag)
 		}
 	}
 	return lines + extra + "Content-Length: 0\n\n"

@@ -24,28 +24,28 @@ func fault(err *sip.Error) allowlists.Verdict {
 // (RFC 3261 §16.3).
 func (e *Edge) validate(r *request) allowlists.Verdict {
 	if err := r.m.Fault(); err != nil {
-		return r.step("syntax", err.Reason, fault(err))
+		return step(r, "syntax", err.Reason, fault(err))
 	}
 	r.plan.maxForwards = 70 // RFC 3261 §16.6 step 3: without one it gets 70
 	if n, ok, _ := r.m.MaxForwards(); ok {
 		if n == 0 && !e.asksUs(r) {
-			return r.step("hops", "Max-Forwards: 0", ruleless(483, allowlists.SIPTooManyHops))
+			return step(r, "hops", "Max-Forwards: 0", ruleless(483, allowlists.SIPTooManyHops))
 		}
 		r.plan.maxForwards = n - 1
 	}
 	if e.loops(r) {
-		return r.step("hops", "a Via of ours", ruleless(482, allowlists.SIPLoop))
+		return step(r, "hops", "a Via of ours", ruleless(482, allowlists.SIPLoop))
 	}
 	// RFC 3261 §16.3 step 5: we know no extension that a proxy must have.
 	if r.m.Count(sip.ProxyRequire) > 0 {
-		return r.step("extensions", "Proxy-Require", ruleless(420, allowlists.SIPUnsupported))
+		return step(r, "extensions", "Proxy-Require", ruleless(420, allowlists.SIPUnsupported))
 	}
 	// What a partner packs, nobody inside can look into before unpacking it,
 	// and unpacking is what a bomb waits for (RFC 3261 §21.4.13).
 	if r.f.Role == RoleFederation && encoded(r.m) {
-		return r.step("encoding", "Content-Encoding", ruleless(415, allowlists.SIPUnsupported))
+		return step(r, "encoding", "Content-Encoding", ruleless(415, allowlists.SIPUnsupported))
 	}
-	return r.step("syntax", "well-formed", pass)
+	return step(r, "syntax", "well-formed", pass)
 }
 
 // ruleless is a refusal that no list decided, but a standard.

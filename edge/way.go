@@ -48,13 +48,22 @@ func (w *way) next() (*link, *Flow) {
 		}
 		return nil, nil
 	}
-	for i, l := range w.links {
-		if w.tried&(1<<i) == 0 {
-			w.tried |= 1 << i
-			return l, nil
+	return w.nextLink(), nil
+}
+
+// nextLink returns the partner's next link. Those that could not be reached a
+// moment ago come last: they may be back, and waiting for them is better than
+// giving up.
+func (w *way) nextLink() *link {
+	for _, resting := range []bool{false, true} {
+		for i, l := range w.links {
+			if w.tried&(1<<i) == 0 && l.resting() == resting {
+				w.tried |= 1 << i
+				return l
+			}
 		}
 	}
-	return nil, nil
+	return nil
 }
 
 // unknown reports whether the partner's servers must be looked up before
@@ -86,24 +95,23 @@ func (w *way) only() bool { return w.pool != nil && w.pool.only }
 func (w *way) failed(err error) { w.err = err }
 
 // failure is the answer when no hop is left.
-func (w *way) failure(e *Edge) allowlists.Verdict {
+func (w *way) failure() allowlists.Verdict {
 	if w.pool != nil {
 		return w.pool.unavailable()
 	}
 	if w.partner == nil {
 		return allowlists.Verdict{Status: 480, Reason: allowlists.RouteFlowFailed}
 	}
-	v := allowlists.Verdict{Status: 504, Reason: hopReason(w.err), Rule: w.partner.rule}
-	return v
+	return allowlists.Verdict{Status: 504, Reason: hopReason(w.err)}
 }
 
 // lost is the answer when the hop that was already working on the request is
 // gone: nobody knows whether it was done, so no other hop may be asked.
-func (w *way) lost(e *Edge) allowlists.Verdict {
+func (w *way) lost() allowlists.Verdict {
 	if w.pool != nil {
 		return w.pool.unavailable()
 	}
-	v := w.failure(e)
+	v := w.failure()
 	v.Reason = allowlists.RouteUnreachable
 	return v
 }
