@@ -29,7 +29,7 @@ func summary(set *settings.Settings, s streams) error {
 	w := tabwriter.NewWriter(s.out, 0, 0, 2, ' ', 0)
 	partners, blocked := set.Partners.Len()
 	fmt.Fprintf(w, "ok\t%s, %s, %s, %d blocked\n",
-		count(len(set.Edge.Listeners), "listener"), count(len(set.Edge.Pools), "pool"), count(partners, "partner"), blocked)
+		plural(len(set.Edge.Listeners), "listener"), plural(len(set.Edge.Pools), "pool"), plural(partners, "partner"), blocked)
 	for _, name := range sorted(set.Edge.Listeners) {
 		l := set.Edge.Listeners[name]
 		fmt.Fprintf(w, "listener %s\t%s %s\n", name, l.Role, l.Address)
@@ -44,8 +44,8 @@ func summary(set *settings.Settings, s streams) error {
 	return w.Flush()
 }
 
-// count is "1 pool" or "2 pools".
-func count(n int, noun string) string {
+// plural is "1 pool" or "2 pools".
+func plural(n int, noun string) string {
 	if n != 1 {
 		noun += "s"
 	}

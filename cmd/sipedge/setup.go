@@ -28,6 +28,6 @@ func setup(path string, log *slog.Logger, w io.Writer) (*settings.Settings, *edg
 	for _, err := range errs {
 		fmt.Fprintln(w, err)
 	}
-	fmt.Fprintf(w, "%s: %s in the configuration\n", path, count(len(errs), "fault"))
+	fmt.Fprintf(w, "%s: %s in the configuration\n", path, plural(len(errs), "fault"))
 	return nil, nil, exit{code: exitConfiguration}
 }
