@@ -5,10 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
+	"math/rand/v2"
 	"net/netip"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"slices"
 	"syscall"
 	"time"
@@ -29,19 +32,23 @@ type demoCommand struct {
 	Dir  string `default:"." type:"existingdir" placeholder:"DIR" help:"Where to make that folder. Default: here."`
 }
 
+// exitInterrupted is what shells expect of a command that Ctrl-C ended before
+// it was done.
+const exitInterrupted = 130
+
 // Run plays the demo until SIGINT or SIGTERM; a second one ends the process at
 // once.
 func (c demoCommand) Run(s streams) error {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
 	defer context.AfterFunc(ctx, stop)()
+	sip.SetDefaultLogger(slog.New(slog.DiscardHandler)) // sipgo's, for what takes no logger
 	return c.play(ctx, s.out)
 }
 
 // play builds the world, plays the scenes, and stays until ctx ends unless it
 // is for once.
 func (c demoCommand) play(ctx context.Context, out io.Writer) (err error) {
-	sip.SetDefaultLogger(slog.New(slog.DiscardHandler)) // sipgo's, for what takes no logger
 	began := time.Now()
 	d, err := newDemo(c.Dir)
 	if err != nil {
@@ -55,6 +62,9 @@ func (c demoCommand) play(ctx context.Context, out io.Writer) (err error) {
 	show := newDemoScreen(out, c)
 	show.world(d)
 	report := d.play(ctx, show)
+	if ctx.Err() != nil {
+		return exit{code: exitInterrupted}
+	}
 	report.Seconds = time.Since(began).Seconds()
 	if err := show.end(d, report); err != nil {
 		return err
@@ -80,16 +90,29 @@ type demo struct {
 
 // newDemo makes the world as files and addresses. But for DNS, nothing runs yet.
 func newDemo(dir string) (*demo, error) {
-	scratch, err := os.MkdirTemp(dir, "sipedge-demo-")
+	scratch, err := makeScratch(dir)
 	if err != nil {
 		return nil, err
 	}
 	d := &demo{scratch: scratch, audit: newAuditLog(), strangers: map[string]*demoStranger{}, calls: make(chan *home.Call, 16)}
 	if err := d.build(); err != nil {
-		os.RemoveAll(scratch)
-		return nil, err
+		if d.dns != nil {
+			d.dns.Close()
+		}
+		return nil, errors.Join(err, os.RemoveAll(scratch))
 	}
 	return d, nil
+}
+
+// makeScratch makes a folder with a name that is short enough to type.
+func makeScratch(dir string) (scratch string, err error) {
+	for range 100 {
+		scratch = filepath.Join(dir, fmt.Sprintf("sipedge-demo-%04x", rand.N(1<<16)))
+		if err = os.Mkdir(scratch, 0o700); !errors.Is(err, fs.ErrExist) {
+			return scratch, err
+		}
+	}
+	return "", err
 }
 
 func (d *demo) build() (err error) {
@@ -179,6 +202,9 @@ func (d *demo) play(ctx context.Context, show *demoScreen) demoReport {
 	report := demoReport{Version: version(), Scratch: d.scratch, OK: true}
 	for i, s := range d.scenes() {
 		r := playScene(ctx, i+1, s)
+		if ctx.Err() != nil {
+			break // by Ctrl-C: that is no failure of the scene
+		}
 		report.Scenes = append(report.Scenes, r)
 		report.OK = report.OK && r.OK
 		show.scene(r)

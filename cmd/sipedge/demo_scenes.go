@@ -85,6 +85,9 @@ func (d *demo) explained(ctx context.Context, o outcome, at *demoCompany, callID
 	}
 	o.Reason = line.Reason
 	o.Audit, _ = d.audit.of(callID)
+	if o.Hops == 0 {
+		o.Hops = len(o.Audit) // it went no further than to those who wrote of it
+	}
 	return o, nil
 }
 

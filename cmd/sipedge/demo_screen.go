@@ -119,7 +119,7 @@ func (s *demoScreen) scene(r sceneReport) {
 	}
 	s.line("  %s %d %s → %s  %s  %s %4s %4s  %s", mark, r.Number,
 		pad(brief(r.From), 11), pad(brief(r.To), 10), pad(r.Methods, 11),
-		s.paint(style, pad(statuses(r.Got.Answers), 11)), count(r.Got.Hops), took(r.Got.Millis), reason)
+		s.paint(style, pad(statuses(r.Got.Answers), 11)), hopCount(r.Got.Hops), took(r.Got.Millis), reason)
 	if !r.OK {
 		s.line("      %s", s.paint(red, r.Title+": want "+r.Want.String()+", got "+r.Got.String()))
 		if r.Error != "" {
@@ -139,7 +139,7 @@ func statuses(list []int) string {
 	return strings.Join(b, " ")
 }
 
-func count(n int) string {
+func hopCount(n int) string {
 	if n == 0 {
 		return "-"
 	}
@@ -202,12 +202,17 @@ func (s *demoScreen) hints(d *demo) {
 	}
 }
 
-// shown is a folder as one types it from here.
+// shown is a folder as one types it from here, if that is shorter.
 func shown(dir string) string {
-	if filepath.IsAbs(dir) {
+	here, err := os.Getwd()
+	if err != nil {
 		return dir
 	}
-	return filepath.Clean(dir)
+	rel, err := filepath.Rel(here, dir)
+	if err != nil || len(rel) > len(dir) {
+		return dir
+	}
+	return rel
 }
 
 // self is this program as one types it: "go run" builds it in a folder that
