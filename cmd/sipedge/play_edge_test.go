@@ -169,9 +169,9 @@ func (e *edgeProcess) await(want string, is func(logLine) bool) (logLine, error)
 			if l, _, ok := e.find(is); ok {
 				return l, nil
 			}
-			return logLine{}, fmt.Errorf("%s ended without saying %q:\n%s", e.name, want, e.tail())
+			return logLine{}, fmt.Errorf("%s ended without saying %q", e.name, want)
 		case <-deadline:
-			return logLine{}, fmt.Errorf("%s did not say %q within %v:\n%s", e.name, want, patience, e.tail())
+			return logLine{}, fmt.Errorf("%s did not say %q within %v", e.name, want, patience)
 		}
 	}
 }
@@ -219,11 +219,11 @@ func (e *edgeProcess) stop() error {
 	select {
 	case <-e.process:
 	case <-time.After(patience):
-		return fmt.Errorf("%s did not stop within %v:\n%s", e.name, patience, e.tail())
+		return fmt.Errorf("%s did not stop within %v", e.name, patience)
 	}
 	<-e.read
 	if !e.cmd.ProcessState.Success() {
-		return fmt.Errorf("%s stopped with %v:\n%s", e.name, e.cmd.ProcessState, e.tail())
+		return fmt.Errorf("%s stopped with %v", e.name, e.cmd.ProcessState)
 	}
 	return nil
 }

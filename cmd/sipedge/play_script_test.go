@@ -3,6 +3,7 @@ package main
 import (
 	"crypto/tls"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"regexp"
@@ -30,7 +31,8 @@ func (p *peer) act(s *stage, args []string) error {
 		"has":         p.has,
 		"answers":     p.answers,
 		"checks":      p.checks,
-		"pings":       p.pings,
+		"pings":       func(*stage, []string) error { return p.writes("\r\n\r\n") },
+		"sends-blank": func(*stage, []string) error { return p.writes("\r\n") },
 		"sees-close":  func(*stage, []string) error { return p.nextEnd() },
 		"hangs":       func(*stage, []string) error { p.hang(); return nil },
 		"resumes":     func(*stage, []string) error { p.wake(); return nil },
@@ -137,28 +139,27 @@ func (p *peer) isRefused(s *stage, args []string) error {
 // disconnects closes the connection that the peer opened, and forgets what came
 // on it that nobody looked at.
 func (p *peer) disconnects(*stage, []string) error {
-	err := p.out.Close()
+	p.out.Close() // the edge may have been first
 	<-p.out.ended
 	for len(p.inbox) > 0 {
 		<-p.inbox
 	}
 	p.out = nil
-	return err
+	return nil
 }
 
-// sends writes a message: sends FILE [raw] [split] [back]. Raw files leave as
-// they are; split ones octet by octet; back means on the connection that the
-// last request came on.
+// sends writes a message: sends FILE [unfinished] [split] [back]. An unfinished
+// one has no blank line at its end; split ones leave octet by octet; back means
+// on the connection that the last request came on.
 func (p *peer) sends(s *stage, args []string) error {
 	o := options(args[1:])
-	wire, err := os.ReadFile(s.path(args[0]))
-	if err == nil && o["raw"] == "" {
-		var text string
-		text, err = s.fillFile(args[0])
-		wire = toWire(text)
-	}
+	text, err := s.fillFile(args[0])
 	if err != nil {
 		return err
+	}
+	wire := toWire(text)
+	if o["unfinished"] != "" {
+		wire = []byte(strings.ReplaceAll(text, "\n", "\r\n"))
 	}
 	c := p.out
 	if o["back"] != "" || c == nil {
@@ -167,12 +168,17 @@ func (p *peer) sends(s *stage, args []string) error {
 	if c == nil {
 		return fmt.Errorf("%s has no connection", p.name)
 	}
-	if o["split"] == "" {
-		_, err = c.Write(wire)
+	return dribble(c, wire, o["split"] != "")
+}
+
+// dribble writes in one piece, or octet by octet.
+func dribble(w io.Writer, octets []byte, slowly bool) error {
+	if !slowly {
+		_, err := w.Write(octets)
 		return err
 	}
-	for i := range wire {
-		if _, err := c.Write(wire[i : i+1]); err != nil {
+	for i := range octets {
+		if _, err := w.Write(octets[i : i+1]); err != nil {
 			return err
 		}
 	}
@@ -313,9 +319,10 @@ func (p *peer) checks(s *stage, args []string) error {
 	return err
 }
 
-// pings sends a keepalive (RFC 5626 §3.5.1).
-func (p *peer) pings(*stage, []string) error {
-	_, err := p.out.Write([]byte("\r\n\r\n"))
+// writes sends octets that are no message: a keepalive (RFC 5626 §3.5.1), or
+// half of one.
+func (p *peer) writes(octets string) error {
+	_, err := io.WriteString(p.out, octets)
 	return err
 }
 

@@ -28,7 +28,7 @@ func (s *stage) play(t *testing.T, lines ...string) {
 	t.Helper()
 	for _, line := range lines {
 		if err := s.line(line); err != nil {
-			t.Fatalf("%s: %v", line, err)
+			t.Fatalf("%s: %v%s", line, err, s.tails())
 		}
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/sipedge/sipedge/certs"
+	"github.com/sipedge/sipedge/locate/locatetest"
 )
 
 // patience is how long a play waits for what should come. Nothing waits for
@@ -58,6 +59,8 @@ type stage struct {
 	authorities map[string]*certs.Authority
 	peers       map[string]*peer
 	edges       map[string]*edgeProcess
+	programs    map[string]*realPeer
+	names       *locatetest.Server // nil until the play has a zone
 	fences      int
 }
 
@@ -89,6 +92,7 @@ func newStage(dir string) *stage {
 		authorities: make(map[string]*certs.Authority),
 		peers:       make(map[string]*peer),
 		edges:       make(map[string]*edgeProcess),
+		programs:    make(map[string]*realPeer),
 	}
 }
 
@@ -115,6 +119,7 @@ func verbs() map[string]verb {
 		"authority":   (*stage).authority,
 		"certificate": (*stage).certificate,
 		"company":     (*stage).company,
+		"dns":         (*stage).dns,
 		"fill":        (*stage).fillFiles,
 		"replace":     (*stage).replace,
 		"edge":        (*stage).edge,
@@ -141,13 +146,22 @@ func command(v verb) func(*testscript.TestScript, bool, []string) {
 		err := v(s, args)
 		switch {
 		case err != nil && !neg:
-			ts.Fatalf("%v", err)
+			ts.Fatalf("%v%s", err, s.tails())
 		case err != nil:
 			ts.Logf("as expected: %v", err)
 		case neg:
 			ts.Fatalf("should have failed")
 		}
 	}
+}
+
+// tails is what the edges said last, for a failure's message.
+func (s *stage) tails() string {
+	var b strings.Builder
+	for name, e := range s.edges {
+		fmt.Fprintf(&b, "\nlog of %s:\n%s", name, e.tail())
+	}
+	return b.String()
 }
 
 // declarePeers makes each name a command: "peers home" lets "home listens" be
