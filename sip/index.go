@@ -12,11 +12,7 @@ func (m *Message) index(b []byte, lim Limits) (done bool, err *Error) {
 		return false, err
 	}
 	m.startLine(b[:at-2])
-	if at < len(b) && isBlank(b[at]) {
-		// A reader that knows no fold of the start line would take this for a field,
-		// or for the end of the fields.
-		return false, Faultf(StatusBadRequest, "Folded start line")
-	}
+	folded := at < len(b) && isBlank(b[at])
 	limit := lim.fields()
 	lines := 2
 	for ; ; lines++ {
@@ -43,6 +39,11 @@ func (m *Message) index(b []byte, lim Limits) (done bool, err *Error) {
 	// Each line ends in CRLF and LF ends each line, so any more CR is a bare one.
 	if bytes.Count(b[:m.head], []byte{'\r'}) != lines {
 		return true, Faultf(StatusBadRequest, "Bare CR")
+	}
+	if folded {
+		// A reader that knows no fold of the start line would take it for a field,
+		// or for the end of the fields.
+		return true, Faultf(StatusBadRequest, "Folded start line")
 	}
 	return true, m.checkNUL(b[:m.head])
 }
