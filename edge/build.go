@@ -266,9 +266,9 @@ func (b *builder) pool(name string, c PoolConfig) {
 		p.every = checkInterval
 	}
 	b.poolDomains(p, c, section)
-	secure := b.poolTLS(p, c, section, listener)
+	trust, secure := b.poolTLS(p, c, section, listener)
 	for i, addr := range c.Servers[:min(len(c.Servers), maxHops)] {
-		b.server(p, c, i, addr, secure)
+		b.server(p, i, addr, trust, secure)
 	}
 	b.e.pools = append(b.e.pools, p)
 }
@@ -294,11 +294,11 @@ func (b *builder) poolDomains(p *pool, c PoolConfig, section string) {
 
 // poolTLS returns how connections to a pool's servers are secured: by host; nil
 // for plain TCP.
-func (b *builder) poolTLS(p *pool, c PoolConfig, section, listener string) func(host string) *tls.Config {
+func (b *builder) poolTLS(p *pool, c PoolConfig, section, listener string) (*trust, func(host string) *tls.Config) {
 	if c.Transport == "tcp" {
 		p.side = newSide(p.side.host, "tcp", "TCP")
 		b.e.log.Warn(logPlainTCP, keyPool, p.name)
-		return nil
+		return nil, nil
 	}
 	l := b.config.Listeners[listener]
 	pair, roots := b.trusts[listener].keypair, b.trusts[listener].roots
@@ -321,14 +321,14 @@ func (b *builder) poolTLS(p *pool, c PoolConfig, section, listener string) func(
 		}
 		confs[host] = certs.ClientConfig(certs.ClientOptions{Keypair: pair, Verifier: t.verifier, ServerName: want})
 	}
-	return func(host string) *tls.Config { return confs[host] }
+	return t, func(host string) *tls.Config { return confs[host] }
 }
 
-func (b *builder) server(p *pool, c PoolConfig, i int, addr string, secure func(string) *tls.Config) {
+func (b *builder) server(p *pool, i int, addr string, t *trust, secure func(string) *tls.Config) {
 	host, portText, err := net.SplitHostPort(addr)
 	number := port(portText)
 	if err != nil || number == 0 || !sip.ValidHost([]byte(bracketed(host))) {
-		b.complain(c.Line, "[pool.%s]: server %q is not a host with a port, such as \"sip1.example.com:5061\"", p.name, addr)
+		b.complain(p.rule.Line, "[pool.%s]: server %q is not a host with a port, such as \"sip1.example.com:5061\"", p.name, addr)
 		return
 	}
 	s := &server{pool: p, index: i, addr: addr, host: []byte(strings.ToLower(bracketed(host))), port: number, signal: make(chan struct{}, 1)}
@@ -337,6 +337,7 @@ func (b *builder) server(p *pool, c PoolConfig, i int, addr string, secure func(
 		name:    "pool " + p.name + " " + addr,
 		role:    RoleInternal,
 		server:  s,
+		trust:   t,
 		resolve: func(ctx context.Context) ([]locate.Hop, error) { return b.e.locator.Host(ctx, host, number) },
 	}
 	if secure != nil {

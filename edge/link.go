@@ -38,6 +38,7 @@ type link struct {
 	role    Role
 	resolve func(context.Context) ([]locate.Hop, error)
 	secure  func(host string) *tls.Config // nil: plain TCP
+	trust   *trust                        // whom we believe there; nil: plain TCP
 	server  *server                       // the home server behind it, or nil
 
 	up atomic.Pointer[Flow]
@@ -185,7 +186,17 @@ func (e *Edge) dialHop(ctx context.Context, l *link, hop locate.Hop) (*Flow, err
 	if l.secure != nil {
 		conf = l.secure(hop.Host)
 	}
-	return e.wire.dial(ctx, hop, conf, l.role, e.locator.Control(hop))
+	f, err := e.wire.dial(ctx, hop, conf, l.role, e.locator.Control(hop))
+	if err != nil || f.tls == nil {
+		return f, err
+	}
+	// The handshake has checked it; this is the Identity that all connections
+	// with the same certificate share.
+	if f.Peer, err = l.trust.verifier.Identify(f.tls.ConnectionState()); err != nil {
+		f.close(err)
+		return nil, err
+	}
+	return f, nil
 }
 
 // drain sends what waits, in order, and then opens the link to everybody: what

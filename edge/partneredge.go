@@ -84,6 +84,7 @@ func (p *partnerEdge) link(addr, host string, resolve func(context.Context) ([]l
 		role:    RoleFederation,
 		resolve: resolve,
 		secure:  func(string) *tls.Config { return conf },
+		trust:   p.edge.outside,
 	}
 }
 

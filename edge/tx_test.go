@@ -21,7 +21,7 @@ import (
 // A bench is an edge without sockets: what it sends on a flow stays in the
 // flow's buffer, where the test reads it. Time is that of the synctest bubble.
 type bench struct {
-	t       *testing.T
+	t       testing.TB
 	e       *Edge
 	partner *Flow
 	homes   []*Flow
@@ -30,7 +30,7 @@ type bench struct {
 
 // newBench makes an edge for example.com with a partner fabrikam.example and a
 // pool of n home servers, all connected.
-func newBench(t *testing.T, n int) *bench {
+func newBench(t testing.TB, n int) *bench {
 	t.Helper()
 	b := &bench{t: t}
 	partners, errs := federation.Compile(federation.File{Partners: map[string]federation.PartnerConfig{
@@ -94,7 +94,7 @@ func (b *bench) flow(role Role) *Flow {
 }
 
 // identity is what a certificate for name proves.
-func identity(t *testing.T, name string) certs.Identity {
+func identity(t testing.TB, name string) certs.Identity {
 	t.Helper()
 	ca, err := certs.NewAuthority("Test CA")
 	if err != nil {

@@ -32,8 +32,11 @@ func (c serveCommand) Run(s streams) error {
 	hup := make(chan os.Signal, 1)
 	signal.Notify(hup, syscall.SIGHUP)
 	defer signal.Stop(hup)
-	ready := func(*edge.Edge) { fmt.Fprintln(s.err, "Server is ready.") }
-	return serve(ctx, c.Config, c.logger(s.err), hup, s.err, ready)
+	out := newLogWriter(s.err, func(n int) { c.logger(s.err).Error("log lines left out", "missed", n) })
+	defer out.Close()
+	// Faults and the ready line go the same way as the log, behind its lines.
+	ready := func(*edge.Edge) { fmt.Fprintln(out, "Server is ready.") }
+	return serve(ctx, c.Config, c.logger(out), hup, out, ready)
 }
 
 func (c serveCommand) logger(w io.Writer) *slog.Logger {
