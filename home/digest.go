@@ -19,7 +19,7 @@ const (
 	maxGuesses = 5 // wrong passwords on one connection
 )
 
-// algorithms in our order of preference, the best first (RFC 8760 §2.4).
+// algorithms in our order of preference, the best first (RFC 8760 §2.3).
 var algorithms = []string{"SHA-256", "MD5"}
 
 // A credential check ends in one of these.
@@ -32,7 +32,7 @@ const (
 	proved
 )
 
-// challenge asks for a password, once for each algorithm (RFC 8760 §2.4).
+// challenge asks for a password, once for each algorithm (RFC 8760 §2.3).
 func (s *Server) challenge(f *flow, req *sip.Request, isStale bool) {
 	nonce := s.nonce(f, time.Now())
 	var headers []sip.Header

@@ -55,7 +55,7 @@ func countHop(req *sip.Request) *fault {
 }
 
 // makesDialog reports whether the way of the request is the way of a dialog to
-// come. A MESSAGE makes none (RFC 3428 §6).
+// come. A MESSAGE makes none (RFC 3428 §4).
 func makesDialog(req *sip.Request) bool {
 	switch req.Method {
 	case sip.INVITE, sip.SUBSCRIBE, sip.NOTIFY, sip.REFER:

@@ -115,7 +115,7 @@ func SignIn(ctx context.Context, cfg UserConfig) (*User, error) {
 }
 
 // newContact names this user agent and no place: it is reached over the
-// connection that it opened (RFC 5626 §3.1, RFC 7118 §5.1.1 does the same).
+// connection that it opened (RFC 5626 §3.1; RFC 7118 §8.1 shows one).
 func newContact(name string) sip.Uri {
 	u := sip.Uri{Scheme: "sip", User: name, Host: strings.ToLower(sip.GenerateTagN(12)) + ".invalid"}
 	u.UriParams.Add("transport", "tcp")

@@ -81,7 +81,7 @@ func (w *Watch) End(ctx context.Context) (Answer, error) {
 	return w.u.ask(ctx, req)
 }
 
-// A NOTIFY may overtake the answer to its SUBSCRIBE (RFC 6665 §4.1.2.4), so the
+// A NOTIFY may overtake the answer to its SUBSCRIBE (RFC 6665 §4.4.1), so the
 // watch is known by what is known before: Call-ID and our own tag.
 func watchKey(callID string, ours sip.HeaderParams) string {
 	tag, _ := ours.Get("tag")

@@ -1,0 +1,53 @@
+package home
+
+import (
+	"context"
+	"testing"
+	"time"
+)
+
+func TestWhatHasHadItsTimeEnds(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	s, err := Start(Config{Domain: "example.com", Users: map[string]string{"alice": "a", "bob": "b"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	user := func(name, password string) *User {
+		u, err := SignIn(ctx, UserConfig{Name: name, Domain: "example.com", Password: password, Servers: []string{s.UserAddr().String()}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return u
+	}
+	alice, bob := user("alice", "a"), user("bob", "b")
+	defer alice.Close()
+	defer bob.Close()
+	if a, err := bob.Publish(ctx, true, "soon over"); err != nil || a.Status != 200 {
+		t.Fatal(a, err)
+	}
+	w, _, err := alice.Watch(ctx, bob.URI())
+	if err != nil {
+		t.Fatal(err)
+	}
+	next := func(what, state, note string) {
+		t.Helper()
+		if n, err := w.Next(ctx); err != nil || n.State[:len(state)] != state || n.Presence.Note != note {
+			t.Errorf("%s: %+v, %v; want %s with %q", what, n, err, state, note)
+		}
+	}
+	next("at first", "active", "soon over")
+
+	s.expirePresence(time.Now().Add(maxExpires + time.Second))
+	next("after its time", "terminated;reason=timeout", "")
+	if n := len(s.presence.watchers) + len(s.presence.documents); n != 0 {
+		t.Errorf("%d subscriptions and publications are left", n)
+	}
+	if users := s.registrar.expire(time.Now().Add(maxExpires + time.Second)); len(users) != 2 {
+		t.Errorf("sign-ins that ended: %v, want both", users)
+	}
+	if a, err := alice.Message(ctx, bob.URI(), "hello"); err != nil || a.Status != 480 {
+		t.Errorf("MESSAGE to who is gone: %d, %v, want 480", a.Status, err)
+	}
+}
