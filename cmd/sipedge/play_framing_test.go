@@ -52,7 +52,7 @@ func framingCases() []framingCase {
 		{"LF CR after a field", mangle("Max-Forwards: 70\r\n", "Max-Forwards: 70\n\r"), "400", true},
 		{"SOH before the colon", mangle("To:", "To\x01:"), "400", false},
 		{"VT before the colon", mangle(from, "From\x0b: <sip:ceo@example.com>\r\n"+from), "400", false},
-		{"NUL before the colon", mangle("Max-Forwards: 70\r\n", "Max-Forwards: 70\r\nRoute\x00: <sip:x@example.com>\r\n"), "400", false},
+		{"NUL before the colon", mangle("Max-Forwards: 70\r\n", "Max-Forwards: 70\r\nRoute\x00: <sip:x@example.com>\r\n"), "400", true},
 		{"a no-break space before the name", mangle("To:", "\xc2\xa0To:"), "400", false},
 		{"no name", mangle("Max-Forwards: 70\r\n", "Max-Forwards: 70\r\n: x\r\n"), "400", false},
 		{"a parenthesis in the name", mangle("Max-Forwards: 70\r\n", "Max-Forwards: 70\r\nX(y): z\r\n"), "400", false},
@@ -64,16 +64,16 @@ func framingCases() []framingCase {
 		{"CSeq twice", mangle("CSeq", "CSeq: 2 MESSAGE\r\nCSeq"), "400", false},
 		{"Max-Forwards twice", mangle("Max-Forwards: 70\r\n", "Max-Forwards: 70\r\nMax-Forwards: 70\r\n"), "400", false},
 		{"no From", mangle(from, ""), "400", false},
-		{"NUL in the start line", mangle("alice@example.com SIP", "al\x00ice@example.com SIP"), "400", false},
-		{"NUL in an address", mangle("<sip:bob@", "<sip:b\x00ob@"), "400", false},
+		{"NUL in the start line", mangle("alice@example.com SIP", "al\x00ice@example.com SIP"), "400", true},
+		{"NUL in an address", mangle("<sip:bob@", "<sip:b\x00ob@"), "400", true},
 		{"header fields in the Request-URI", mangle("com SIP/2.0", "com?P-Asserted-Identity=%3Csip:ceo@example.com%3E SIP/2.0"), "400", false},
 		{"line ends written in the user part", mangle("<sip:alice@", "<sip:%0d%0aX:%20y@"), "forwarded", false},
 		{"another method in CSeq", mangle("1 MESSAGE", "1 OPTIONS"), "400", false},
 		{"another version", mangle("SIP/2.0\r\nVia", "SIP/3.0\r\nVia"), "505", false},
 		{"a compressed body asked of the edge", mangle("Max-Forwards: 70\r\n", "Max-Forwards: 70\r\nProxy-Require: unheard-of\r\n"), "420", false},
-		{"200 Vias", mangle("Max-Forwards", strings.Repeat("Via: SIP/2.0/TLS x.example;branch=z9hG4bKx\r\n", 200)+"Max-Forwards"), "4", false},
-		{"1,000 fields", mangle("Max-Forwards", strings.Repeat("X: y\r\n", 1000)+"Max-Forwards"), "", true},
-		{"70,000 octets of fields", mangle("Max-Forwards", "X: "+strings.Repeat("y", 70000)+"\r\nMax-Forwards"), "", true},
+		{"200 Vias", mangle("Max-Forwards", strings.Repeat("Via: SIP/2.0/TLS x.example;branch=z9hG4bKx\r\n", 200)+"Max-Forwards"), "forwarded", false},
+		{"1,000 fields", mangle("Max-Forwards", strings.Repeat("X: y\r\n", 1000)+"Max-Forwards"), "4|5", false},
+		{"70,000 octets of fields", mangle("Max-Forwards", "X: "+strings.Repeat("y", 70000)+"\r\nMax-Forwards"), "4|5", true},
 		{"a body too long", mangle(length, "Content-Length: 99999999\r\n"), "513", true},
 		{"a response that nobody asked for", "SIP/2.0 200 OK\r\n" + strings.SplitAfterN(mangle("body", "body"), "\r\n", 2)[1], "nothing", false},
 	}
@@ -97,7 +97,7 @@ func TestMessagesThatTryToBeTwo(t *testing.T) {
 			if _, err := s.peers["fabrikam"].out.Write([]byte(c.octets)); err != nil {
 				t.Fatal(err)
 			}
-			if !c.closes && c.want != "" {
+			if !c.closes {
 				s.play(t, "fabrikam asks MESSAGE sip:alice@example.com id=fence")
 			}
 			if err := s.framingStory(c); err != nil {
@@ -146,9 +146,6 @@ func (c framingCase) judge(got string) error {
 		if got == want || (statusClass.MatchString(want) && strings.HasPrefix(got, want)) {
 			return nil
 		}
-	}
-	if c.want == "" && got != "forwarded" {
-		return nil
 	}
 	return fmt.Errorf("got %s, want %s", got, c.want)
 }
