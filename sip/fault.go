@@ -75,21 +75,24 @@ func (m *Message) judgeCSeq() *Error {
 
 // judgeVias reads every Via value: the answer of each hop below depends on them.
 func (m *Message) judgeVias() *Error {
-	if err := m.topVia().err; err != nil {
-		return malformed(Via, err)
-	}
+	top := &m.values.via
+	top.read = true
+	var below viaSpan
+	s := &top.v
 	for i := int(m.first[Via]) - 1; i <= m.lastVia; i++ {
 		if m.fields[i].id != Via {
 			continue
 		}
 		value := m.value(i)
 		for at := 0; at <= len(value); at++ {
-			var s viaSpan
 			end, err := s.scan(value, skipLWS(value, at))
 			if err != nil {
+				if s == &top.v {
+					top.err = err
+				}
 				return malformed(Via, err)
 			}
-			at = end
+			s, at = &below, end
 		}
 	}
 	return nil

@@ -152,3 +152,52 @@ func TestReasonsAreWireSafe(t *testing.T) {
 		}
 	}
 }
+
+func TestParseTakesExactlyOneMessage(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		raw  string
+		ok   bool
+		body string
+	}{
+		{"with its length", request("l: 2\r\n", "hi"), true, "hi"},
+		{"without length the rest is the body", request("", "hi"), true, "hi"},
+		{"too long", request("l: 2\r\n", "hi!"), false, ""},
+		{"too short", request("l: 2\r\n", "h"), false, ""},
+		{"two lengths", request("l: 2\r\nl: 2\r\n", "hi"), false, ""},
+		{"no end of the fields", "SIP/2.0 200 OK\r\nl: 0\r\n", false, ""},
+		{"nothing", "", false, ""},
+		{"an empty line first", "\r\n" + request(length0, ""), false, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var m Message
+			err := m.Parse([]byte(tt.raw), Limits{})
+			if (err == nil) != tt.ok || tt.ok && string(m.Body()) != tt.body {
+				t.Errorf("Parse: %v, body %q", err, m.Body())
+			}
+			if tt.ok && m.Fault() != nil {
+				t.Error(m.Fault())
+			}
+			if !tt.ok && m.Fault() == nil {
+				t.Error("no fault")
+			}
+		})
+	}
+}
+
+func TestAMessageCanBeUsedAgain(t *testing.T) {
+	var m Message
+	if err := m.Parse(crlf(odd), Limits{}); err != nil || m.Fault() != nil {
+		t.Fatal(err, m.Fault())
+	}
+	m.From()
+	if err := m.Parse([]byte("SIP/2.0 200 OK\r\nTo: <sip:x@y.example>\r\n\r\n"), Limits{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := m.From(); err == nil || m.IsRequest() || m.Method() != nil || m.Count(Via) != 0 || m.Fields() != 1 {
+		t.Error("the last message shines through")
+	}
+	if to, err := m.To(); err != nil || string(to.URI) != "sip:x@y.example" {
+		t.Errorf("To = %q %v", to.URI, err)
+	}
+}

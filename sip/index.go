@@ -11,6 +11,9 @@ func (m *Message) index(b []byte, lim Limits) (done bool, err *Error) {
 	if at == 0 {
 		return false, err
 	}
+	if at == 2 {
+		return false, Faultf(StatusBadRequest, "Empty start line")
+	}
 	m.startLine(b[:at-2])
 	folded := at < len(b) && isBlank(b[at])
 	limit := lim.fields()
@@ -29,7 +32,7 @@ func (m *Message) index(b []byte, lim Limits) (done bool, err *Error) {
 				return false, err
 			}
 			if skipLWS(b[:end-2], fold) == end-2 {
-				m.blame(Faultf(StatusBadRequest, "Blank line in a header field"))
+				m.blame(StatusBadRequest, "Blank line in a header field")
 			}
 		}
 		m.field(b, at, end, limit)
@@ -66,7 +69,7 @@ func (m *Message) field(head []byte, start, end, limit int) {
 	stop := end - 2
 	colon := bytes.IndexByte(head[start:stop], ':')
 	if colon < 0 {
-		m.blame(Faultf(StatusBadRequest, "Header field without colon"))
+		m.blame(StatusBadRequest, "Header field without colon")
 		return
 	}
 	colon += start
@@ -76,12 +79,12 @@ func (m *Message) field(head []byte, start, end, limit int) {
 	}
 	id := HeaderNamed(head[start:nameEnd])
 	if id == HeaderOther && !isToken(head[start:nameEnd]) {
-		m.blame(Faultf(StatusBadRequest, "Malformed header field name"))
+		m.blame(StatusBadRequest, "Malformed header field name")
 	}
 	value := skipLWS(head[:stop], colon+1)
 	valueEnd := trimEnd(head, value, stop)
 	if len(m.fields) >= limit {
-		m.blame(Faultf(StatusBadRequest, "Too many header fields"))
+		m.blame(StatusBadRequest, "Too many header fields")
 		if m.count[id]++; id != ContentLength || m.count[id] > 1 {
 			return // the length alone still matters: it keeps the framing
 		}
@@ -99,9 +102,9 @@ func (m *Message) field(head []byte, start, end, limit int) {
 }
 
 // blame keeps the first fault that leaves the framing intact.
-func (m *Message) blame(err *Error) {
+func (m *Message) blame(status int, reason string) {
 	if m.fault == nil {
-		m.fault = err
+		m.fault = Faultf(status, "%s", reason)
 	}
 }
 
@@ -150,7 +153,7 @@ func (m *Message) startLine(line []byte) {
 	}
 	method := bytes.IndexByte(line, ' ')
 	if method < 0 {
-		m.blame(Faultf(StatusBadRequest, "Malformed Request-Line"))
+		m.blame(StatusBadRequest, "Malformed Request-Line")
 		return
 	}
 	m.method = line[:method]
@@ -161,11 +164,11 @@ func (m *Message) startLine(line []byte) {
 	m.version = line[version+1:]
 	switch {
 	case !isToken(m.method):
-		m.blame(Faultf(StatusBadRequest, "Malformed method"))
+		m.blame(StatusBadRequest, "Malformed method")
 	case len(m.target) == 0 || !isVersion(m.version):
-		m.blame(Faultf(StatusBadRequest, "Malformed Request-Line"))
+		m.blame(StatusBadRequest, "Malformed Request-Line")
 	case string(m.version) != "SIP/2.0" && !equalFold(m.version, "sip/2.0"):
-		m.blame(Faultf(StatusVersionNotSupported, "Version Not Supported"))
+		m.blame(StatusVersionNotSupported, "Version Not Supported")
 	}
 }
 
@@ -174,13 +177,13 @@ func (m *Message) startLine(line []byte) {
 func (m *Message) statusLine(line []byte) {
 	sp := bytes.IndexByte(line, ' ')
 	if sp < 0 {
-		m.blame(Faultf(StatusBadRequest, "Malformed Status-Line"))
+		m.blame(StatusBadRequest, "Malformed Status-Line")
 		return
 	}
 	m.version = line[:sp]
 	rest := line[sp+1:]
 	if !equalFold(m.version, "sip/2.0") {
-		m.blame(Faultf(StatusVersionNotSupported, "Version Not Supported"))
+		m.blame(StatusVersionNotSupported, "Version Not Supported")
 		return
 	}
 	code := rest
@@ -190,7 +193,7 @@ func (m *Message) statusLine(line []byte) {
 	// Exactly three digits: 4294967301 must not wrap to 5 (RFC 4475 §3.1.2.19).
 	n, ok := number(code, 699)
 	if len(code) != 3 || !ok || n < 100 {
-		m.blame(Faultf(StatusBadRequest, "Malformed status code"))
+		m.blame(StatusBadRequest, "Malformed status code")
 		return
 	}
 	m.status = int(n)
