@@ -91,6 +91,9 @@ func (p *plan) edit(s *scratch, x *tx, m *sip.Message, f *Flow) {
 	s.via = appendBranch(s.via, x.id, x.attempt, p.loop)
 	s.edit.PushVia = s.via
 	s.received(m, x.flow)
+	if p.dialog && p.outbound {
+		x.edge.moved(m)
+	}
 	if !p.record {
 		return
 	}

@@ -42,7 +42,7 @@ type listener struct {
 
 	troubles sometimes // accepting
 	refusals sometimes // too many
-	failures sometimes // handshakes
+	failures refusals  // handshakes
 }
 
 // listen opens the port. Nothing is accepted before serve.
@@ -150,7 +150,7 @@ func (l *listener) handshake(c *conn, remote netip.AddrPort) {
 		l.open.Add(-1)
 		l.w.drop(c)
 		l.w.counts.failed.Add(1)
-		if missed, ok := l.failures.now(time.Now()); ok {
+		if missed, ok := l.failures.take(time.Now()); ok {
 			l.w.log.Warn(handshakeWords(err), "listener", l.name, "remote", remote, "problem", certs.ProblemOf(err), "err", err, "missed", missed)
 		}
 		return
