@@ -23,7 +23,7 @@ import (
 // TestGeneratedDocsAreCurrent compares what docs holds with what the comments
 // of the code say; with SIPEDGE_UPDATE_DOCS set it writes them.
 func TestGeneratedDocsAreCurrent(t *testing.T) {
-	for name, want := range map[string]string{"config.md": configDocs(t), "reasons.md": reasonDocs()} {
+	for name, want := range map[string]string{"config.md": configDocs(t), "reasons.md": reasonDocs(), "rfc.md": rfcDocs(t)} {
 		path := filepath.Join(top, "docs", name)
 		if os.Getenv("SIPEDGE_UPDATE_DOCS") != "" {
 			if err := os.MkdirAll(filepath.Dir(path), 0o777); err != nil {
