@@ -51,6 +51,7 @@ const (
 	SIPCanceled      Reason = "sip.canceled"
 
 	LimitTransactions Reason = "limit.transactions"
+	LimitStopping     Reason = "limit.stopping"
 )
 
 // A Meaning is what the documentation says about a Reason, and the SIP status
@@ -75,6 +76,7 @@ var meanings = []Meaning{
 	{SIPNoTransaction, 481, "A CANCEL, an ACK or a response belongs to nothing that is open on this connection."},
 	{SIPCanceled, 487, "The sender took its INVITE back."},
 	{LimitTransactions, 503, "The peer has too many requests open."},
+	{LimitStopping, 503, "The edge is being stopped: it finishes what it began, and takes nothing new."},
 
 	{IdentityNone, 403, "The peer proved no identity, and nobody is let in without one."},
 	{IdentityNotNamed, 403, "The peer of an internal listener is none of those that may connect there."},

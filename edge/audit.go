@@ -29,6 +29,8 @@ const (
 	logPartnerOut   = "partner removed"
 	logCertificate  = "certificate reloaded"
 	logCertFailed   = "certificate not reloaded"
+	logCertWarning  = "certificate needs attention"
+	logDraining     = "stopping: finishing what has begun"
 	logPlainTCP     = "plain TCP inside: peers are known by address only"
 	logBug          = "transaction panicked"
 
@@ -52,6 +54,7 @@ const (
 	keyErr      = "err"
 	keyPartner  = "partner"
 	keyProblem  = "problem"
+	keyOpen     = "open"
 	keyStack    = "stack"
 )
 

@@ -72,11 +72,11 @@ func (b *builder) path(p string) string {
 
 func (b *builder) names() {
 	if !sip.ValidHost([]byte(b.config.Name)) {
-		b.complain(0, "name %q is not a host name; it is what peers reach us by, such as \"edge1.example.com\"", b.config.Name)
+		b.complain(b.config.NameLine, "name %q is not a host name; it is what peers reach us by, such as \"edge1.example.com\"", b.config.Name)
 	}
 	b.e.names[b.e.name] = true
 	if len(b.config.Domains) == 0 {
-		b.complain(0, "domains is empty; it lists the domains whose users live behind us")
+		b.complain(b.config.DomainsLine, "domains is empty; it lists the domains whose users live behind us")
 	}
 }
 
@@ -89,6 +89,13 @@ func (b *builder) certificates() {
 			b.complain(c.Line, "[certificate.%s]: %v", name, err)
 		}
 		b.pairs[name] = pair
+		if pair == nil {
+			continue
+		}
+		for _, w := range pair.Warnings(time.Now()) {
+			b.e.log.Warn(logCertWarning, keyTarget, name, keyErr, w)
+			b.e.warnings = append(b.e.warnings, fmt.Sprintf("[certificate.%s]: %s", name, w))
+		}
 	}
 }
 
@@ -192,7 +199,10 @@ func (b *builder) side(c ListenerConfig, section string) *side {
 		host = net.JoinHostPort(b.e.name, port)
 	}
 	h, p, err := net.SplitHostPort(host)
-	if err != nil || port(p) == 0 && p != "0" || !sip.ValidHost([]byte(bracketed(h))) {
+	if c.Advertise == "" && err != nil {
+		return newSide(b.e.name, "tls", "TLS") // the fault is in address or name, and said there
+	}
+	if err != nil || port(p) == 0 && p != "0" || c.Advertise != "" && !sip.ValidHost([]byte(bracketed(h))) {
 		b.complain(c.Line, "%s: advertise %q is not a host with a port", section, c.Advertise)
 	}
 	b.e.names[strings.ToLower(bracketed(h))] = true
@@ -231,9 +241,9 @@ func (b *builder) allPools() {
 	}
 	for _, d := range b.config.Domains {
 		if name, err := federation.Normal(d); err != nil {
-			b.complain(0, "domains: %q is not a domain: %v", d, err)
+			b.complain(b.config.DomainsLine, "domains: %q is not a domain: %v", d, err)
 		} else if b.e.byDomain[name] == nil {
-			b.complain(0, "domains: %s lives in no pool; add it to the domains of a [pool.NAME]", d)
+			b.complain(b.config.DomainsLine, "domains: %s lives in no pool; add it to the domains of a [pool.NAME]", d)
 		}
 	}
 	for _, p := range b.e.pools {
@@ -481,12 +491,12 @@ func (b *builder) locator() {
 
 func (b *builder) keys() {
 	if b.config.StateDir == "" {
-		b.complain(0, "state_dir is missing; it is the folder for the keys of our signed tokens")
+		b.complain(b.config.StateDirLine, "state_dir is missing; it is the folder for the keys of our signed tokens")
 		return
 	}
 	keys, err := loadKeys(b.path(b.config.StateDir))
 	if err != nil {
-		b.complain(0, "state_dir: %v", err)
+		b.complain(b.config.StateDirLine, "state_dir: %v", err)
 		return
 	}
 	b.e.tokens = newSigner(keys)
@@ -500,6 +510,7 @@ func (l Limits) defaults() Limits {
 	set(&l.MessageTimeout, 10*time.Second)
 	set(&l.IdleTimeout, 20*time.Minute)
 	set(&l.WriteTimeout, 10*time.Second)
+	set(&l.DrainTimeout, 3*time.Second)
 	set(&l.Queue, 4<<20)
 	set(&l.Header, 64<<10)
 	set(&l.Body, 1<<20)

@@ -12,11 +12,14 @@ import (
 type Config struct {
 	// Our name in Via and Record-Route, and on our certificates. Home servers
 	// must be able to resolve it, because dialogs come back to it.
-	Name string `toml:"name"`
+	Name     string `toml:"name"`
+	NameLine int    `toml:"name,line"`
 	// The domains whose users live behind us. Each must belong to one pool.
-	Domains []string `toml:"domains"`
+	Domains     []string `toml:"domains"`
+	DomainsLine int      `toml:"domains,line"`
 	// Folder for the keys of our signed tokens. Made if absent; mode 0700.
-	StateDir string `toml:"state_dir"`
+	StateDir     string `toml:"state_dir"`
+	StateDirLine int    `toml:"state_dir,line"`
 	// What one peer may use up.
 	Limits Limits `toml:"limits"`
 	// Our certificates, by name: [certificate.outside].
@@ -58,6 +61,8 @@ type Limits struct {
 	Header int `toml:"header"`
 	// Octets of a message's body. Default 1 MiB.
 	Body int `toml:"body"`
+	// Time to finish what has begun when the edge is stopped. Default 3s.
+	DrainTimeout time.Duration `toml:"drain_timeout"`
 	// Header fields of a message. Default 256.
 	Fields int `toml:"fields"`
 	// Transactions that one connection may have open. Default 5,000.

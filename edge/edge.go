@@ -23,6 +23,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	lru "github.com/hashicorp/golang-lru/v2"
 
@@ -65,6 +66,9 @@ type Edge struct {
 
 	counts tally
 	refs   atomic.Uint64
+
+	warnings []string    // of New
+	draining atomic.Bool // nothing new is taken
 
 	ctx  context.Context // of the run
 	stop context.CancelFunc
@@ -146,10 +150,13 @@ func (e *Edge) Addresses() []Address {
 	return list
 }
 
-// Run carries messages until ctx is done, and ends everything that it began
-// before it returns.
+// Warnings are what New noticed that is no error: certificates that end soon.
+func (e *Edge) Warnings() []string { return e.warnings }
+
+// Run carries messages until ctx is done. Then it takes nothing new, waits a
+// little for what has begun, and ends everything before it returns.
 func (e *Edge) Run(ctx context.Context) {
-	defer context.AfterFunc(ctx, e.stop)()
+	defer context.AfterFunc(ctx, e.drain)()
 	var group sync.WaitGroup
 	group.Go(func() { e.wire.run(e.ctx) })
 	group.Go(func() { e.table.run(e.ctx.Done(), e.fire) })
@@ -164,6 +171,30 @@ func (e *Edge) Run(ctx context.Context) {
 	}
 	group.Wait()
 	e.work.Wait()
+}
+
+// drain lets open transactions end, but not for ever: what was taken from a
+// peer should get its answer.
+func (e *Edge) drain() {
+	defer e.stop()
+	e.draining.Store(true)
+	for _, l := range e.listeners {
+		l.close()
+	}
+	e.log.Info(logDraining, keyOpen, e.table.active.Load())
+	limit := time.NewTimer(e.limits.DrainTimeout)
+	defer limit.Stop()
+	clock := time.NewTicker(tick / 4)
+	defer clock.Stop()
+	for e.table.active.Load() > 0 {
+		select {
+		case <-limit.C:
+			return
+		case <-e.ctx.Done():
+			return
+		case <-clock.C:
+		}
+	}
 }
 
 // fire runs a transaction's timer. A bug in one must not stop the others.

@@ -78,6 +78,10 @@ type tx struct {
 // nil when the request was answered or is a repetition.
 func (e *Edge) begin(t *turn, r *request) *tx {
 	r.settle()
+	if e.draining.Load() {
+		e.refuse(t, r, allowlists.Refusal(allowlists.LimitStopping, allowlists.Rule{}))
+		return nil
+	}
 	limit := int64(e.limits.Transactions)
 	if e.table.active.Load() >= int64(e.limits.TotalTransactions) || r.f.state.open.Load() >= limit {
 		e.refuse(t, r, allowlists.Refusal(allowlists.LimitTransactions, e.limitsRule()))
@@ -229,8 +233,8 @@ func (x *tx) fire(t *turn) {
 		x.step = stepCancel
 		x.cancelHop(t)
 		x.edge.table.after(x, timerB)
-	case x.step == stepCancel && x.canceled:
-		// RFC 3261 §9.1: no final answer in 64*T1: the call counts as cancelled.
+	case x.canceled:
+		// RFC 3261 §9.1: no answer in 64*T1: the call counts as cancelled.
 		x.answer(t, 487, allowlists.RouteTimeout)
 	case x.invite:
 		// RFC 3261 §16.8: as if a 408 had come.

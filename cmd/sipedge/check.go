@@ -21,6 +21,9 @@ func (c checkCommand) Run(s streams) error {
 		return err
 	}
 	defer e.Close()
+	for _, w := range e.Warnings() {
+		fmt.Fprintln(s.err, w)
+	}
 	return summary(set, s)
 }
 
