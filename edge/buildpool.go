@@ -54,23 +54,23 @@ func (b *builder) pool(name string, c PoolConfig) {
 	if n := len(c.Servers); n == 0 || n > maxHops {
 		b.complain(c.Line, "%s: servers holds %d addresses; it takes 1 to %d", section, n, maxHops)
 	}
-	listener := b.internal(c.Transport)
-	if listener == "" {
-		b.complain(c.Line, "%s: there is no listener with role = \"internal\" for its home servers to answer to", section)
-		return
-	}
 	p := &pool{
 		edge:   b.e,
 		name:   name,
 		rule:   allowlists.Rule{Name: "pool " + name, File: b.config.File, Line: c.Line},
 		spread: c.Spread,
 		every:  c.CheckInterval,
-		side:   b.e.sides[listener],
 	}
 	if p.every <= 0 {
 		p.every = checkInterval
 	}
 	b.poolDomains(p, c, section)
+	listener := b.internal(c.Transport)
+	if listener == "" {
+		b.complain(c.Line, "%s: there is no listener with role = \"internal\" for its home servers to answer to", section)
+		return
+	}
+	p.side = b.e.sides[listener]
 	trust, secure := b.poolTLS(p, c, section, listener)
 	for i, addr := range c.Servers[:min(len(c.Servers), maxHops)] {
 		b.server(p, i, addr, trust, secure)
