@@ -50,15 +50,11 @@ func (c demoCommand) Run(s streams) error {
 // is for once.
 func (c demoCommand) play(ctx context.Context, out io.Writer) (err error) {
 	began := time.Now()
-	d, err := newDemo(c.Dir)
+	d, err := startDemo(ctx, c.Dir)
 	if err != nil {
 		return fmt.Errorf("demo: %w", err)
 	}
 	defer func() { err = errors.Join(err, d.end(c.Keep)) }()
-
-	if err := d.start(ctx); err != nil {
-		return fmt.Errorf("demo: %w", err)
-	}
 	show := newDemoScreen(out, c)
 	show.world(d)
 	report := d.play(ctx, show)
@@ -88,6 +84,25 @@ type demo struct {
 	calls        chan *home.Call          // that bob took
 }
 
+// startDemo makes the world and lets it run. Ports are written into files before
+// they are opened; when somebody takes one in between, such as a second demo
+// that starts at the same moment, it begins again with others.
+func startDemo(ctx context.Context, dir string) (*demo, error) {
+	for tries := 5; ; tries-- {
+		d, err := newDemo(dir)
+		if err != nil {
+			return nil, err
+		}
+		if err = d.start(ctx); err == nil {
+			return d, nil
+		}
+		err = errors.Join(err, d.end(false))
+		if tries == 0 || !errors.Is(err, syscall.EADDRINUSE) {
+			return nil, err
+		}
+	}
+}
+
 // newDemo makes the world as files and addresses. But for DNS, nothing runs yet.
 func newDemo(dir string) (*demo, error) {
 	scratch, err := makeScratch(dir)
@@ -96,10 +111,7 @@ func newDemo(dir string) (*demo, error) {
 	}
 	d := &demo{scratch: scratch, audit: newAuditLog(), strangers: map[string]*demoStranger{}, calls: make(chan *home.Call, 16)}
 	if err := d.build(); err != nil {
-		if d.dns != nil {
-			d.dns.Close()
-		}
-		return nil, errors.Join(err, os.RemoveAll(scratch))
+		return nil, errors.Join(err, d.end(false))
 	}
 	return d, nil
 }
@@ -188,9 +200,13 @@ func (d *demo) start(ctx context.Context) error {
 func (d *demo) end(keep bool) error {
 	var errs []error
 	for _, c := range d.companies() {
-		errs = append(errs, c.stop())
+		if c != nil {
+			errs = append(errs, c.stop())
+		}
 	}
-	d.dns.Close()
+	if d.dns != nil {
+		d.dns.Close()
+	}
 	if !keep {
 		errs = append(errs, os.RemoveAll(d.scratch))
 	}

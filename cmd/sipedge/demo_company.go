@@ -32,6 +32,7 @@ type demoCompany struct {
 	inside    netip.AddrPort // the edge, for its home servers
 	homeAt    []demoHomeAt
 	passwords map[string]string
+	ports     demoPorts
 
 	onCall func(*home.Call) // what its people do when called
 
@@ -53,28 +54,27 @@ func newDemoCompany(n int, domain, partner string, homes int, users ...string) (
 		return nil, err
 	}
 	subnet := "127.0." + strconv.Itoa(n) + "."
-	ports := newDemoPorts()
-	defer ports.release()
-	c.outside = ports.pick(subnet+"1", 5061)
-	c.inside = ports.pick(subnet+"2", 5061)
+	c.outside = c.ports.pick(subnet+"1", 5061)
+	c.inside = c.ports.pick(subnet+"2", 5061)
 	for i := range homes {
 		host := subnet + strconv.Itoa(10+i)
-		c.homeAt = append(c.homeAt, demoHomeAt{ports.pick(host, 5061), ports.pick(host, 5060)})
+		c.homeAt = append(c.homeAt, demoHomeAt{c.ports.pick(host, 5061), c.ports.pick(host, 5060)})
 	}
 	for _, name := range users {
 		c.passwords[name] = name + "-secret"
 	}
-	return c, ports.err
+	if c.ports.err != nil {
+		c.ports.releaseAll()
+	}
+	return c, c.ports.err
 }
 
-// demoPorts finds addresses that are free. It holds each until release, so that
-// the kernel does not name one twice.
+// demoPorts finds addresses that are free. It holds each until it is needed, so
+// that nobody else finds the same one: a second demo goes to other ports.
 type demoPorts struct {
-	held []net.Listener
+	held map[netip.AddrPort]net.Listener
 	err  error
 }
-
-func newDemoPorts() *demoPorts { return &demoPorts{} }
 
 // pick prefers the usual port, then any port of the same address, then any
 // port: not every system has more of loopback than 127.0.0.1.
@@ -86,18 +86,28 @@ func (p *demoPorts) pick(host string, port int) netip.AddrPort {
 			errs = append(errs, err)
 			continue
 		}
-		p.held = append(p.held, l)
-		return l.Addr().(*net.TCPAddr).AddrPort()
+		at := l.Addr().(*net.TCPAddr).AddrPort()
+		if p.held == nil {
+			p.held = map[netip.AddrPort]net.Listener{}
+		}
+		p.held[at] = l
+		return at
 	}
 	p.err = errors.Join(errs...)
 	return netip.AddrPort{}
 }
 
-func (p *demoPorts) release() {
-	for _, l := range p.held {
-		l.Close()
+// release lets go of addresses that are now to be listened on.
+func (p *demoPorts) release(list ...netip.AddrPort) {
+	for _, at := range list {
+		if l := p.held[at]; l != nil {
+			l.Close()
+			delete(p.held, at)
+		}
 	}
 }
+
+func (p *demoPorts) releaseAll() { p.release(slices.Collect(maps.Keys(p.held))...) }
 
 // name is the company without its top domain, for the terminal.
 func (c *demoCompany) name() string { return strings.TrimSuffix(c.Domain, ".example") }
@@ -211,6 +221,7 @@ func (c *demoCompany) start(ctx context.Context, audit *auditLog) error {
 		if err != nil {
 			return err
 		}
+		c.ports.release(at.edge, at.user)
 		h, err := home.Start(home.Config{
 			Domain: c.Domain, Users: c.passwords,
 			Listen: at.edge.String(), UserListen: at.user.String(), Edge: c.inside.String(),
@@ -225,6 +236,7 @@ func (c *demoCompany) start(ctx context.Context, audit *auditLog) error {
 	if c.log, err = os.Create(filepath.Join(c.dir, "edge.log")); err != nil {
 		return err
 	}
+	c.ports.release(c.outside, c.inside)
 	handler := &auditHandler{slog.NewTextHandler(c.log, nil), c.Domain, audit}
 	if c.edge, err = startDemoEdge(c.config(), slog.New(handler)); err != nil {
 		return fmt.Errorf("edge of %s: %w", c.Domain, err)
@@ -253,6 +265,7 @@ func (c *demoCompany) userSides() []string {
 // stop ends what start began.
 func (c *demoCompany) stop() error {
 	var errs []error
+	c.ports.releaseAll()
 	for _, u := range c.users {
 		errs = append(errs, u.Close())
 	}

@@ -70,7 +70,7 @@ func (s *demoScreen) world(d *demo) {
 	s.line("")
 	s.fact("scratch", shown(d.scratch), s.paint(dim, "("+fate+")"))
 	for _, c := range d.companies() {
-		s.fact(c.Domain, "edge "+pad(c.outside.String(), 17), "home "+pad(homes(c), 25), "user "+strings.Join(sorted(c.passwords), ", "))
+		s.fact(c.Domain, "edge "+pad(c.outside.String(), 17), "home "+pad(homes(c), 27), "user "+strings.Join(sorted(c.passwords), ", "))
 	}
 	s.fact("initech.example", "has a good certificate, and is on nobody's list")
 	s.fact("spam.example", "has one too, and is blocked by acme.example")

@@ -138,8 +138,8 @@ func TestDemoFindsAnotherPortWhenTheUsualOneIsTaken(t *testing.T) {
 	}
 	defer l.Close()
 	taken := l.Addr().(*net.TCPAddr).AddrPort()
-	ports := newDemoPorts()
-	defer ports.release()
+	var ports demoPorts
+	defer ports.releaseAll()
 	for _, host := range []string{"127.0.0.1", "192.0.2.1"} { // the second is nobody's address here
 		got := ports.pick(host, int(taken.Port()))
 		if ports.err != nil || !got.Addr().IsLoopback() || got == taken {
