@@ -79,7 +79,7 @@ func (c *conn) fill(fd uintptr) (full bool, err error) {
 	c.makeRoom()
 	for {
 		have := len(c.in.b)
-		n, err := syscall.Read(int(fd), c.in.b[have:cap(c.in.b)])
+		n, err := readNow(fd, c.in.b[have:cap(c.in.b)])
 		switch {
 		case err == syscall.EINTR:
 			continue
@@ -252,7 +252,7 @@ func (c *conn) Write(p []byte) (int, error) {
 // writeOnce writes as much of c.out as the kernel takes. c.mu is held.
 func (c *conn) writeOnce(fd uintptr) bool {
 	for len(c.out) > 0 {
-		n, err := syscall.Write(int(fd), c.out)
+		n, err := writeNow(fd, c.out)
 		switch {
 		case err == syscall.EINTR:
 			continue

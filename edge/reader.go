@@ -111,18 +111,22 @@ func (f *Flow) consume(r *reading) error {
 			return f.linger()
 		}
 		b := f.in.room(f.w)
-		n, err := f.readPlain(b.b[len(b.b):cap(b.b)])
+		space := b.b[len(b.b):cap(b.b)]
+		n, err := f.readPlain(space)
 		if n > 0 {
 			b.b = b.b[:len(b.b)+n]
 			if err := f.handle(r); err != nil {
 				return err
 			}
 		}
-		if err == errWouldBlock {
+		switch {
+		case err == errWouldBlock:
 			return nil
-		}
-		if err != nil {
+		case err != nil:
 			return err
+		case n < len(space) && f.conn.available() == 0:
+			// TLS would find out the same, but allocates for it.
+			return nil
 		}
 	}
 }
