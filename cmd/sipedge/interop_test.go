@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"maps"
 	"net"
 	"os"
 	"os/exec"
@@ -21,16 +20,10 @@ import (
 func TestInterop(t *testing.T) {
 	needPrograms(t, "kamailio", "sipp", "stunnel4", "openssl")
 	t.Parallel()
-	cmds := stageCommands()
-	maps.Copy(cmds, map[string]func(*testscript.TestScript, bool, []string){
-		"borrow":  command((*stage).borrow),
-		"program": command((*stage).program),
-		"ledger":  command((*stage).ledger),
-	})
 	testscript.Run(t, testscript.Params{
 		Dir:                filepath.Join("testdata", "interop"),
 		Setup:              openStage,
-		Cmds:               cmds,
+		Cmds:               stageCommands(),
 		Condition:          condition,
 		RequireUniqueNames: true,
 	})

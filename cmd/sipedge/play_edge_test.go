@@ -34,8 +34,9 @@ type logLine struct {
 	found bool
 }
 
-// edge starts, signals and stops edges: edge starts [CONFIG] [as=NAME],
-// edge signals HUP, edge stops, edge runs. The first edge is called "edge".
+// edge starts, signals and stops edges: edge starts [CONFIG] [as=NAME]
+// [files=N], edge signals HUP, edge stops, edge dies. One without a name is
+// called "edge"; N is its limit on open files.
 func (s *stage) edge(args []string) error {
 	if len(args) == 0 {
 		return fmt.Errorf("usage: edge starts|signals|stops|kills")
@@ -50,7 +51,7 @@ func (s *stage) edge(args []string) error {
 		if len(args) > 1 && !strings.Contains(args[1], "=") {
 			config = args[1]
 		}
-		return s.startEdge(name, config)
+		return s.startEdge(name, config, o["files"])
 	}
 	e := s.edges[name]
 	if e == nil {
@@ -69,7 +70,7 @@ func (s *stage) edge(args []string) error {
 
 // startEdge fills in the configuration beside config and waits until the edge
 // says that it is ready.
-func (s *stage) startEdge(name, config string) error {
+func (s *stage) startEdge(name, config, files string) error {
 	if old := s.edges[name]; old != nil && !ended(old.process) {
 		return fmt.Errorf("%s runs already", name)
 	}
@@ -77,7 +78,7 @@ func (s *stage) startEdge(name, config string) error {
 		return err
 	}
 	e := &edgeProcess{name: name, process: make(chan struct{}), read: make(chan struct{}), fresh: make(chan struct{})}
-	if err := e.start(s.path(config), s.path(name+".log")); err != nil {
+	if err := e.start(s.path(config), s.path(name+".log"), files); err != nil {
 		return err
 	}
 	s.edges[name] = e
@@ -94,8 +95,8 @@ func (s *stage) fillConfig(config string) error {
 	return s.fillFiles([]string{config, partners})
 }
 
-// start runs the program.
-func (e *edgeProcess) start(config, log string) error {
+// start runs the program, with a limit on its files if there is one.
+func (e *edgeProcess) start(config, log, files string) error {
 	out, in, err := os.Pipe()
 	if err != nil {
 		return err
@@ -106,6 +107,9 @@ func (e *edgeProcess) start(config, log string) error {
 		return err
 	}
 	e.cmd = exec.Command("sipedge", "serve", "-c", config)
+	if files != "" {
+		e.cmd = exec.Command("sh", "-c", `ulimit -n "$1" && exec sipedge serve -c "$2"`, "sh", files, config)
+	}
 	e.cmd.Stdout, e.cmd.Stderr = in, in
 	if err := e.cmd.Start(); err != nil {
 		return err

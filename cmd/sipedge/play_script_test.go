@@ -31,6 +31,7 @@ func (p *peer) act(s *stage, args []string) error {
 		"has":         p.has,
 		"answers":     p.answers,
 		"checks":      p.checks,
+		"crowds":      p.crowds,
 		"pings":       func(*stage, []string) error { return p.writes("\r\n\r\n") },
 		"sends-blank": func(*stage, []string) error { return p.writes("\r\n") },
 		"sees-close":  func(*stage, []string) error { return p.nextEnd() },
@@ -308,6 +309,22 @@ func (p *peer) answers(s *stage, args []string) error {
 	}
 	_, err = asked.conn.Write(asked.msg.answer(status, p.name, strings.ReplaceAll(more, "\n", "\r\n")))
 	return err
+}
+
+// crowds opens many connections and says nothing on them.
+func (p *peer) crowds(s *stage, args []string) error {
+	n, err := strconv.Atoi(args[1])
+	if err != nil {
+		return err
+	}
+	for range n {
+		c, err := net.DialTimeout("tcp", args[0], patience)
+		if err != nil {
+			return err
+		}
+		go p.serve(&peerConn{Conn: c, ended: make(chan struct{})})
+	}
+	return nil
 }
 
 // checks sets the status for the edge's own OPTIONS.

@@ -125,6 +125,9 @@ func verbs() map[string]verb {
 		"edge":        (*stage).edge,
 		"logged":      (*stage).logged,
 		"audit":       (*stage).audit,
+		"borrow":      (*stage).borrow,
+		"program":     (*stage).program,
+		"ledger":      (*stage).ledger,
 	}
 }
 
