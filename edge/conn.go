@@ -37,6 +37,9 @@ type conn struct {
 	raw     syscall.RawConn
 	w       *wire
 	records bool // TLS runs on it: hand out whole records
+	// A handshake computes only while it has a token from here; it gives the
+	// token back while it waits. nil: no tokens.
+	tokens chan struct{}
 
 	// The reader's alone.
 	nonblocking bool
@@ -173,6 +176,8 @@ func (c *conn) Read(p []byte) (int, error) {
 
 // wait waits for octets and reads them. It is for the handshake.
 func (c *conn) wait() error {
+	c.giveToken()
+	defer c.takeToken()
 	var err error
 	waitErr := c.raw.Read(func(fd uintptr) bool {
 		_, err = c.fill(fd)
@@ -182,6 +187,18 @@ func (c *conn) wait() error {
 		return waitErr
 	}
 	return err
+}
+
+func (c *conn) takeToken() {
+	if c.tokens != nil {
+		c.tokens <- struct{}{}
+	}
+}
+
+func (c *conn) giveToken() {
+	if c.tokens != nil {
+		<-c.tokens
+	}
 }
 
 // available is how many octets may be handed out now: what is left of the

@@ -24,6 +24,7 @@ func (w *wire) dial(ctx context.Context, hop locate.Hop, conf *tls.Config, role 
 		return nil, fmt.Errorf("dial %s: %w", hop.Host, err)
 	}
 	c := newConn(w, nc.(*net.TCPConn), conf != nil)
+	loseAfter(c.raw, w.timeouts.write)
 	w.shake(c)
 	f, err := w.greet(ctx, c, conf)
 	if err != nil {

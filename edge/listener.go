@@ -47,7 +47,11 @@ type listener struct {
 
 // listen opens the port. Nothing is accepted before serve.
 func (w *wire) listen(s listenerSettings) (*listener, error) {
-	l, err := net.Listen("tcp", s.address)
+	// Dead peers are found by our own timers. This is for connections on which
+	// those are long; more often would only wake phones.
+	keep := net.KeepAliveConfig{Enable: true, Idle: 2 * time.Minute, Interval: 30 * time.Second, Count: 4}
+	c := net.ListenConfig{KeepAliveConfig: keep}
+	l, err := c.Listen(context.Background(), "tcp", s.address)
 	if err != nil {
 		return nil, fmt.Errorf("listen %s: %w", s.name, err)
 	}
@@ -104,11 +108,11 @@ func (l *listener) mustWait() bool {
 func (l *listener) accepted(tcp *net.TCPConn) {
 	l.w.counts.accepted.Add(1)
 	remote := addrPort(tcp.RemoteAddr())
-	if !l.admit(remote.Addr()) {
+	if err := l.admit(remote.Addr()); err != nil {
 		l.w.counts.refused.Add(1)
 		tcp.Close()
 		if missed, ok := l.refusals.now(time.Now()); ok {
-			l.w.log.Warn("connection refused", "listener", l.name, "remote", remote, "missed", missed)
+			l.w.log.Warn("connection refused", "listener", l.name, "remote", remote, "err", err, "missed", missed)
 		}
 		return
 	}
@@ -119,19 +123,26 @@ func (l *listener) accepted(tcp *net.TCPConn) {
 	}
 }
 
-// admit reports whether a connection from addr may begin its handshake.
-func (l *listener) admit(addr netip.Addr) bool {
-	if l.allow != nil && !l.allow(addr) {
-		return false
-	}
-	if l.connections > 0 && l.open.Load() >= int64(l.connections) {
-		return false
-	}
-	if !l.inside && !l.w.admission.enter(addr, time.Now()) {
-		return false
+// Why a connection is closed before its handshake.
+var (
+	errNotNamed       = errors.New("edge: address is not among the peers")
+	errConnections    = errors.New("edge: too many connections")
+	errManyHandshakes = errors.New("edge: too many handshakes")
+)
+
+// admit reports whether a connection from addr may begin its handshake, or why
+// it may not.
+func (l *listener) admit(addr netip.Addr) error {
+	switch {
+	case l.allow != nil && !l.allow(addr):
+		return errNotNamed
+	case l.connections > 0 && l.open.Load() >= int64(l.connections):
+		return errConnections
+	case !l.inside && !l.w.admission.enter(addr, time.Now()):
+		return errManyHandshakes
 	}
 	l.open.Add(1)
-	return true
+	return nil
 }
 
 // leave ends what admit began, the handshake.
@@ -183,6 +194,11 @@ func (l *listener) shakeHands(c *conn) (f *Flow, err error) {
 	if err := c.wait(); err != nil {
 		return nil, err
 	}
+	if !l.inside {
+		c.tokens = l.w.computing
+	}
+	c.takeToken()
+	defer c.giveToken()
 	t := tls.Server(c, l.tls)
 	if err := t.Handshake(); err != nil {
 		return nil, err

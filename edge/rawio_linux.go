@@ -2,6 +2,7 @@ package edge
 
 import (
 	"syscall"
+	"time"
 	"unsafe"
 )
 
@@ -22,4 +23,14 @@ func now(call, fd uintptr, p []byte) (int, error) {
 		return 0, errno
 	}
 	return int(n), nil
+}
+
+// loseAfter makes the kernel give the connection up when the peer has not
+// acknowledged what we sent for so long: a host that died is noticed at the
+// first ping, whether or not it knows RFC 5626.
+func loseAfter(c syscall.RawConn, d time.Duration) {
+	const userTimeout = 0x12 // TCP_USER_TIMEOUT, which package syscall lacks
+	c.Control(func(fd uintptr) {
+		syscall.SetsockoptInt(int(fd), syscall.IPPROTO_TCP, userTimeout, int(d.Milliseconds()))
+	})
 }

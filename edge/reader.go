@@ -199,29 +199,30 @@ func (f *Flow) broken(r *reading, err error) error {
 	return nil
 }
 
-// room returns the input buffer with space in it.
+// room returns the input buffer with space in it. It grows with what has come
+// and not with what a Content-Length promises: promises are cheap to make.
 func (in *input) room(w *wire) *buffer {
 	if in.buf == nil {
 		in.buf, in.at = w.buffers.get(firstInput), 0
 		return in.buf
 	}
-	rest := in.buf.b[in.at:]
-	if len(rest) == 0 {
+	rest := len(in.buf.b) - in.at
+	switch {
+	case rest == 0 && cap(in.buf.b) >= firstInput:
 		in.buf.b, in.at = in.buf.b[:0], 0
-		if cap(in.buf.b) >= firstInput {
-			return in.buf
-		}
-	}
-	want := max(in.framer.Need(), len(rest)+1)
-	if want <= cap(in.buf.b)-in.at && len(in.buf.b) < cap(in.buf.b) {
-		return in.buf
-	}
-	if want <= cap(in.buf.b) && in.at > 0 {
-		in.buf.b = in.buf.b[:copy(in.buf.b[:len(rest)], rest)]
+	case rest == 0:
+		in.move(w, firstInput)
+	case len(in.buf.b) < cap(in.buf.b): // there is space
+	case in.at >= cap(in.buf.b)/2:
+		in.buf.b = in.buf.b[:copy(in.buf.b, in.buf.b[in.at:])]
 		in.at = 0
-		return in.buf
+	default:
+		size := 2 * rest
+		if need := in.framer.Need(); need > 0 {
+			size = min(size, need)
+		}
+		in.move(w, max(firstInput, size))
 	}
-	in.move(w, max(firstInput, want, 2*len(rest)))
 	return in.buf
 }
 

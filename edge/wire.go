@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"runtime"
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
@@ -56,7 +57,8 @@ type wire struct {
 	limitTicks ticked
 	maxOut     int
 	admission  *admission
-	outside    int // connections at which outside listeners pause
+	computing  chan struct{} // tokens of handshakes from outside
+	outside    int           // connections at which outside listeners pause
 	counts     counts
 
 	buffers  buffers
@@ -100,6 +102,9 @@ func newWire(s wireSettings, h handler) *wire {
 		timeouts:  s.timeouts.defaults(),
 		maxOut:    s.maxOut,
 		admission: newAdmission(s.handshakes, s.handshakesPerSource, s.handshakeRate),
+		// All processors but one: a crowd of handshakes leaves one to those who
+		// have theirs behind them.
+		computing: make(chan struct{}, max(1, runtime.GOMAXPROCS(0)-1)),
 		shaking:   make(map[*conn]struct{}),
 	}
 	if w.maxOut <= 0 {
