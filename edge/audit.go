@@ -129,18 +129,7 @@ func methodName(m []byte) string {
 // its final answer went back. Status is what its sender saw.
 func (e *Edge) auditForwarded(x *tx, status int) {
 	e.counts.forwarded.Add(1)
-	a := &x.audit
-	e.log.LogAttrs(context.Background(), slog.LevelInfo, logForwarded,
-		slog.Uint64(keyFlow, x.flow.ID),
-		slog.String(keyMethod, a.method),
-		slog.String(keyFrom, a.from),
-		slog.String(keyTo, a.to),
-		slog.Int(keyStatus, status),
-		slog.String(keyReason, string(a.reason)),
-		slog.String(keyRule, a.rule.String()),
-		slog.Float64(keyMillis, float64(time.Since(x.began).Microseconds())/1000),
-		slog.String(keyTarget, x.target()),
-		slog.String(keyCallID, a.callID))
+	e.writeAudit(logForwarded, x.flow, &x.audit, status, x.target(), x.began)
 }
 
 // target names the last hop that was tried.
@@ -155,15 +144,22 @@ func (x *tx) target() string {
 // edge answered itself, or an ACK, which has no answer (status 0).
 func (e *Edge) auditDone(r *request, msg string, status int, reason allowlists.Reason) {
 	e.counts.answered.Add(1)
-	a := &r.audit
+	r.audit.reason = reason
+	e.writeAudit(msg, r.f, &r.audit, status, r.way.String(), r.began)
+}
+
+// writeAudit writes the line of a request that passed.
+func (e *Edge) writeAudit(msg string, f *Flow, a *auditRecord, status int, target string, began time.Time) {
 	e.log.LogAttrs(context.Background(), slog.LevelInfo, msg,
-		slog.Uint64(keyFlow, r.f.ID),
+		slog.Uint64(keyFlow, f.ID),
 		slog.String(keyMethod, a.method),
 		slog.String(keyFrom, a.from),
 		slog.String(keyTo, a.to),
 		slog.Int(keyStatus, status),
-		slog.String(keyReason, string(reason)),
+		slog.String(keyReason, string(a.reason)),
 		slog.String(keyRule, a.rule.String()),
+		slog.Float64(keyMillis, float64(time.Since(began).Microseconds())/1000),
+		slog.String(keyTarget, target),
 		slog.String(keyCallID, a.callID))
 }
 

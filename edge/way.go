@@ -72,6 +72,17 @@ func (w *way) unknown() bool {
 	return w.partner != nil && w.flow == nil && len(w.links) == 0 && w.err == nil
 }
 
+// String names where a request goes, as far as that is settled.
+func (w *way) String() string {
+	switch {
+	case w.partner != nil:
+		return "partner " + w.partner.route.Domain
+	case w.pool != nil:
+		return "pool " + w.pool.name
+	}
+	return ""
+}
+
 // empty reports whether no hop is left.
 func (w *way) empty() bool {
 	if w.flow != nil || w.first != nil && w.first.usable() {
