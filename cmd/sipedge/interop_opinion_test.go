@@ -134,7 +134,7 @@ func ourReading(t *testing.T, raw []byte) reading {
 func kamailioReadings(t *testing.T, messages [][]byte) map[string]reading {
 	s := openTestStage(t)
 	s.play(t, "ports KAMAILIO", "borrow reader.cfg",
-		"program reader serves $KAMAILIO kamailio -x fm -DD -E -f reader.cfg -m 64 -M 8 -Y . -P reader.pid")
+		"program reader serves $KAMAILIO kamailio -x fm -DD -E -f reader.cfg -m 64 -M 8 -w $WORK -Y $WORK -P $WORK/reader.pid")
 	conn, err := net.Dial("tcp", s.env("KAMAILIO"))
 	if err != nil {
 		t.Fatal(err)

@@ -35,11 +35,11 @@ type logLine struct {
 }
 
 // edge starts, signals and stops edges: edge starts [CONFIG] [as=NAME]
-// [files=N], edge signals HUP, edge stops, edge dies. One without a name is
-// called "edge"; N is its limit on open files.
+// [files=N], edge signals HUP, edge stops, edge ends (which was signalled), edge
+// dies. One without a name is called "edge"; N is its limit on open files.
 func (s *stage) edge(args []string) error {
 	if len(args) == 0 {
-		return fmt.Errorf("usage: edge starts|signals|stops|kills")
+		return fmt.Errorf("usage: edge starts|signals|stops|ends|dies")
 	}
 	o := options(args[1:])
 	name := "edge"
@@ -62,6 +62,8 @@ func (s *stage) edge(args []string) error {
 		return e.signal(args[1])
 	case "stops":
 		return e.stop()
+	case "ends":
+		return e.ends()
 	case "dies":
 		return e.kill()
 	}
@@ -220,6 +222,11 @@ func (e *edgeProcess) stop() error {
 	if err := e.signal("TERM"); err != nil {
 		return err
 	}
+	return e.ends()
+}
+
+// ends expects that the edge, which was asked to, ends in order.
+func (e *edgeProcess) ends() error {
 	select {
 	case <-e.process:
 	case <-time.After(patience):

@@ -11,7 +11,7 @@ import (
 func openTestStage(t *testing.T) *stage {
 	t.Helper()
 	s := newStage(t.TempDir())
-	vars := make(map[string]string)
+	vars := map[string]string{"WORK": s.dir}
 	s.env = func(key string) string { return vars[key] }
 	s.set = func(key, value string) { vars[key] = value }
 	s.deferred = t.Cleanup
