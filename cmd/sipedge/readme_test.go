@@ -99,6 +99,9 @@ func TestReadmeCommandsPrintWhatItShows(t *testing.T) {
 			}
 		case "serve": // the same as check up to the ports, which are not this machine's
 		case "go test ./...": // this is it
+			if diff := cmp.Diff(testedFolders(t), passed(c.output)); diff != "" {
+				t.Errorf("README.md shows other tests than there are (-are +README):\n%s", diff)
+			}
 		default:
 			t.Errorf("no test runs %q", c.command)
 		}
@@ -108,6 +111,27 @@ func TestReadmeCommandsPrintWhatItShows(t *testing.T) {
 			t.Errorf("README.md does not show %s", want)
 		}
 	}
+}
+
+// passed are the folders of packages whose tests were ok.
+func passed(output string) (folders []string) {
+	for line := range strings.Lines(output) {
+		words := strings.Fields(line)
+		if len(words) == 3 && words[0] == "ok" {
+			folders = append(folders, strings.TrimPrefix(words[1], module))
+		}
+	}
+	return folders
+}
+
+func testedFolders(t *testing.T) (folders []string) {
+	for _, path := range repositoryFiles(t, ".go") {
+		if strings.HasSuffix(path, "_test.go") {
+			folders = append(folders, folderOf(path))
+		}
+	}
+	slices.Sort(folders)
+	return slices.Compact(folders)
 }
 
 // readmeCommand splits a command of ours; others are their own name.
