@@ -18,25 +18,31 @@ var errForbiddenInTest = errors.New("forbidden in this test")
 
 func forbidden(_, _ string, _ syscall.RawConn) error { return errForbiddenInTest }
 
+func TestWhatWaitsForASlowReaderIsBounded(t *testing.T) {
+	l := newLab(t, wireSettings{maxOut: 1 << 20}, newStub())
+	l.dial() // never reads
+	if err := flood(l.flow()); !errors.Is(err, ErrFlowFull) {
+		t.Errorf("queueing ended with %v, want %v", err, ErrFlowFull)
+	}
+}
+
+// flood queues messages until one is not taken. It never waits for the peer.
+func flood(f *Flow) error {
+	m := []byte(message(1, strings.Repeat("x", 10_000)))
+	var batch turn
+	for range 10_000 {
+		if err := f.queueRaw(&batch, m); err != nil {
+			return err
+		}
+		batch.end() // returns although the peer reads nothing
+	}
+	return nil
+}
+
 func TestASlowReaderIsCut(t *testing.T) {
 	l := newLab(t, wireSettings{maxOut: 1 << 20, timeouts: timeouts{write: 100 * time.Millisecond}}, newStub())
 	l.dial() // never reads
-	f := l.flow()
-	m := []byte(message(1, strings.Repeat("x", 10_000)))
-	var batch turn
-	var full bool
-	for range 10_000 {
-		err := f.queueRaw(&batch, m)
-		batch.end() // returns although the peer reads nothing
-		if errors.Is(err, ErrFlowFull) {
-			full = true
-			break
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	if !full {
+	if err := flood(l.flow()); err == nil {
 		t.Error("the queue has no bound")
 	}
 	if err := l.end(); !errors.Is(err, os.ErrDeadlineExceeded) {
