@@ -53,10 +53,19 @@ func ruleless(status int, reason allowlists.Reason) allowlists.Verdict {
 	return allowlists.Verdict{Status: status, Reason: reason}
 }
 
-// encoded reports whether the body is packed.
+// encoded reports whether the body is packed: by any coding of any field, since
+// they are applied one after the other (RFC 3261 §20.12).
 func encoded(m *sip.Message) bool {
-	f, ok := m.Find(sip.ContentEncoding)
-	return ok && !bytes.EqualFold(f.Value, []byte("identity"))
+	codings := m.Elements(sip.ContentEncoding)
+	for {
+		coding, ok := codings.Next()
+		if !ok {
+			return false
+		}
+		if !bytes.EqualFold(coding, []byte("identity")) {
+			return true
+		}
+	}
 }
 
 // loops reports whether the request was here before and nothing that decides
