@@ -77,10 +77,12 @@ func (a *auditRecord) begin(r *request) {
 	var room [3 * maxAudit]byte
 	b := room[:0]
 	if from, err := m.From(); err == nil {
-		b = appendAddress(b, from.URI)
+		u, err := m.FromURI()
+		b = appendAddress(b, from.URI, u, err)
 	}
 	i := len(b)
-	b = appendAddress(b, m.RequestURI())
+	u, err := m.URI()
+	b = appendAddress(b, m.RequestURI(), u, err)
 	j := len(b)
 	id := m.CallID()
 	b = append(b, id[:min(len(id), maxAudit)]...)
@@ -89,8 +91,8 @@ func (a *auditRecord) begin(r *request) {
 }
 
 // appendAddress appends a URI without its scheme and parameters: user@domain.
-func appendAddress(b, uri []byte) []byte {
-	u, err := sip.ParseURI(uri)
+// One that could not be read is appended as it is.
+func appendAddress(b, uri []byte, u sip.URI, err error) []byte {
 	if err != nil || len(u.Host) == 0 {
 		return append(b, uri[:min(len(uri), maxAudit)]...)
 	}

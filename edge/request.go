@@ -56,10 +56,8 @@ func (r *request) read(e *Edge) {
 	r.via, _ = m.TopVia()
 	r.invite = string(m.Method()) == "INVITE"
 	r.key = e.table.key(r.f.ID, r.via.Branch, r.via.Host, m.Method())
-	r.uri, _ = sip.ParseURI(m.RequestURI())
-	if from, err := m.From(); err == nil {
-		r.fromURI, _ = sip.ParseURI(from.URI)
-	}
+	r.uri, _ = m.URI()
+	r.fromURI, _ = m.FromURI()
 	r.from = sip.AppendDomain(r.buf[:0:256], r.fromURI.Host)
 	r.to = sip.AppendDomain(r.buf[256:256], r.uri.Host)
 	if to, err := m.To(); err == nil {

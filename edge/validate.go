@@ -81,18 +81,18 @@ func (e *Edge) loops(r *request) bool {
 		h.Write(route.Value)
 	}
 	r.loop = h.Sum64()
+	via := r.via
 	vias := r.m.Elements(sip.Via)
+	vias.Next() // the topmost has been read
 	for {
+		// A branch that is not of our making is told by a glance at it.
+		if loop, ok := branchLoop(via.Branch); ok && loop == r.loop && e.isUs(via.Host) {
+			return true
+		}
 		elem, ok := vias.Next()
 		if !ok {
 			return false
 		}
-		via, _, err := sip.ParseVia(elem)
-		if err != nil || !e.isUs(via.Host) {
-			continue
-		}
-		if loop, ok := branchLoop(via.Branch); ok && loop == r.loop {
-			return true
-		}
+		via, _, _ = sip.ParseVia(elem)
 	}
 }
