@@ -306,7 +306,8 @@ func (b *builder) keys() {
 		b.complain(b.config.StateDirLine, "state_dir is missing; it is the folder for the keys of our signed tokens")
 		return
 	}
-	keys, err := loadKeys(b.path(b.config.StateDir))
+	b.e.keys = keyFile(b.path(b.config.StateDir))
+	keys, err := b.e.keys.read()
 	if err != nil {
 		b.complain(b.config.StateDirLine, "state_dir: %v", err)
 		return

@@ -42,6 +42,7 @@ type Edge struct {
 	names   map[string]bool // hosts by which we are meant
 	boot    uint64          // tells this run from others
 	locator *locate.Locator
+	keys    keyFile
 	tokens  *signer
 	targets *lru.Cache[uint64, struct{}] // Contacts that moved within a dialog
 
@@ -114,8 +115,16 @@ func New(c Config, partners *federation.Partners, log *slog.Logger) (*Edge, []er
 	return e, b.errs
 }
 
-// Listen opens the ports.
+// Listen opens the ports, and makes the key of our tokens if there is none.
 func (e *Edge) Listen() error {
+	if err := e.keys.make(); err != nil {
+		return fmt.Errorf("make the key of our tokens: %w", err)
+	}
+	keys, err := e.keys.read()
+	if err != nil {
+		return err
+	}
+	e.tokens = newSigner(keys)
 	for _, s := range e.settings {
 		l, err := e.wire.listen(s)
 		if err != nil {

@@ -136,14 +136,20 @@ func readToken(b []byte) token {
 	}
 }
 
-// loadKeys reads the keys from the state folder, and makes the first one. The
-// file has one key a line in hex, the newest first; a second line is the key
-// before, which is still believed.
-func loadKeys(dir string) ([][]byte, error) {
-	file := filepath.Join(dir, "token.keys")
+// A keyFile is the folder with the file of the keys. It has one key a line in
+// hex, the newest first; a second line is the key before, which is still
+// believed.
+type keyFile string
+
+func (k keyFile) name() string { return filepath.Join(string(k), "token.keys") }
+
+// read returns the keys. Without a file it returns a new one, which is nobody's
+// until make has written it: looking at a configuration changes nothing.
+func (k keyFile) read() ([][]byte, error) {
+	file := k.name()
 	text, err := os.ReadFile(file)
 	if errors.Is(err, os.ErrNotExist) {
-		return makeKeys(dir, file)
+		return [][]byte{newKey()}, nil
 	}
 	if err != nil {
 		return nil, err
@@ -162,16 +168,24 @@ func loadKeys(dir string) ([][]byte, error) {
 	return keys, nil
 }
 
-func makeKeys(dir, file string) ([][]byte, error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, err
-	}
+func newKey() []byte {
 	key := make([]byte, 32)
 	rand.Read(key) // never fails
-	// A half-written key would end every dialog at the next start.
-	temp := file + ".new"
-	if err := os.WriteFile(temp, []byte(hex.EncodeToString(key)+"\n"), 0o600); err != nil {
-		return nil, err
+	return key
+}
+
+// make writes the first key, unless there is a file already.
+func (k keyFile) make() error {
+	if _, err := os.Stat(k.name()); !errors.Is(err, os.ErrNotExist) {
+		return err
 	}
-	return [][]byte{key}, os.Rename(temp, file)
+	if err := os.MkdirAll(string(k), 0o700); err != nil {
+		return err
+	}
+	// A half-written key would end every dialog at the next start.
+	temp := k.name() + ".new"
+	if err := os.WriteFile(temp, []byte(hex.EncodeToString(newKey())+"\n"), 0o600); err != nil {
+		return err
+	}
+	return os.Rename(temp, k.name())
 }

@@ -169,7 +169,7 @@ func (s *demoScreen) end(d *demo, r demoReport) error {
 	}
 	s.line("")
 	if r.OK {
-		s.line("  %s", s.paint(green, fmt.Sprintf("all %d scenes as expected in %.1f s", good, r.Seconds)))
+		s.line("  %s", s.paint(green, fmt.Sprintf("all %d scenes as expected in %.0f ms", good, 1000*r.Seconds)))
 	} else {
 		s.line("  %s", s.paint(red, fmt.Sprintf("%d of %d scenes not as expected", len(r.Scenes)-good, len(r.Scenes))))
 	}
