@@ -3,6 +3,7 @@ package main
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/pem"
 	"fmt"
 	"os"
 	"strings"
@@ -46,6 +47,28 @@ func (s *stage) certificate(args []string) error {
 		return err
 	}
 	return os.WriteFile(s.path(name+".pem"), cert, 0o644)
+}
+
+// revoke writes ca.crl, in which the certificates named are revoked.
+func (s *stage) revoke(names []string) error {
+	var revoked []*x509.Certificate
+	for _, name := range names {
+		text, err := os.ReadFile(s.path(name + ".pem"))
+		if err != nil {
+			return err
+		}
+		block, _ := pem.Decode(text)
+		c, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			return err
+		}
+		revoked = append(revoked, c)
+	}
+	crl, err := s.authorities["ca"].Revoke(revoked...)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(s.path("ca.crl"), crl, 0o644)
 }
 
 // leaf is a certificate as a play describes it.

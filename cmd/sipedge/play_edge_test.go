@@ -84,6 +84,7 @@ func (s *stage) startEdge(name, config, files string) error {
 		return err
 	}
 	s.edges[name] = e
+	s.set("EDGE_PID", fmt.Sprint(e.cmd.Process.Pid))
 	_, err := e.await("Server is ready.", func(l logLine) bool { return strings.Contains(l.text, "Server is ready.") })
 	return err
 }

@@ -288,16 +288,21 @@ func (p *peer) has(s *stage, args []string) error {
 }
 
 // answers responds to the request received last: answers STATUS [FILE] with
-// more fields and a body, or [to=METHOD] to the last one with that method.
+// more fields and a body, [to=METHOD] to the last one with that method, [tag=T]
+// as another callee.
 func (p *peer) answers(s *stage, args []string) error {
 	status, err := strconv.Atoi(args[0])
 	if err != nil {
 		return err
 	}
-	asked, more := p.asked[""], ""
+	asked, more, tag := p.asked[""], "", p.name
 	for _, arg := range args[1:] {
 		if method, ok := strings.CutPrefix(arg, "to="); ok {
 			asked = p.asked[method]
+			continue
+		}
+		if t, ok := strings.CutPrefix(arg, "tag="); ok {
+			tag = t
 			continue
 		}
 		if more, err = s.fillFile(arg); err != nil {
@@ -307,7 +312,7 @@ func (p *peer) answers(s *stage, args []string) error {
 	if asked.msg == nil {
 		return fmt.Errorf("%s was not asked that", p.name)
 	}
-	_, err = asked.conn.Write(asked.msg.answer(status, p.name, strings.ReplaceAll(more, "\n", "\r\n")))
+	_, err = asked.conn.Write(asked.msg.answer(status, tag, strings.ReplaceAll(more, "\n", "\r\n")))
 	return err
 }
 

@@ -118,6 +118,7 @@ func verbs() map[string]verb {
 		"ports":       (*stage).ports,
 		"authority":   (*stage).authority,
 		"certificate": (*stage).certificate,
+		"revoke":      (*stage).revoke,
 		"company":     (*stage).company,
 		"dns":         (*stage).dns,
 		"fill":        (*stage).fillFiles,
@@ -158,11 +159,14 @@ func command(v verb) func(*testscript.TestScript, bool, []string) {
 	}
 }
 
-// tails is what the edges said last, for a failure's message.
+// tails is what the edges and programs said last, for a failure's message.
 func (s *stage) tails() string {
 	var b strings.Builder
 	for name, e := range s.edges {
 		fmt.Fprintf(&b, "\nlog of %s:\n%s", name, e.tail())
+	}
+	for name, p := range s.programs {
+		fmt.Fprintf(&b, "\nlog of %s:\n%s", name, lastLines(p.log.Name()))
 	}
 	return b.String()
 }
