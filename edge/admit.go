@@ -24,7 +24,9 @@ func (e *Edge) admitPartner(r *request) allowlists.Verdict {
 	if !v.Allowed() && r.bound && v.Reason == allowlists.PartnerDirection {
 		// Within a dialog that we began the partner may speak, whichever way
 		// new ones go: its NOTIFY and BYE belong to what we asked for.
-		v = e.partners.Load().Speaks(r.f.Peer, r.from)
+		if v = e.partners.Load().Speaks(r.f.Peer, r.from); v.Allowed() {
+			v = e.partners.Load().Within(r.from, r.m.Method())
+		}
 	}
 	if !v.Allowed() || !r.bound {
 		return v
@@ -49,5 +51,6 @@ func (e *Edge) admitInside(r *request) allowlists.Verdict {
 	if p == nil || !slices.Contains(r.f.state.pools, p) {
 		return allowlists.Refusal(allowlists.InsideFromMismatch, r.f.state.rule)
 	}
+	r.inside = p
 	return allowlists.Allowance(allowlists.InsideAllowed, p.rule)
 }

@@ -1,6 +1,7 @@
 package edge
 
 import (
+	"errors"
 	"fmt"
 	"hash/maphash"
 
@@ -22,6 +23,30 @@ func (e *Edge) refuse(t *turn, r *request, v allowlists.Verdict) {
 	ref := e.reference()
 	e.respond(t, r.f, r.m, v.Code(), sip.Phrase(v.Code()), e.extra(r.f, r.m, v.Code(), v.Reason, ref))
 	e.auditRefused(r, v, v.Code(), ref)
+	e.tire(r.f)
+}
+
+// strangersRequests is how many requests of a stranger are refused on one connection
+// before it ends.
+const strangersRequests = 20
+
+var errStranger = errors.New("edge: nobody that we know, and all it asks is refused")
+
+// tire ends the connection of a peer that is no partner of ours and goes on
+// asking: nothing that it says can pass, and it holds a place that partners
+// could need.
+func (e *Edge) tire(f *Flow) {
+	if f.Role != RoleFederation || f.state.link != nil || f.state.known.Load() {
+		return
+	}
+	if f.state.strange++; f.state.strange < strangersRequests {
+		return
+	}
+	if e.partners.Load().Knows(f.Peer) {
+		f.state.known.Store(true)
+		return
+	}
+	f.finish(errStranger)
 }
 
 // refuseFault answers a malformed request; its sender may know what is wrong

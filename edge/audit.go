@@ -32,7 +32,7 @@ const (
 	logCertWarning  = "certificate needs attention"
 	logDraining     = "stopping: finishing what has begun"
 	logPlainTCP     = "plain TCP inside: peers are known by address only"
-	logBug          = "transaction panicked"
+	logBug          = "work panicked"
 
 	keyFlow     = "flow"
 	keyRole     = "role"
@@ -74,6 +74,9 @@ const maxAudit = 200
 func (a *auditRecord) begin(r *request) {
 	m := r.m
 	a.method = methodName(m.Method())
+	if m.Fault() != nil {
+		a.method = clean(a.method)
+	}
 	var room [3 * maxAudit]byte
 	b := room[:0]
 	if from, err := m.From(); err == nil {
@@ -87,7 +90,19 @@ func (a *auditRecord) begin(r *request) {
 	id := m.CallID()
 	b = append(b, id[:min(len(id), maxAudit)]...)
 	all := string(b)
+	if m.Fault() != nil {
+		// Only what is well-formed is plain ASCII.
+		a.from, a.to, a.callID = clean(all[:i]), clean(all[i:j]), clean(all[j:])
+		return
+	}
 	a.from, a.to, a.callID = all[:i], all[i:j], all[j:]
+}
+
+// clean makes text of a peer safe for any log: JSON has escape sequences and
+// marks that turn the direction of writing go out as they came.
+func clean(s string) string {
+	q := strconv.QuoteToASCII(s)
+	return q[1 : len(q)-1]
 }
 
 // appendAddress appends a URI without its scheme and parameters: user@domain.
@@ -168,7 +183,7 @@ func (e *Edge) writeAudit(msg string, f *Flow, a *auditRecord, status int, targe
 // auditRefused writes the line of a request that a door did not let through.
 func (e *Edge) auditRefused(r *request, v allowlists.Verdict, status int, ref string) {
 	e.counts.refused.Add(1)
-	missed, ok := r.f.state.refused.take(time.Now())
+	missed, ok := r.f.refusals().take(time.Now())
 	if !ok {
 		return
 	}
@@ -206,12 +221,12 @@ func (e *Edge) dropped(f *Flow, m *sip.Message) {
 	if !e.log.Enabled(context.Background(), slog.LevelDebug) {
 		return
 	}
-	if missed, ok := f.state.refused.take(time.Now()); ok {
+	if missed, ok := f.refusals().take(time.Now()); ok {
 		e.log.Debug(logDropped, keyFlow, f.ID, keyStatus, m.Status(), keyMethod, methodName(m.Method()), keyMissed, missed)
 	}
 }
 
-// Refused requests of one flow that are logged at once, and per second after
+// Refused requests of one peer that are logged at once, and per second after
 // that. What is left out is counted, and the next line says how many: a peer
 // that is refused all day must not fill the disk.
 const (
@@ -219,12 +234,21 @@ const (
 	refusedRate  = 20
 )
 
-// refusals bounds the lines of one flow.
+// refusals bounds the lines about one peer.
 type refusals struct {
 	mu     sync.Mutex
 	left   float64
 	at     time.Time
 	missed int
+}
+
+// refusals bounds the lines about a flow's peer: with all its connections
+// together, since a new one costs it little.
+func (f *Flow) refusals() *refusals {
+	if a := f.state.account; a != nil {
+		return &a.refused
+	}
+	return &f.state.refused
 }
 
 // take reports whether to write a line, and how many were left out before it.

@@ -330,6 +330,7 @@ func (l Limits) defaults() Limits {
 	set(&l.Fields, 256)
 	set(&l.Transactions, 5000)
 	set(&l.TotalTransactions, 200000)
+	set(&l.Memory, 512<<20)
 	return l
 }
 

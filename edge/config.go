@@ -67,8 +67,12 @@ type Limits struct {
 	Fields int `toml:"fields"`
 	// Transactions that one connection may have open. Default 5,000.
 	Transactions int `toml:"transactions"`
-	// Transactions of all connections together. Default 200,000.
+	// Transactions of all connections together, of which one peer may have a
+	// quarter. Default 200,000.
 	TotalTransactions int `toml:"total_transactions"`
+	// Octets of the requests that wait for an answer, of all connections
+	// together. One peer may have a quarter. Default 512 MiB.
+	Memory int `toml:"memory"`
 
 	Line int `toml:",line"`
 }

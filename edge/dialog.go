@@ -90,6 +90,53 @@ func (p *plan) sign(s *scratch, x *tx, m *sip.Message) {
 	s.edit.Replace = [2][]byte{s.old, s.new}
 }
 
+// keepsWay reports whether an answer from outside that makes a dialog names the
+// way back as it must (RFC 3261 §12.1.1): our two Record-Routes, and below them
+// what the home servers put there. The caller inside will send along that way,
+// so a partner that could write it would have it send to any address inside.
+func (x *tx) keepsWay(m *sip.Message) bool {
+	p := &x.plan
+	if !p.outbound || !p.record || p.dialog || m.Status() >= 300 || !makesDialog(m) {
+		return true
+	}
+	k, key, below, ok := x.edge.ourRecord(m)
+	return ok && k.pool == p.pool && bytes.Equal(k.partner, p.partner) &&
+		k.routes == x.edge.tokens.digest(key, append([][]byte{m.CallID()}, below...)...)
+}
+
+// ourRecord finds our two Record-Routes, which stand together, and returns
+// their token, the key that signed it and the URIs below.
+func (e *Edge) ourRecord(m *sip.Message) (k token, key int, below [][]byte, ok bool) {
+	uris := recordRoutes(m, nil)
+	for i, text := range uris {
+		uri, err := sip.ParseURI(text)
+		if err != nil || !e.isOurRoute(uri) || !bytes.HasPrefix(uri.User, []byte(tokenMark)) {
+			continue // a partner's own
+		}
+		if k, key, err = e.tokens.open(uri.User); err != nil || i+1 == len(uris) {
+			return token{}, 0, nil, false
+		}
+		next, err := sip.ParseURI(uris[i+1])
+		ok = err == nil && e.isOurRoute(next) && bytes.Equal(next.User, uri.User)
+		return k, key, uris[i+2:], ok
+	}
+	return token{}, 0, nil, false
+}
+
+// makesDialog reports whether the caller will take an answer for the beginning
+// of a dialog: it has a Contact, and the method is one that makes any.
+func makesDialog(m *sip.Message) bool {
+	if m.Count(sip.Contact) == 0 {
+		return false
+	}
+	_, method, _ := m.CSeq()
+	switch string(method) {
+	case "INVITE", "SUBSCRIBE", "REFER":
+		return true
+	}
+	return false
+}
+
 // routesSigned reports whether what follows our Routes is what the home server
 // put into its Record-Route.
 func (e *Edge) routesSigned(r *request) bool {
@@ -119,15 +166,16 @@ func (e *Edge) targetSigned(r *request) bool {
 	if r.token.target == target {
 		return true
 	}
-	_, moved := e.targets.Get(e.tokens.digest(0, r.m.CallID(), r.m.RequestURI()))
+	_, moved := e.targets.Get(e.tokens.digest(0, r.token.partner, r.m.CallID(), r.m.RequestURI()))
 	return moved
 }
 
 // moved remembers the Contact of a message from inside within a dialog: the
 // partner will use it as its target, and no token says so. Memory is lost with
-// a restart; such a dialog then ends with 403 where it had moved.
-func (e *Edge) moved(m *sip.Message) {
+// a restart; such a dialog then ends with 403 where it had moved. The partner is
+// part of it: another one may choose the same Call-ID.
+func (e *Edge) moved(partner []byte, m *sip.Message) {
 	if c := contact(m); c != nil {
-		e.targets.Add(e.tokens.digest(0, m.CallID(), c), struct{}{})
+		e.targets.Add(e.tokens.digest(0, partner, m.CallID(), c), struct{}{})
 	}
 }

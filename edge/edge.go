@@ -13,6 +13,7 @@ package edge
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -35,16 +36,17 @@ import (
 
 // An Edge is one running edge. It is safe for concurrent use.
 type Edge struct {
-	log     *slog.Logger
-	config  Config
-	limits  Limits // config's, with the defaults filled in
-	name    string
-	names   map[string]bool // hosts by which we are meant
-	boot    uint64          // tells this run from others
-	locator *locate.Locator
-	keys    keyFile
-	tokens  *signer
-	targets *lru.Cache[uint64, struct{}] // Contacts that moved within a dialog
+	log      *slog.Logger
+	config   Config
+	limits   Limits // config's, with the defaults filled in
+	name     string
+	names    map[string]bool // hosts by which we are meant
+	boot     uint64          // tells this run from others
+	locator  *locate.Locator
+	keys     keyFile
+	tokens   *signer
+	targets  *lru.Cache[uint64, struct{}] // Contacts that moved within a dialog
+	accounts *lru.Cache[string, *account] // by certificate
 
 	settings  []listenerSettings
 	sides     map[string]*side // by listener
@@ -107,6 +109,7 @@ func New(c Config, partners *federation.Partners, log *slog.Logger) (*Edge, []er
 	e.messages.New = func() any { return new(sip.Message) }
 	e.scratch.New = func() any { return new(scratch) }
 	e.targets, _ = lru.New[uint64, struct{}](rememberedTargets) // fails only for sizes below 1
+	e.accounts, _ = lru.New[string, *account](rememberedAccounts)
 	e.wire = newWire(e.limits.wire(log), e)
 	e.wire.lastID.Store(rand.Uint64() >> 8) // an ID in a token from before a restart must be nobody's
 	e.buffers = &e.wire.buffers
@@ -208,17 +211,34 @@ func (e *Edge) drain() {
 
 // fire runs a transaction's timer. A bug in one must not stop the others.
 func (e *Edge) fire(t *turn, x *tx) {
-	defer func() {
-		if p := recover(); p != nil {
-			e.log.Error(logBug, keyErr, fmt.Sprint(p), keyStack, string(debug.Stack()))
-		}
-	}()
+	defer e.guard(nil)
 	x.fire(t)
+}
+
+// errBug is why what waited for a goroutine of ours that panicked goes no
+// further.
+var errBug = errors.New("edge: a bug, see the log")
+
+// guard is deferred at the top of a goroutine that works for many peers: a bug
+// there, on a message of one of them, must not end the edge. Then, unless nil, is
+// called after a panic.
+func (e *Edge) guard(then func()) {
+	p := recover()
+	if p == nil {
+		return
+	}
+	e.wire.counts.panics.Add(1)
+	e.log.Error(logBug, keyErr, fmt.Sprint(p), keyStack, string(debug.Stack()))
+	if then != nil {
+		defer e.guard(nil)
+		then()
+	}
 }
 
 // opened is told of a new flow, before its first message.
 func (e *Edge) opened(f *Flow) {
 	s := &f.state
+	s.account = e.account(f)
 	switch {
 	case s.link != nil && s.server != nil:
 		s.side, s.pools, s.rule = s.server.pool.side, []*pool{s.server.pool}, s.server.pool.rule
@@ -230,7 +250,7 @@ func (e *Edge) opened(f *Flow) {
 		s.pools = e.poolsOf(f)
 	default:
 		s.side = e.sides[f.Listener]
-		s.known = e.partners.Load().Knows(f.Peer)
+		s.known.Store(e.partners.Load().Knows(f.Peer))
 	}
 	e.log.Info(logFlowOpened, keyFlow, f.ID, keyRole, f.Role, keyListener, f.Listener, keyPeer, peerName(f),
 		keyRemote, f.Remote, keyTarget, s.link.String())
@@ -262,13 +282,23 @@ func (e *Edge) index(b *buffer) *sip.Message {
 	if b == nil || len(b.b) == 0 {
 		return nil
 	}
+	// As it left, a message has more than its sender was allowed.
+	lim := e.wire.limits
+	lim.Header, lim.Fields = e.limits.Header+ourOctets, e.limits.Fields+ourFields
 	m := e.messages.Get().(*sip.Message)
-	if err := m.Parse(b.b, e.wire.limits); err != nil {
+	if err := m.Parse(b.b, lim); err != nil {
 		e.messages.Put(m)
 		return nil
 	}
 	return m
 }
+
+// What a message grows by on its way through us, at most: a Via, two
+// Record-Routes with tokens, Max-Forwards.
+const (
+	ourOctets = 4 << 10
+	ourFields = 8
+)
 
 // copied returns a pooled copy of b.
 func (e *Edge) copied(b []byte) *buffer {
@@ -325,9 +355,9 @@ func (a *access) admits(f *Flow) bool {
 	return slices.ContainsFunc(a.names, f.Peer.CoversHost)
 }
 
-// limitsRule names the section [limits].
-func (e *Edge) limitsRule() allowlists.Rule {
-	return allowlists.Rule{Name: "[limits] transactions", File: e.config.File, Line: e.config.Limits.Line}
+// limitsRule names a key of the section [limits].
+func (e *Edge) limitsRule(key string) allowlists.Rule {
+	return allowlists.Rule{Name: "[limits] " + key, File: e.config.File, Line: e.config.Limits.Line}
 }
 
 // SetPartners puts new lists in force, for the next message on every
@@ -353,7 +383,7 @@ func (e *Edge) SetPartners(p *federation.Partners) {
 		}
 	}
 	e.wire.each(func(f *Flow) bool {
-		if f.Role == RoleFederation && f.state.link == nil && f.state.known && !p.Knows(f.Peer) {
+		if f.Role == RoleFederation && f.state.link == nil && f.state.known.Load() && !p.Knows(f.Peer) {
 			e.log.Info(logPartnerOut, keyFlow, f.ID, keyPeer, peerName(f))
 			f.close(errPartnerGone)
 		}

@@ -15,10 +15,12 @@ type flowState struct {
 	rule    allowlists.Rule // the listener, or the pool that we dialled
 	link    *link           // dialled: what for
 	server  *server         // dialled: the home server
-	known   bool            // federation: a listed partner when we last looked
+	known   atomic.Bool     // federation: a listed partner when we last looked
+	account *account        // what its peer has us keep
 	open    atomic.Int64    // transactions that it began
 	sent    atomic.Int64    // requests that were sent on it and wait
-	refused refusals        // bounds what one peer can make us write to the log
+	refused refusals        // bounds what it can make us write to the log, without an account
+	strange int             // requests of a stranger that were refused; the reader's alone
 }
 
 // answered takes the answer to a health check.

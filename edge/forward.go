@@ -58,13 +58,13 @@ func (r *request) settle() {
 	p.dialog = r.bound
 	p.sips = bytes.EqualFold(r.uri.Scheme, []byte("sips"))
 	p.record = recorded(r.m)
-	if !p.record {
+	if !p.record && !p.dialog {
 		return
 	}
 	p.flow = r.f.ID
 	if p.outbound {
 		p.partner = bytes.Clone(r.to)
-		p.pool = hash32(r.f.state.pools[0].name)
+		p.pool = hash32(r.inside.name)
 		return
 	}
 	p.pool = hash32(r.way.pool.name)
@@ -92,7 +92,7 @@ func (p *plan) edit(s *scratch, x *tx, m *sip.Message, f *Flow) {
 	s.edit.PushVia = s.via
 	s.received(m, x.flow)
 	if p.dialog && p.outbound {
-		x.edge.moved(m)
+		x.edge.moved(p.partner, m)
 	}
 	if !p.record {
 		return
@@ -140,7 +140,7 @@ func (p *plan) editResponse(s *scratch, x *tx, m *sip.Message) {
 		p.sign(s, x, m)
 	}
 	if p.dialog {
-		x.edge.moved(m)
+		x.edge.moved(p.partner, m)
 	}
 }
 

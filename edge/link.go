@@ -131,9 +131,17 @@ func (l *link) connect() {
 
 // dial makes the connection and sends what waits for it.
 func (l *link) dial() {
+	var f *Flow
+	defer l.edge.guard(func() {
+		if f != nil {
+			f.close(errBug)
+		}
+		l.fail(errBug)
+	})
 	ctx, cancel := context.WithTimeout(l.edge.ctx, dialTimeout)
 	defer cancel()
-	f, err := l.reach(ctx)
+	var err error
+	f, err = l.reach(ctx)
 	if err == nil {
 		err = l.adopt(f)
 	}
@@ -212,7 +220,11 @@ func (l *link) drain(f *Flow) {
 		if len(list) == 0 && len(raws) == 0 {
 			l.dialing = false
 			l.up.Store(f)
+			closed := l.closed
 			l.mu.Unlock()
+			if closed { // since the connection was adopted
+				f.close(errLinkDown)
+			}
 			return
 		}
 		l.mu.Unlock()
@@ -266,12 +278,17 @@ func (l *link) release(err error) {
 	var t turn
 	defer t.end()
 	for _, x := range list {
-		x.mu.Lock()
-		if x.state == txFinding && x.link == l {
-			x.way.failed(err)
-			x.next(&t, nil)
-		}
-		x.mu.Unlock()
+		x.unconnected(&t, l, err)
+	}
+}
+
+// unconnected sends x elsewhere, as l could not be had.
+func (x *tx) unconnected(t *turn, l *link, err error) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.state == txFinding && x.link == l {
+		x.way.failed(err)
+		x.next(t, nil)
 	}
 }
 

@@ -109,12 +109,16 @@ func (p *partnerEdge) lookup() {
 
 // resolve finds the partner's servers and sends what waits for them.
 func (p *partnerEdge) resolve() {
+	defer p.edge.guard(func() { p.drain(errBug) })
 	ctx, cancel := context.WithTimeout(p.edge.ctx, dialTimeout)
 	defer cancel()
 	hops, err := p.edge.locator.Partner(ctx, p.route.Domain)
 	p.mu.Lock()
 	var old []*link
-	if err == nil {
+	switch {
+	case p.closed:
+		err = errPartnerGone // while we asked: what waits must not go there any more
+	case err == nil:
 		old = p.replace(hops)
 	}
 	p.mu.Unlock()

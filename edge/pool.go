@@ -172,6 +172,7 @@ func (s *server) answered(m *sip.Message) {
 // fell takes the server out. What waits for its first answer goes to another:
 // a server that hangs keeps its connection, so nothing else would say so.
 func (s *server) fell() {
+	defer s.pool.edge.guard(nil)
 	f := s.link.up.Load()
 	if !s.down.CompareAndSwap(false, true) {
 		return

@@ -49,7 +49,7 @@ func (x *tx) asks(f *Flow, attempt uint8, m *sip.Message) bool {
 		return false
 	}
 	_, method, err := m.CSeq()
-	return err == nil && string(method) == x.audit.method
+	return err == nil && methodName(method) == x.audit.method
 }
 
 // relay handles an answer (RFC 3261 §16.7). The caller holds x.mu.
@@ -64,6 +64,14 @@ func (x *tx) relay(t *turn, m *sip.Message) {
 		x.relayFinal(t, m, status)
 	}
 }
+
+// How many provisional answers and how many more 2xx of one INVITE go back. A
+// call that rings for an hour, or a hundred phones that answer at once, have
+// fewer; without an end, one INVITE would be leave to send us anything.
+const (
+	maxEarly = 1000
+	maxLate  = 100
+)
 
 // relayProvisional forwards what is not 100 and keeps Timer C off
 // (RFC 3261 §16.7 step 2).
@@ -81,7 +89,8 @@ func (x *tx) relayProvisional(t *turn, m *sip.Message, status int) {
 	if first && x.canceled {
 		x.cancelHop(t)
 	}
-	if status > 100 {
+	if status > 100 && x.early < maxEarly && x.keepsWay(m) {
+		x.early++
 		x.told = true
 		x.forward(t, m)
 	}
@@ -104,6 +113,11 @@ func (x *tx) relayFinal(t *turn, m *sip.Message, status int) {
 	if status == 503 && x.again(t) {
 		return
 	}
+	if !x.keepsWay(m) {
+		x.audit.reason = allowlists.RouteTokenInvalid
+		x.finish(x.instead(t, 502))
+		return
+	}
 	x.finish(x.pass(t, m, status))
 }
 
@@ -111,13 +125,7 @@ func (x *tx) relayFinal(t *turn, m *sip.Message, status int) {
 // after CANCEL and after another 2xx (RFC 3261 §16.7 step 5, RFC 6026 §7.2).
 func (x *tx) relayInvite(t *turn, m *sip.Message, status int) {
 	if status < 300 {
-		switch x.state {
-		case txCalling, txProceeding:
-			x.forward(t, m)
-			x.finish(status)
-		case txAccepted, txCompleted:
-			x.forward(t, m)
-		}
+		x.relayAccepted(t, m, status)
 		return
 	}
 	x.acknowledge(t, m)
@@ -128,6 +136,24 @@ func (x *tx) relayInvite(t *turn, m *sip.Message, status int) {
 		return
 	}
 	x.finish(x.pass(t, m, status))
+}
+
+// relayAccepted forwards a 2xx to INVITE.
+func (x *tx) relayAccepted(t *turn, m *sip.Message, status int) {
+	way := x.keepsWay(m)
+	switch {
+	case x.state == txCalling || x.state == txProceeding:
+		if !way {
+			x.audit.reason = allowlists.RouteTokenInvalid
+			x.finish(x.instead(t, 502))
+			return
+		}
+		x.forward(t, m)
+		x.finish(status)
+	case way && x.late < maxLate:
+		x.late++
+		x.forward(t, m)
+	}
 }
 
 // again tries the next hop after this one failed, and reports whether there is
@@ -192,7 +218,12 @@ func (x *tx) forward(t *turn, m *sip.Message) {
 	x.plan.editResponse(s, x, m)
 	if err := x.flow.queue(t, m, &s.edit); err != nil {
 		x.edge.log.Warn(logResponseLost, keyFlow, x.flow.ID, keyErr, err)
-		x.flow.close(err) // who does not read answers is not worth the memory
+		if x.flow.Role != RoleInternal {
+			// Who does not read answers is not worth the memory. Inside, one
+			// partner that answers with floods must not cost the others their
+			// home server.
+			x.flow.close(err)
+		}
 	}
 	x.edge.scratch.Put(s)
 }

@@ -28,6 +28,8 @@ type request struct {
 	token    token // what it says
 	tokenKey int   // the key that signed it
 
+	inside *pool // whose home server sends it
+
 	way   way
 	plan  plan
 	audit auditRecord

@@ -57,8 +57,9 @@ func (e *Edge) route(r *request) allowlists.Verdict {
 		return step(r, "dialog", "the token in Route", e.routeDialogIn(r))
 	case r.bound:
 		return step(r, "dialog", "the token in Route", e.routeDialogOut(r))
-	case r.f.Role == RoleFederation && r.inDialog:
-		// A To tag is no proof: a dialog that crossed us has our token.
+	case r.f.Role == RoleFederation && (r.inDialog || r.audit.method == "ACK"):
+		// A To tag is no proof: a dialog that crossed us has our token, and so
+		// has the ACK that its answer gets.
 		return step(r, "dialog", "a To tag without our Route", ruleless(481, allowlists.SIPNoTransaction))
 	case r.m.Count(sip.Route) > 0 && e.foreignRoute(r):
 		return step(r, "route", "a Route that is not ours", allowlists.Refusal(allowlists.RoutePreloaded, allowlists.Rule{}))
@@ -133,9 +134,12 @@ func (e *Edge) permit(r *request) allowlists.Verdict {
 			allowlists.Refusal(allowlists.PartnerNotAllowed, allowlists.Rule{Name: "no listener with role federation"}))
 	}
 	v := e.partners.Load().Permit(r.to, r.m.Method())
-	if r.bound && (v.Allowed() || v.Reason == allowlists.PartnerDirection) {
+	if r.bound && v.Reason == allowlists.PartnerDirection {
 		// Whichever way new dialogs go, each side may answer within this one.
-		v = allowlists.Allowance(allowlists.DialogAllowed, v.Rule)
+		v = e.partners.Load().Within(r.to, r.m.Method())
+	}
+	if r.bound && v.Allowed() {
+		v.Reason = allowlists.DialogAllowed
 	}
 	return step(r, "partner", r.to, v)
 }

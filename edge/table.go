@@ -28,6 +28,7 @@ type table struct {
 	seed   maphash.Seed
 	shards [shardCount]shard
 	active atomic.Int64 // without those that only linger
+	held   atomic.Int64 // octets that transactions keep
 	seq    atomic.Uint64
 	start  time.Time
 }

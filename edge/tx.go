@@ -64,7 +64,10 @@ type tx struct {
 	canceled bool        // the sender sent CANCEL
 	asked    bool        // CANCEL went to the next hop
 	told     bool        // the sender has had a provisional answer
+	early    uint16      // provisional answers that went back
+	late     uint16      // 2xx that went back after the first
 	lingers  bool        // no longer counted as active
+	held     int64       // octets that count for it
 	way      way         // next hops left to try
 	link     *link       // the hop being tried; nil for a flow that the route names
 	out      *Flow       // where the request was sent
@@ -82,9 +85,12 @@ func (e *Edge) begin(t *turn, r *request) *tx {
 		e.refuse(t, r, allowlists.Refusal(allowlists.LimitStopping, allowlists.Rule{}))
 		return nil
 	}
-	limit := int64(e.limits.Transactions)
-	if e.table.active.Load() >= int64(e.limits.TotalTransactions) || r.f.state.open.Load() >= limit {
-		e.refuse(t, r, allowlists.Refusal(allowlists.LimitTransactions, e.limitsRule()))
+	cost := txCost + int64(len(r.m.Raw()))
+	if r.invite {
+		cost += int64(len(r.m.Raw())) // as it leaves, it is kept as well
+	}
+	if key := e.full(r.f, cost); key != "" {
+		e.refuse(t, r, allowlists.Refusal(allowlists.LimitTransactions, e.limitsRule(key)))
 		return nil
 	}
 	x := &tx{
@@ -99,6 +105,7 @@ func (e *Edge) begin(t *turn, r *request) *tx {
 		req:    e.buffers.get(len(r.m.Raw())),
 	}
 	x.req.b = append(x.req.b, r.m.Raw()...)
+	x.keep(cost)
 	first := timerWorking
 	if x.invite {
 		first = timerTrying
@@ -107,8 +114,17 @@ func (e *Edge) begin(t *turn, r *request) *tx {
 		x.drop() // a repetition: on a stream its sender is confused; the first one goes on
 		return nil
 	}
-	r.f.state.open.Add(1)
+	r.f.begins(1)
 	return x
+}
+
+// txCost is what a transaction takes beside the octets of its request, about.
+const txCost = 1 << 10
+
+// keep notes how many octets x keeps from now on. The caller holds x.mu.
+func (x *tx) keep(n int64) {
+	x.edge.keeps(x.flow, n-x.held)
+	x.held = n
 }
 
 // try sends the request on its way for the first time.
@@ -323,6 +339,11 @@ func (x *tx) finish(status int) {
 		return
 	}
 	x.linger()
+	if !x.edge.fits(x.flow, 0) {
+		// What comes late is lost then; what is in time goes first.
+		x.end()
+		return
+	}
 	x.step = stepEnd
 	if status < 300 {
 		x.state = txAccepted
@@ -340,13 +361,42 @@ func (x *tx) linger() {
 	}
 	x.lingers = true
 	x.edge.table.active.Add(-1)
-	x.flow.state.open.Add(-1)
+	x.flow.begins(-1)
 	x.edge.buffers.put(x.req)
 	x.req = nil
-	if x.out == nil || x.state == txDone {
-		x.edge.buffers.put(x.sent)
-		x.sent = nil
+	x.shrink()
+}
+
+// shrink lets go of an INVITE as it left, but for what an ACK is made from.
+func (x *tx) shrink() {
+	sent := x.sent
+	x.sent = nil
+	if x.out != nil && x.state != txDone {
+		x.sent = x.edge.skeleton(sent)
 	}
+	if x.sent != sent {
+		x.edge.buffers.put(sent)
+	}
+	x.keep(txCost)
+	if x.sent != nil {
+		x.keep(txCost + int64(cap(x.sent.b)))
+	}
+}
+
+// skeleton returns what ACK and CANCEL of an INVITE are made from: the INVITE
+// itself if it is short, else its CANCEL, which has all of that and no body. A
+// peer that never sends its ACK has us keep it for half a minute.
+func (e *Edge) skeleton(sent *buffer) *buffer {
+	if sent == nil || cap(sent.b) <= 4<<10 {
+		return sent
+	}
+	m := e.index(sent)
+	if m == nil {
+		return nil
+	}
+	s := &buffer{sip.AppendCancel(nil, m)}
+	e.messages.Put(m)
+	return s
 }
 
 // end takes the transaction out of the table. The caller holds x.mu.
@@ -359,6 +409,7 @@ func (x *tx) end() {
 	x.linger()
 	x.edge.buffers.put(x.sent)
 	x.sent = nil
+	x.keep(0)
 	x.edge.table.remove(x)
 }
 
@@ -367,6 +418,7 @@ func (x *tx) drop() {
 	x.state, x.lingers = txDone, true
 	x.edge.buffers.put(x.req)
 	x.req = nil
+	x.keep(0)
 }
 
 // abandoned is called when the sender of x is gone: nobody waits for the

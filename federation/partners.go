@@ -91,6 +91,19 @@ func (p *Partners) Permit(to, method []byte) allowlists.Verdict {
 	return p.lists.Decide(allowlists.Question{Direction: allowlists.Out, Method: method, Remote: to})
 }
 
+// Within decides whether a request of this method may pass between us and the
+// domain within a dialog, whichever way new ones may go.
+func (p *Partners) Within(domain, method []byte) allowlists.Verdict {
+	if p == nil {
+		return allowlists.Verdict{Status: 403, Reason: allowlists.PartnerNotAllowed}
+	}
+	v := p.lists.Decide(allowlists.Question{Direction: allowlists.In, Method: method, Remote: domain})
+	if v.Reason != allowlists.PartnerDirection {
+		return v
+	}
+	return p.lists.Decide(allowlists.Question{Direction: allowlists.Out, Method: method, Remote: domain})
+}
+
 // Len returns how many partners there are, and how many blocked domains.
 func (p *Partners) Len() (partners, blocked int) {
 	if p == nil {

@@ -1,0 +1,73 @@
+package edge
+
+import "sync/atomic"
+
+// An account is what one peer has us keep, over all its connections: whoever
+// opens a hundred of them has a hundred times the limit of one, and must not
+// have everybody's. A peer is who proved the same certificate. A nil account is
+// that of a peer without one; it counts nothing.
+type account struct {
+	open    atomic.Int64 // transactions
+	held    atomic.Int64 // octets
+	refused refusals     // bounds what it can make us write to the log
+}
+
+// share is the part of all that one peer may use: with less it would not get
+// through a busy hour, with more it could keep the others out alone.
+const share = 4
+
+// rememberedAccounts bounds the peers that are counted.
+const rememberedAccounts = 8192
+
+// account finds the account of the peer of f.
+func (e *Edge) account(f *Flow) *account {
+	if f.Peer == nil || f.Peer.IsZero() {
+		return nil
+	}
+	a := new(account)
+	if old, ok, _ := e.accounts.PeekOrAdd(f.Peer.Fingerprint(), a); ok {
+		e.accounts.Get(f.Peer.Fingerprint()) // it was used just now
+		return old
+	}
+	return a
+}
+
+// keeps notes that n octets more are kept for the peer of f, or fewer.
+func (e *Edge) keeps(f *Flow, n int64) {
+	e.table.held.Add(n)
+	if a := f.state.account; a != nil {
+		a.held.Add(n)
+	}
+}
+
+// begins notes that n transactions more of f are open, or fewer.
+func (f *Flow) begins(n int64) {
+	f.state.open.Add(n)
+	if a := f.state.account; a != nil {
+		a.open.Add(n)
+	}
+}
+
+// full names the limit that a request of n octets on f would break, "" if none.
+func (e *Edge) full(f *Flow, n int64) string {
+	l := &e.limits
+	switch a := f.state.account; {
+	case f.state.open.Load() >= int64(l.Transactions):
+		return "transactions"
+	case e.table.active.Load() >= int64(l.TotalTransactions),
+		a != nil && a.open.Load() >= max(int64(l.TotalTransactions/share), 1):
+		return "total_transactions"
+	case !e.fits(f, n):
+		return "memory"
+	}
+	return ""
+}
+
+// fits reports whether n octets more may be kept for the peer of f.
+func (e *Edge) fits(f *Flow, n int64) bool {
+	limit := int64(e.limits.Memory)
+	if a := f.state.account; a != nil && a.held.Load()+n > limit/share {
+		return false
+	}
+	return e.table.held.Load()+n <= limit
+}
