@@ -2,14 +2,18 @@ package edge
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"log/slog"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/sipedge/sipedge/federation"
+	"github.com/sipedge/sipedge/locate"
+	"github.com/sipedge/sipedge/locate/locatetest"
 	"github.com/sipedge/sipedge/sip"
 )
 
@@ -463,4 +467,83 @@ func TestATargetThatMovedIsThePartnersOwn(t *testing.T) {
 		b.expect(b.partner, "SIP/2.0 403 Forbidden")
 		b.expect(b.homes[0])
 	})
+}
+
+func TestABugWhileConnectingEndsNothingElse(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, 2)
+		l := b.e.pools[0].servers[0].link
+		l.up.Store(nil)
+		l.resolve = func(context.Context) ([]locate.Hop, error) { panic("a bug") }
+		b.from(b.partner, request1("MESSAGE", "m1"))
+		synctest.Wait()
+		m := b.expect(b.homes[1], "MESSAGE"+requestLine)
+		b.from(b.homes[1], answer(m, 200, ""))
+		b.expect(b.partner, "SIP/2.0 200 OK")
+		if n := b.e.wire.counts.panics.Load(); n != 1 {
+			t.Errorf("%d panics were counted, want 1", n)
+		}
+		b.empty()
+	})
+}
+
+func TestNothingIsSentToAPartnerThatLeftWhileItWasLookedUp(t *testing.T) {
+	b := newBench(t, 1)
+	dns, err := locatetest.Serve("_sipfederationtls._tcp.fabrikam.example. 60 IN SRV 0 0 5061 edge.fabrikam.example.\nedge.fabrikam.example. 60 IN A 192.0.2.9\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dns.Close()
+	b.e.locator, err = locate.New(locate.Config{Servers: []string{dns.Addr()}}, nil, b.e.log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.lists(map[string]federation.PartnerConfig{"fabrikam.example": {}})
+	p, _ := b.e.partnerEdge([]byte("fabrikam.example"))
+	p.resolving = true // the lookup is under way
+	b.from(b.homes[0], outgoing("MESSAGE", "o1"))
+	p.shut()
+	p.resolve()
+	if len(p.links) != 0 {
+		t.Errorf("%d ways to a partner that is gone", len(p.links))
+	}
+	b.expect(b.homes[0], "SIP/2.0 504 Server Time-out")
+}
+
+func TestAConnectionOfALinkThatWasShutIsClosed(t *testing.T) {
+	lab := newLab(t, wireSettings{}, newStub())
+	lab.raw(lab.also(listenerSettings{name: "plain", role: RoleInternal}))
+	f := lab.flow()
+	b := newBench(t, 1)
+	l := &link{edge: b.e, dialing: true}
+	if err := l.adopt(f); err != nil {
+		t.Fatal(err)
+	}
+	l.shut(errPartnerGone) // before anybody could use it
+	l.waits(f)
+	if !f.closed() {
+		t.Error("a connection that belongs to nobody stays open")
+	}
+}
+
+func TestListsMayChangeWhilePartnersConnect(t *testing.T) {
+	b := newBench(t, 1)
+	id := *b.partner.Peer
+	lists := []*federation.Partners{b.e.partners.Load(), nil}
+	var group sync.WaitGroup
+	group.Go(func() {
+		for i := range 50 {
+			b.e.SetPartners(lists[i%2])
+		}
+	})
+	for range 50 {
+		f := &Flow{ID: b.e.wire.lastID.Add(1), Role: RoleFederation, Listener: "x", Peer: &id, w: b.e.wire, conn: &conn{w: b.e.wire}}
+		f.gate.Store(flowClosed) // there is no socket to close
+		s := &b.e.wire.flows[f.ID%flowShards]
+		s.mu.Lock()
+		s.byID[f.ID] = f
+		s.mu.Unlock()
+		b.e.opened(f)
+	}
+	group.Wait()
 }

@@ -214,20 +214,10 @@ func (l *link) drain(f *Flow) {
 	var t turn
 	defer t.end()
 	for {
-		l.mu.Lock()
-		list, raws := l.waiting, l.pending
-		l.waiting, l.pending = nil, nil
+		list, raws := l.waits(f)
 		if len(list) == 0 && len(raws) == 0 {
-			l.dialing = false
-			l.up.Store(f)
-			closed := l.closed
-			l.mu.Unlock()
-			if closed { // since the connection was adopted
-				f.close(errLinkDown)
-			}
 			return
 		}
-		l.mu.Unlock()
 		for _, p := range raws {
 			_ = f.queueRaw(&t, p.b) // an ACK has nobody to complain to
 			l.edge.buffers.put(p)
@@ -236,6 +226,24 @@ func (l *link) drain(f *Flow) {
 			x.connected(&t, l, f)
 		}
 	}
+}
+
+// waits returns what waits for the connection. If nothing does, f is for
+// everybody from now on.
+func (l *link) waits(f *Flow) (list []*tx, raws []*buffer) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	list, raws = l.waiting, l.pending
+	l.waiting, l.pending = nil, nil
+	if len(list) > 0 || len(raws) > 0 {
+		return list, raws
+	}
+	l.dialing = false
+	l.up.Store(f)
+	if l.closed { // since the connection was adopted
+		f.close(errLinkDown)
+	}
+	return nil, nil
 }
 
 // connected sends x on the connection it waited for.
