@@ -8,6 +8,7 @@ import "sync/atomic"
 // that of a peer without one; it counts nothing.
 type account struct {
 	open    atomic.Int64 // transactions
+	flows   atomic.Int64 // connections that it opened
 	held    atomic.Int64 // octets
 	refused refusals     // bounds what it can make us write to the log
 }
@@ -45,6 +46,32 @@ func (f *Flow) begins(n int64) {
 	f.state.open.Add(n)
 	if a := f.state.account; a != nil {
 		a.open.Add(n)
+	}
+}
+
+// seat reports whether there is a place for the connection f of a partner, or
+// of a stranger whom we may know tomorrow: neither may take them all.
+func (e *Edge) seat(f *Flow) bool {
+	a := f.state.account
+	if a == nil || f.Role != RoleFederation || f.state.link != nil || e.config.Limits.PerSource != nil && !*e.config.Limits.PerSource {
+		return true
+	}
+	f.state.seated = true
+	limit := int64(max(e.limits.Connections/share, 1))
+	fits := a.flows.Add(1) <= limit
+	if f.state.stranger = !f.state.known.Load(); f.state.stranger {
+		fits = e.strangers.Add(1) <= limit && fits
+	}
+	return fits
+}
+
+// unseat gives the place of f back.
+func (e *Edge) unseat(f *Flow) {
+	if f.state.seated {
+		f.state.account.flows.Add(-1)
+	}
+	if f.state.stranger {
+		e.strangers.Add(-1)
 	}
 }
 

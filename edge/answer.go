@@ -30,7 +30,10 @@ func (e *Edge) refuse(t *turn, r *request, v allowlists.Verdict) {
 // before it ends.
 const strangersRequests = 20
 
-var errStranger = errors.New("edge: nobody that we know, and all it asks is refused")
+var (
+	errStranger = errors.New("edge: nobody that we know, and all it asks is refused")
+	errSeats    = errors.New("edge: this peer, or strangers together, have a quarter of all connections")
+)
 
 // tire ends the connection of a peer that is no partner of ours and goes on
 // asking: nothing that it says can pass, and it holds a place that partners

@@ -20,9 +20,11 @@ func (e *Edge) handleCancel(t *turn, r *request) {
 	b.b = sip.AppendResponse(b.b, r.m, 200, sip.Phrase(200), e.tag(r.m), nil)
 	_ = r.f.queueRaw(t, b.b) // a lost flow ends the call by itself
 	e.buffers.put(b)
-	e.auditDone(r, logAnswered, 200, allowlists.SIPCanceled)
 	x.mu.Lock()
 	defer x.mu.Unlock()
+	if !x.canceled { // said once: saying it again is free for the sender
+		e.auditDone(r, logAnswered, 200, allowlists.SIPCanceled)
+	}
 	x.cancel(t)
 }
 

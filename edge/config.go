@@ -43,7 +43,8 @@ type Limits struct {
 	// front hides the addresses. Default true.
 	PerSource *bool `toml:"per_source"`
 	// Connections that partners may hold open together. Default 16,000, or
-	// what the limit on open files leaves.
+	// what the limit on open files leaves. One peer may have a quarter, and so
+	// may all together that are no partners, unless per_source is false.
 	Connections int `toml:"connections"`
 	// Handshakes going on at once. Default 256.
 	Handshakes int `toml:"handshakes"`

@@ -174,8 +174,10 @@ func (e *Edge) targetSigned(r *request) bool {
 // partner will use it as its target, and no token says so. Memory is lost with
 // a restart; such a dialog then ends with 403 where it had moved. The partner is
 // part of it: another one may choose the same Call-ID.
-func (e *Edge) moved(partner []byte, m *sip.Message) {
-	if c := contact(m); c != nil {
-		e.targets.Add(e.tokens.digest(0, partner, m.CallID(), c), struct{}{})
+func (e *Edge) moved(p *plan, m *sip.Message) {
+	c := contact(m)
+	if c == nil || e.tokens.digest(p.tokenKey, m.CallID(), c) == p.target {
+		return // the token knows it: memory is for what has moved
 	}
+	e.targets.Add(e.tokens.digest(0, p.partner, m.CallID(), c), struct{}{})
 }

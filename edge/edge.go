@@ -67,8 +67,9 @@ type Edge struct {
 
 	requests, messages, scratch sync.Pool
 
-	counts tally
-	refs   atomic.Uint64
+	counts    tally
+	strangers atomic.Int64 // connections of those who were no partner when they came
+	refs      atomic.Uint64
 
 	warnings []string    // of New
 	draining atomic.Bool // nothing new is taken
@@ -252,6 +253,9 @@ func (e *Edge) opened(f *Flow) {
 		s.side = e.sides[f.Listener]
 		s.known.Store(e.partners.Load().Knows(f.Peer))
 	}
+	if !e.seat(f) {
+		f.close(errSeats)
+	}
 	e.log.Info(logFlowOpened, keyFlow, f.ID, keyRole, f.Role, keyListener, f.Listener, keyPeer, peerName(f),
 		keyRemote, f.Remote, keyTarget, s.link.String())
 }
@@ -259,6 +263,7 @@ func (e *Edge) opened(f *Flow) {
 // gone is told that a flow has ended: what was sent on it goes elsewhere or
 // fails, and calls that it began are taken back.
 func (e *Edge) gone(f *Flow, err error) {
+	e.unseat(f)
 	e.log.Info(logFlowClosed, keyFlow, f.ID, keyRole, f.Role, keyPeer, peerName(f), keyRemote, f.Remote, keyErr, err)
 	if e.ctx.Err() != nil {
 		return

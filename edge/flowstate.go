@@ -21,6 +21,8 @@ type flowState struct {
 	sent    atomic.Int64    // requests that were sent on it and wait
 	refused refusals        // bounds what it can make us write to the log, without an account
 	strange int             // requests of a stranger that were refused; the reader's alone
+
+	seated, stranger bool // counted as its peer's; as no partner's
 }
 
 // answered takes the answer to a health check.

@@ -43,6 +43,8 @@ type plan struct {
 	record      bool   // we stay in the path
 	sips        bool   // the Request-URI is a sips one
 	dialog      bool   // within a dialog, by our token
+	target      uint64 // of that token
+	tokenKey    int    // that signed it
 	loop        uint64 // second part of the branch (RFC 5393 §4.2.1)
 
 	// For the token:
@@ -55,7 +57,7 @@ type plan struct {
 func (r *request) settle() {
 	p := &r.plan
 	p.loop = r.loop
-	p.dialog = r.bound
+	p.dialog, p.target, p.tokenKey = r.bound, r.token.target, r.tokenKey
 	p.sips = bytes.EqualFold(r.uri.Scheme, []byte("sips"))
 	p.record = recorded(r.m)
 	if !p.record && !p.dialog {
@@ -92,7 +94,7 @@ func (p *plan) edit(s *scratch, x *tx, m *sip.Message, f *Flow) {
 	s.edit.PushVia = s.via
 	s.received(m, x.flow)
 	if p.dialog && p.outbound {
-		x.edge.moved(p.partner, m)
+		x.edge.moved(p, m)
 	}
 	if !p.record {
 		return
@@ -140,7 +142,7 @@ func (p *plan) editResponse(s *scratch, x *tx, m *sip.Message) {
 		p.sign(s, x, m)
 	}
 	if p.dialog {
-		x.edge.moved(p.partner, m)
+		x.edge.moved(p, m)
 	}
 }
 

@@ -24,6 +24,9 @@ const (
 	failureEvery = time.Minute
 	// linkWaiting bounds the requests that wait for a connection.
 	linkWaiting = 2000
+	// longestACK bounds an ACK that waits for a connection. It has no
+	// transaction, so nothing else counts what it takes.
+	longestACK = 16 << 10
 )
 
 var errLinkDown = errors.New("edge: server was not reachable a moment ago")
@@ -308,7 +311,7 @@ func (l *link) sendRaw(t *turn, b []byte) {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.open() && len(l.pending) < linkWaiting {
+	if l.open() && len(l.pending) < linkWaiting && len(b) <= longestACK {
 		l.pending = append(l.pending, l.edge.copied(b))
 	}
 }

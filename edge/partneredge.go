@@ -231,7 +231,7 @@ func (p *partnerEdge) sendRaw(t *turn, b []byte) {
 			}
 		}
 		best.sendRaw(t, b)
-	case !p.closed && len(p.pending) < linkWaiting:
+	case !p.closed && len(p.pending) < linkWaiting && len(b) <= longestACK:
 		p.pending = append(p.pending, p.edge.copied(b))
 		p.lookup()
 	}
