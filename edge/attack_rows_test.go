@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"runtime"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -252,4 +253,45 @@ func TestACancelIsLoggedOnce(t *testing.T) {
 			t.Errorf("%d lines for one CANCEL that was repeated", n)
 		}
 	})
+}
+
+func TestAReaderMayEndItsOwnFlow(t *testing.T) {
+	stub := newStub()
+	stub.onMessage = func(_ *turn, f *Flow, _ *sip.Message) { f.close(ErrFlowFull) }
+	l := newLab(t, wireSettings{}, stub)
+	for _, c := range []net.Conn{l.dial(), l.raw(l.also(listenerSettings{name: "plain", role: RoleInternal}))} {
+		l.flow()
+		send(t, c, message(1, ""))
+		if err := l.end(); err != ErrFlowFull {
+			t.Errorf("the flow ended with %v, want %v", err, ErrFlowFull)
+		}
+	}
+	if n := l.w.counts.open.Load(); n != 0 {
+		t.Errorf("%d connections are left", n)
+	}
+}
+
+func TestTwoReadersMayEndEachOthersFlows(t *testing.T) {
+	stub := newStub()
+	flows, both := make(chan *Flow, 2), make(chan struct{}, 2)
+	stub.onMessage = func(_ *turn, f *Flow, _ *sip.Message) {
+		both <- struct{}{} // each knows that the other is reading
+		other := <-flows
+		if other == f {
+			flows <- f
+			other = <-flows
+		}
+		for len(both) < 2 {
+			runtime.Gosched()
+		}
+		other.close(ErrFlowFull)
+	}
+	l := newLab(t, wireSettings{}, stub)
+	a, b := l.dial(), l.dial()
+	flows <- l.flow()
+	flows <- l.flow()
+	send(t, a, message(1, ""))
+	send(t, b, message(2, ""))
+	l.end()
+	l.end()
 }

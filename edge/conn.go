@@ -1,6 +1,7 @@
 package edge
 
 import (
+	"cmp"
 	"encoding/binary"
 	"io"
 	"net"
@@ -56,6 +57,8 @@ type conn struct {
 	draining bool         // a goroutine sends kept, guarded by mu
 	shut     bool         // closeWrite when all is sent, guarded by mu
 	pending  atomic.Int64 // octets kept or being drained
+
+	reader atomic.Bool // a flow's reader is there, and closes the socket
 }
 
 // wouldBlock is what Read returns instead of waiting. It is temporary, so TLS
@@ -320,7 +323,7 @@ func (c *conn) drain() {
 		c.writeErr = err
 		c.mu.Unlock()
 		// The reader waits on this connection: it ends the flow.
-		c.tcp.Close()
+		c.Close()
 	}
 }
 
@@ -361,7 +364,17 @@ func (c *conn) closeWrite() {
 }
 
 // Close closes the connection. What was kept is lost.
-func (c *conn) Close() error { return c.tcp.Close() }
+// Close ends the connection without waiting. Closing a socket waits until
+// nobody reads from it; a reader that ends its own connection, or the one whose
+// reader is just ending its, would wait for ever. So a connection that has a
+// reader is only shut down, which ends the reader, and that closes the socket.
+func (c *conn) Close() error {
+	if !c.reader.Load() {
+		return c.tcp.Close()
+	}
+	err := c.tcp.CloseRead()
+	return cmp.Or(c.tcp.CloseWrite(), err)
+}
 
 // LocalAddr and RemoteAddr are those of the TCP connection.
 func (c *conn) LocalAddr() net.Addr  { return c.tcp.LocalAddr() }

@@ -36,12 +36,14 @@ type reading struct {
 // run is the flow's goroutine. It is started when the handshake is over, so it
 // does not keep the stack that the handshake needed.
 func (f *Flow) run() {
+	f.conn.reader.Store(true)
 	err := f.read()
 	// If writing failed, the connection was closed under the reader for that.
 	if failure := f.conn.failure(); failure != nil {
 		err = failure
 	}
 	f.close(err)
+	f.conn.tcp.Close()
 	f.in.drop(f.w)
 	f.conn.discard()
 	f.w.forget(f)
