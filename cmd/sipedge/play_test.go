@@ -129,6 +129,7 @@ func verbs() map[string]verb {
 		"borrow":      (*stage).borrow,
 		"program":     (*stage).program,
 		"ledger":      (*stage).ledger,
+		"homeserver":  (*stage).homeServer,
 	}
 }
 
