@@ -74,7 +74,7 @@ func (s *stage) revoke(names []string) error {
 // leaf is a certificate as a play describes it.
 func leaf(o map[string]string) certs.Leaf {
 	l := certs.Leaf{CN: o["cn"], Names: list(o["dns"]), URIs: list(o["uri"]), IPs: list(o["ip"]), Usages: usages(o["usage"])}
-	l.NotBefore, l.NotAfter = time.Now().Add(-time.Hour), time.Now().Add(time.Hour)
+	l.NotBefore, l.NotAfter = time.Now().Add(-time.Hour), time.Now().AddDate(0, 3, 0)
 	if o["expired"] != "" {
 		l.NotAfter = time.Now().Add(-time.Minute)
 	}
