@@ -63,9 +63,12 @@ func (e *Edge) refuseFault(t *turn, r *request, err *sip.Error) {
 	e.auditRefused(r, v, err.Status, ref)
 }
 
-// reply answers a request that passed the doors and then could not be done.
-func (e *Edge) reply(t *turn, f *Flow, m *sip.Message, status int, reason allowlists.Reason) {
-	e.respond(t, f, m, status, sip.Phrase(status), e.extra(f, m, status, reason, e.reference()))
+// reply answers a request that passed the doors and then could not be done, and
+// returns the reference that its sender got.
+func (e *Edge) reply(t *turn, f *Flow, m *sip.Message, status int, reason allowlists.Reason) (ref string) {
+	ref = e.reference()
+	e.respond(t, f, m, status, sip.Phrase(status), e.extra(f, m, status, reason, ref))
+	return ref
 }
 
 // respond sends an answer of our own.

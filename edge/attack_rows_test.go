@@ -295,3 +295,27 @@ func TestTwoReadersMayEndEachOthersFlows(t *testing.T) {
 	l.end()
 	l.end()
 }
+
+func TestRequestsWithoutABranchAreNotTakenForOneAnother(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, 1)
+		old := strings.NewReplacer(";branch=z9hG4bKx", "")
+		b.from(b.partner, old.Replace(request1("INVITE", "x")))
+		m := b.expect(b.homes[0], "INVITE"+requestLine)
+		b.from(b.partner, strings.Replace(old.Replace(request1("INVITE", "x")), "call-1", "call-2", 1))
+		b.expect(b.homes[0], "INVITE"+requestLine)
+		b.from(b.partner, strings.Replace(request1("INVITE", "x"), "z9hG4bKx", "old", 1))
+		b.expect(b.homes[0], "INVITE"+requestLine)
+		b.from(b.partner, old.Replace(request1("INVITE", "x"))) // a repetition
+		b.expect(b.homes[0])
+		b.from(b.homes[0], answer(m, 180, ""))
+		b.expect(b.partner, "SIP/2.0 180 Ringing")
+		b.from(b.partner, old.Replace(request1("CANCEL", "x")))
+		b.expect(b.homes[0], "CANCEL"+requestLine)
+		b.from(b.homes[0], answer(m, 487, ""))
+		b.expect(b.homes[0], "ACK"+requestLine)
+		b.expect(b.partner, "SIP/2.0 200 OK", "SIP/2.0 487 Request Terminated")
+		b.from(b.partner, old.Replace(request1("ACK", "x")))
+		b.expect(b.homes[0])
+	})
+}

@@ -65,6 +65,7 @@ type auditRecord struct {
 	from, to, callID string
 	reason           allowlists.Reason
 	rule             allowlists.Rule
+	ref              string // of an answer of our own
 }
 
 // maxAudit bounds each of the parts of a message that are logged.
@@ -167,7 +168,7 @@ func (e *Edge) auditDone(r *request, msg string, status int, reason allowlists.R
 
 // writeAudit writes the line of a request that passed.
 func (e *Edge) writeAudit(msg string, f *Flow, a *auditRecord, status int, target string, began time.Time) {
-	e.log.LogAttrs(context.Background(), slog.LevelInfo, msg,
+	attrs := [...]slog.Attr{
 		slog.Uint64(keyFlow, f.ID),
 		slog.String(keyMethod, a.method),
 		slog.String(keyFrom, a.from),
@@ -177,7 +178,14 @@ func (e *Edge) writeAudit(msg string, f *Flow, a *auditRecord, status int, targe
 		slog.String(keyRule, a.rule.String()),
 		slog.Float64(keyMillis, float64(time.Since(began).Microseconds())/1000),
 		slog.String(keyTarget, target),
-		slog.String(keyCallID, a.callID))
+		slog.String(keyCallID, a.callID),
+		slog.String(keyRef, a.ref),
+	}
+	n := len(attrs)
+	if a.ref == "" {
+		n-- // the next hop answered
+	}
+	e.log.LogAttrs(context.Background(), slog.LevelInfo, msg, attrs[:n]...)
 }
 
 // auditRefused writes the line of a request that a door did not let through.

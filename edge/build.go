@@ -144,8 +144,26 @@ func (b *builder) listeners() {
 	for _, name := range sortedKeys(b.config.Listeners) {
 		b.listener(name, b.config.Listeners[name])
 	}
+	b.addressesDiffer()
 	if len(b.config.Listeners) == 0 {
 		b.complain(0, "there is no [listener.NAME]; an edge needs one with role = \"federation\" and one with role = \"internal\"")
+	}
+}
+
+// addressesDiffer complains of listeners that would take each other's port.
+func (b *builder) addressesDiffer() {
+	first := make(map[string]string)
+	for _, name := range sortedKeys(b.config.Listeners) {
+		c := b.config.Listeners[name]
+		_, p, _ := net.SplitHostPort(c.Address)
+		other, taken := first[c.Address]
+		switch {
+		case port(p) == 0: // any that is free, or a fault that has been said
+		case taken:
+			b.complain(c.Line, "[listener.%s]: address %q is that of [listener.%s] too", name, c.Address, other)
+		default:
+			first[c.Address] = name
+		}
 	}
 }
 
@@ -198,7 +216,7 @@ func (b *builder) side(c ListenerConfig, section string) *side {
 		host = net.JoinHostPort(b.e.name, port)
 	}
 	h, p, err := net.SplitHostPort(host)
-	if c.Advertise == "" && err != nil {
+	if c.Advertise == "" && (err != nil || port(p) == 0 && p != "0") {
 		return newSide(b.e.name, "tls", "TLS") // the fault is in address or name, and said there
 	}
 	if err != nil || port(p) == 0 && p != "0" || c.Advertise != "" && !sip.ValidHost([]byte(bracketed(h))) {

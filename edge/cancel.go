@@ -11,7 +11,7 @@ var methodInvite = []byte("INVITE")
 // branch (RFC 3261 §9.2, §16.10). From any other connection the transaction is
 // not found: nobody else can cancel a call.
 func (e *Edge) handleCancel(t *turn, r *request) {
-	x := e.table.find(e.table.key(r.f.ID, r.via.Branch, r.via.Host, methodInvite))
+	x := e.table.find(e.table.key(r.f.ID, r.branch(), r.via.Host, methodInvite))
 	if x == nil {
 		e.refuse(t, r, allowlists.Verdict{Status: 481, Reason: allowlists.SIPNoTransaction})
 		return
@@ -68,7 +68,7 @@ func (x *tx) cancelHop(t *turn) {
 // handleAck takes an ACK. It is never answered (RFC 3261 §17): what may not
 // pass is dropped.
 func (e *Edge) handleAck(t *turn, r *request) {
-	x := e.table.find(e.table.key(r.f.ID, r.via.Branch, r.via.Host, methodInvite))
+	x := e.table.find(e.table.key(r.f.ID, r.branch(), r.via.Host, methodInvite))
 	if x != nil && x.acked() {
 		return // RFC 3261 §17.2.1: the ACK to a refusal ends here
 	}

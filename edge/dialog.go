@@ -3,6 +3,7 @@ package edge
 import (
 	"bytes"
 	"slices"
+	"strconv"
 
 	"github.com/sipedge/sipedge/sip"
 )
@@ -53,8 +54,45 @@ func recordRoutes(m *sip.Message, until []byte) (uris [][]byte) {
 				return uris
 			}
 		}
-		uris = append(uris, addr.URI)
+		uris = append(uris, spelling(addr.URI))
 	}
+}
+
+// spelling returns the one spelling of a URI that digests are made of. Clients
+// that read a Contact and write it into a Request-URI may change the case of
+// what has none, and leave out what has no place there (RFC 3261 §12.1.1,
+// §19.1.1); all else is the home server's, and must come back as it was: it may
+// mean another way to go.
+func spelling(uri []byte) []byte {
+	u, err := sip.ParseURI(uri)
+	if err != nil || !u.IsSIP() {
+		return uri
+	}
+	b := append(bytes.ToLower(u.Scheme), ':')
+	if len(u.User) > 0 {
+		b = append(b, u.User...)
+		if len(u.Password) > 0 {
+			b = append(append(b, ':'), u.Password...)
+		}
+		b = append(b, '@')
+	}
+	b = append(b, bytes.ToLower(u.Host)...)
+	if u.Port != 0 {
+		b = strconv.AppendInt(append(b, ':'), int64(u.Port), 10)
+	}
+	for p := range bytes.SplitSeq(u.Params, []byte(";")) {
+		name, value, _ := bytes.Cut(p, []byte("="))
+		switch name = bytes.ToLower(name); string(name) {
+		case "", "method":
+		case "lr":
+			b = append(b, ";lr"...) // some write lr=on
+		case "transport", "maddr", "user":
+			b = append(append(append(append(b, ';'), name...), '='), bytes.ToLower(value)...)
+		default:
+			b = append(append(append(append(b, ';'), name...), '='), value...)
+		}
+	}
+	return b
 }
 
 // contact returns the URI in Contact, nil without one.
@@ -68,7 +106,7 @@ func contact(m *sip.Message) []byte {
 	if err != nil {
 		return nil
 	}
-	return addr.URI
+	return spelling(addr.URI)
 }
 
 // sign puts a signed token in place of ours in an answer that goes out and
@@ -154,7 +192,7 @@ func (e *Edge) routesSigned(r *request) bool {
 		if err != nil {
 			return false
 		}
-		parts = append(parts, addr.URI)
+		parts = append(parts, spelling(addr.URI))
 	}
 	return r.token.routes == e.tokens.digest(r.tokenKey, parts...)
 }
@@ -162,11 +200,12 @@ func (e *Edge) routesSigned(r *request) bool {
 // targetSigned reports whether the Request-URI is a Contact that the home
 // server named: in the answer that made the dialog, or later (RFC 3261 §12.2).
 func (e *Edge) targetSigned(r *request) bool {
-	target := e.tokens.digest(r.tokenKey, r.m.CallID(), r.m.RequestURI())
+	uri := spelling(r.m.RequestURI())
+	target := e.tokens.digest(r.tokenKey, r.m.CallID(), uri)
 	if r.token.target == target {
 		return true
 	}
-	_, moved := e.targets.Get(e.tokens.digest(0, r.token.partner, r.m.CallID(), r.m.RequestURI()))
+	_, moved := e.targets.Get(e.tokens.digest(0, r.token.partner, r.m.CallID(), uri))
 	return moved
 }
 

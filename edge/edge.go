@@ -395,7 +395,7 @@ func (e *Edge) SetPartners(p *federation.Partners) {
 		return true
 	})
 	partners, blocked := p.Len()
-	e.log.Info(logPartners, keyPartner, partners, "blocked", blocked)
+	e.log.Info(logPartners, "partners", partners, "blocked", blocked)
 }
 
 // sortedKeys returns the names of sections in a fixed order, so that errors,

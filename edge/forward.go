@@ -141,7 +141,9 @@ func (p *plan) editResponse(s *scratch, x *tx, m *sip.Message) {
 	if p.record {
 		p.sign(s, x, m)
 	}
-	if p.dialog {
+	if p.dialog || x.early > 0 {
+		// A client that keeps the Route set of a provisional answer uses a token
+		// that was made before this Contact was known.
 		x.edge.moved(p, m)
 	}
 }

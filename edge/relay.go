@@ -206,7 +206,7 @@ func (x *tx) instead(t *turn, status int) int {
 	if m == nil {
 		return status
 	}
-	x.edge.reply(t, x.flow, m, status, x.audit.reason)
+	x.audit.ref = x.edge.reply(t, x.flow, m, status, x.audit.reason)
 	x.edge.messages.Put(m)
 	return status
 }

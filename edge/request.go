@@ -1,6 +1,8 @@
 package edge
 
 import (
+	"bytes"
+	"encoding/binary"
 	"time"
 
 	"github.com/sipedge/sipedge/allowlists"
@@ -51,13 +53,25 @@ func step[T string | []byte](r *request, name string, detail T, v allowlists.Ver
 // pass is a verdict that a step has nothing against the request.
 var pass = allowlists.Verdict{Action: allowlists.Allow}
 
+// branch tells the request from others of its connection. Without the cookie a
+// Via's branch need not be unique, or be there (RFC 3261 §17.2.3): then Call-ID
+// and the number in CSeq do, which INVITE, its CANCEL and its ACK share.
+func (r *request) branch() []byte {
+	b := r.via.Branch
+	if len(b) > len(sip.Cookie) && bytes.EqualFold(b[:len(sip.Cookie)], []byte(sip.Cookie)) {
+		return b
+	}
+	n, _, _ := r.m.CSeq()
+	return binary.BigEndian.AppendUint32(append(bytes.Clone(b), r.m.CallID()...), n)
+}
+
 // read takes from the message what the doors ask for. What cannot be read is a
 // fault that package sip has found already.
 func (r *request) read(e *Edge) {
 	m := r.m
 	r.via, _ = m.TopVia()
 	r.invite = string(m.Method()) == "INVITE"
-	r.key = e.table.key(r.f.ID, r.via.Branch, r.via.Host, m.Method())
+	r.key = e.table.key(r.f.ID, r.branch(), r.via.Host, m.Method())
 	r.uri, _ = m.URI()
 	r.fromURI, _ = m.FromURI()
 	r.from = sip.AppendDomain(r.buf[:0:256], r.fromURI.Host)

@@ -138,6 +138,7 @@ func (x *tx) try(t *turn, m *sip.Message) {
 // request, or nil to index the copy again. The caller holds x.mu.
 func (x *tx) next(t *turn, m *sip.Message) {
 	if x.way.unknown() {
+		x.link, x.state = nil, txFinding // before anybody can find it waiting
 		links, waiting := x.way.partner.wait(x)
 		if waiting {
 			return
@@ -183,22 +184,30 @@ func (x *tx) send(t *turn, f *Flow, m *sip.Message) bool {
 	s := x.edge.scratch.Get().(*scratch)
 	defer x.edge.scratch.Put(s)
 	x.plan.edit(s, x, m, f)
-	if x.invite {
-		x.edge.buffers.put(x.sent)
-		x.sent = x.edge.buffers.get(len(x.req.b) + editRoom)
-		x.sent.b = m.Append(x.sent.b, &s.edit)
-		if f.queueRaw(t, x.sent.b) != nil {
-			return false
-		}
-	} else if f.queue(t, m, &s.edit) != nil {
-		return false
-	}
+	// Counted before it is queued: when f ends in between, gone looks for what
+	// was sent on it, and waits for x.mu.
 	x.out, x.state = f, txCalling
 	f.state.sent.Add(1)
+	if x.write(t, f, m, s) != nil {
+		x.forget()
+		x.state = txFinding
+		return false
+	}
 	if x.step != stepFirst {
 		x.await()
 	}
 	return true
+}
+
+// write queues the request on f, as s says. An INVITE is kept as it leaves.
+func (x *tx) write(t *turn, f *Flow, m *sip.Message, s *scratch) error {
+	if !x.invite {
+		return f.queue(t, m, &s.edit)
+	}
+	x.edge.buffers.put(x.sent)
+	x.sent = x.edge.buffers.get(len(x.req.b) + editRoom)
+	x.sent.b = m.Append(x.sent.b, &s.edit)
+	return f.queueRaw(t, x.sent.b)
 }
 
 // What the running timer of a transaction is for.
@@ -312,7 +321,7 @@ func (x *tx) answer(t *turn, status int, reason allowlists.Reason) {
 		return
 	}
 	x.audit.reason = reason
-	x.edge.reply(t, x.flow, m, status, reason)
+	x.audit.ref = x.edge.reply(t, x.flow, m, status, reason)
 	x.edge.messages.Put(m)
 	x.finish(status)
 }
