@@ -220,11 +220,15 @@ func (p *proof) chains(now time.Time) ([][]*x509.Certificate, error) {
 }
 
 func checkTime(c, leaf *x509.Certificate, now time.Time) error {
+	who := "it"
+	if c != leaf {
+		who = describe(c)
+	}
 	switch {
 	case now.Before(c.NotBefore):
-		return refusal(NotYetValid, leaf, fmt.Errorf("%s is valid from %s", describe(c), c.NotBefore.UTC().Format(time.RFC3339)))
+		return refusal(NotYetValid, leaf, fmt.Errorf("%s is valid from %s", who, c.NotBefore.UTC().Format(time.RFC3339)))
 	case now.After(c.NotAfter):
-		return refusal(Expired, leaf, fmt.Errorf("%s ended %s", describe(c), c.NotAfter.UTC().Format(time.RFC3339)))
+		return refusal(Expired, leaf, fmt.Errorf("%s ended %s", who, c.NotAfter.UTC().Format(time.RFC3339)))
 	}
 	return nil
 }
