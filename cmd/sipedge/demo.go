@@ -27,7 +27,7 @@ import (
 // serve runs it, and the scenes between them.
 type demoCommand struct {
 	Once bool   `help:"Play the scenes and exit: 0 if all went as expected, 1 if not."`
-	JSON bool   `name:"json" help:"Print JSON."`
+	JSON bool   `name:"json" help:"Print JSON instead of the screen; without --once the edges stay up all the same."`
 	Keep bool   `help:"Keep the folder with the files."`
 	Dir  string `default:"." type:"existingdir" placeholder:"DIR" help:"Where to make that folder. Default: here."`
 }
@@ -51,7 +51,10 @@ func (c demoCommand) Run(s streams) error {
 func (c demoCommand) play(ctx context.Context, out io.Writer) (err error) {
 	began := time.Now()
 	d, err := startDemo(ctx, c.Dir)
-	if err != nil {
+	switch {
+	case err != nil && ctx.Err() != nil:
+		return exit{code: exitInterrupted}
+	case err != nil:
 		return fmt.Errorf("demo: %w", err)
 	}
 	defer func() { err = errors.Join(err, d.end(c.Keep)) }()
@@ -67,6 +70,7 @@ func (c demoCommand) play(ctx context.Context, out io.Writer) (err error) {
 	}
 	if !c.Once {
 		<-ctx.Done()
+		show.over(d)
 	}
 	if !report.OK {
 		return exit{code: exitFailed} // the report has said why

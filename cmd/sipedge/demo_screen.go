@@ -202,6 +202,15 @@ func (s *demoScreen) hints(d *demo) {
 	}
 }
 
+// over is the last line, below the ^C of the terminal.
+func (s *demoScreen) over(d *demo) {
+	fate := "removed"
+	if s.keep {
+		fate = "kept"
+	}
+	s.line("\n  stopping; %s is %s", shown(d.scratch), fate)
+}
+
 // shown is a folder as one types it from here, if that is shorter.
 func shown(dir string) string {
 	here, err := os.Getwd()

@@ -77,6 +77,9 @@ func (c explainCommand) query(conf edge.Config) (edge.Query, edge.Step, error) {
 	if strings.ContainsFunc(c.Method, func(r rune) bool { return r <= ' ' || r >= 0x7f }) || c.Method == "" {
 		return edge.Query{}, edge.Step{}, fmt.Errorf("--method: %q is not a SIP method", c.Method)
 	}
+	if _, err := c.listener(conf); c.Listener != "" && err != nil {
+		return edge.Query{}, edge.Step{}, fmt.Errorf("--listener: %w", err)
+	}
 	q := edge.Query{From: from, To: to, Method: c.Method}
 	if c.Cert == "" && ours(conf.Domains, fromDomain) {
 		q.Inside = true
@@ -92,13 +95,21 @@ func (c explainCommand) query(conf edge.Config) (edge.Query, edge.Step, error) {
 	var refused *certs.VerifyError
 	switch {
 	case errors.As(err, &refused):
-		step.Detail, step.Reason = fmt.Sprintf("%s: %v", refused.Problem, err), allowlists.IdentityNone
+		step.Detail, step.Reason = refused.Error(), allowlists.IdentityNone
 		return q, step, nil
 	case err != nil:
 		return q, step, fmt.Errorf("--cert: %w", err)
 	}
-	step.Detail, step.Passed = "proves "+q.Peer.String(), true
+	step.Detail, step.Passed = proves(q.Peer), true
 	return q, step, nil
+}
+
+// proves says what a certificate proved, and why one that passed proves nothing.
+func proves(id *certs.Identity) string {
+	if len(id.Domains()) > 0 || len(id.Hosts()) > 0 {
+		return "proves " + id.String()
+	}
+	return "names no domain or host exactly: " + id.String()
 }
 
 // address reads USER@DOMAIN, with or without a scheme, and brings the domain
@@ -169,11 +180,11 @@ func (c explainCommand) identify(conf edge.Config) (*certs.Identity, error) {
 func (c explainCommand) listener(conf edge.Config) (edge.ListenerConfig, error) {
 	for _, name := range sorted(conf.Listeners) {
 		l := conf.Listeners[name]
-		if name == c.Listener || c.Listener == "" && l.Role == "federation" {
+		if l.Role == "federation" && (name == c.Listener || c.Listener == "") {
 			return l, nil
 		}
 	}
-	return edge.ListenerConfig{}, fmt.Errorf("there is no such federation listener")
+	return edge.ListenerConfig{}, fmt.Errorf("there is no [listener.%s] with role = \"federation\"", cmp.Or(c.Listener, "NAME"))
 }
 
 func beside(dir, path string) string {

@@ -100,6 +100,8 @@ func (d *decoder) unknown(t *table, k *key, s *shape) {
 	hint := ""
 	if meant := suggest(k.name, s.keys); meant != "" {
 		hint = fmt.Sprintf("; did you mean %q?", meant)
+	} else if k.kind == unstable.Table && t.parent != nil && t.parent.parent != nil && t.parent.parent.parent == nil {
+		hint = fmt.Sprintf("; a name with dots stands in quotes: [%s]", dottedName([]string{t.parent.name, t.name + "." + k.name}))
 	}
 	d.fault(k.line, "%s %q%s%s", what, k.name, t.in(), hint)
 }

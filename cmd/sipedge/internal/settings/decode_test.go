@@ -86,6 +86,7 @@ func TestDecodeNamesEachFaultWithItsLine(t *testing.T) {
 		{"an unknown key", "nome = 1", `f.toml:1: unknown key "nome"; did you mean "name"?`},
 		{"an unknown key that is nothing like ours", "xyzzy = 1", `f.toml:1: unknown key "xyzzy"`},
 		{"a word of other programs", "[pool.a]\nlisten = 1", `f.toml:2: unknown key "listen" in [pool.a]; did you mean "address"?`},
+		{"a domain without quotes", "[pool.fabrikam.example]\n", `f.toml:1: unknown section "example" in [pool.fabrikam]; a name with dots stands in quotes: [pool."fabrikam.example"]`},
 		{"an unknown section", "\n[pools.a]\n", `f.toml:2: unknown section "pools"; did you mean "pool"?`},
 		{"a name that needs quotes", "[pool.\"a.b\"]\nx = 1", `f.toml:2: unknown key "x" in [pool."a.b"]`},
 		{"a field that takes no part", "Forgotten = 'x'", `f.toml:1: unknown key "Forgotten"`},

@@ -62,7 +62,10 @@ func Load(path string, build Build) (*Settings, []error) {
 // must not be judged.
 func (s *Settings) loadEdge(path string) (errs []error, whole bool) {
 	data, err := readFile(path)
-	if err != nil {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return []error{fmt.Errorf("%w; -c names another file", err)}, false
+	case err != nil:
 		return []error{err}, false
 	}
 	problems, whole := decode(filepath.Base(path), data, &s.Edge)
