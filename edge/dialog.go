@@ -25,7 +25,7 @@ func recorded(m *sip.Message) bool {
 func (p *plan) appendToken(dst []byte, e *Edge, x *tx, m *sip.Message) []byte {
 	k := token{pool: p.pool, flow: p.flow, partner: p.partner}
 	if x.link != nil && x.link.server != nil {
-		k.server = hash32(x.link.server.addr)
+		k.server = e.tokens.name(0, x.link.server.addr)
 	}
 	if p.outbound {
 		// The partner becomes the one who is called: its Route set is what is

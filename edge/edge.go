@@ -67,6 +67,9 @@ type Edge struct {
 
 	requests, messages, scratch sync.Pool
 
+	endedMu sync.Mutex
+	ended   []*Flow // gone, and something may be left of them; guarded by endedMu
+
 	counts    tally
 	strangers atomic.Int64 // connections of those who were no partner when they came
 	refs      atomic.Uint64
@@ -174,6 +177,7 @@ func (e *Edge) Run(ctx context.Context) {
 	group.Go(func() { e.wire.run(e.ctx) })
 	group.Go(func() { e.table.run(e.ctx.Done(), e.fire) })
 	group.Go(e.watchFiles)
+	group.Go(e.buryAll)
 	for _, p := range e.pools {
 		for _, s := range p.servers {
 			group.Go(s.watch)
@@ -268,15 +272,55 @@ func (e *Edge) gone(f *Flow, err error) {
 	if e.ctx.Err() != nil {
 		return
 	}
-	var t turn
-	defer t.end()
-	if f.state.sent.Load() > 0 {
-		for _, x := range e.table.collect(nil) {
-			x.lost(&t, f)
+	if f.state.sent.Load() == 0 && f.state.open.Load() == 0 {
+		return
+	}
+	e.endedMu.Lock()
+	e.ended = append(e.ended, f)
+	e.endedMu.Unlock()
+	if f.Role == RoleInternal || f.state.link != nil {
+		e.bury() // what waits there should go elsewhere at once
+	}
+}
+
+// buryEvery is how often the transactions of ended flows are looked for. It
+// takes a walk over all transactions, so a partner that connects and goes a
+// hundred times a second must not have us walk as often.
+const buryEvery = tick
+
+// buryAll looks after ended flows until the edge ends.
+func (e *Edge) buryAll() {
+	clock := time.NewTicker(buryEvery)
+	defer clock.Stop()
+	for {
+		select {
+		case <-e.ctx.Done():
+			return
+		case <-clock.C:
+			e.bury()
 		}
 	}
-	if f.state.open.Load() > 0 {
-		for _, x := range e.table.collect(func(x *tx) bool { return x.flow == f }) {
+}
+
+// bury ends what flows that are gone have left: what was sent on them goes
+// elsewhere or fails, and calls that they began are taken back.
+func (e *Edge) bury() {
+	e.endedMu.Lock()
+	flows := e.ended
+	e.ended = nil
+	e.endedMu.Unlock()
+	if len(flows) == 0 {
+		return
+	}
+	gone := make(map[*Flow]bool, len(flows))
+	for _, f := range flows {
+		gone[f] = true
+	}
+	var t turn
+	defer t.end()
+	for _, x := range e.table.collect(nil) {
+		x.lost(&t, gone)
+		if gone[x.flow] {
 			x.abandoned(&t)
 		}
 	}
@@ -326,9 +370,9 @@ func (e *Edge) isOurRoute(u sip.URI) bool { return u.IsSIP() && e.isUs(u.Host) }
 func (e *Edge) poolOf(domain []byte) *pool { return e.byDomain[string(domain)] }
 
 // poolByHash returns the pool that a token names, or nil.
-func (e *Edge) poolByHash(h uint32) *pool {
+func (e *Edge) poolByHash(h uint32, key int) *pool {
 	for _, p := range e.pools {
-		if hash32(p.name) == h {
+		if e.tokens.name(key, p.name) == h {
 			return p
 		}
 	}

@@ -2,7 +2,6 @@ package edge
 
 import (
 	"bytes"
-	"hash/fnv"
 	"strconv"
 
 	"github.com/sipedge/sipedge/sip"
@@ -54,7 +53,7 @@ type plan struct {
 }
 
 // settle completes the plan of a request that passed both doors.
-func (r *request) settle() {
+func (r *request) settle(s *signer) {
 	p := &r.plan
 	p.loop = r.loop
 	p.dialog, p.target, p.tokenKey = r.bound, r.token.target, r.tokenKey
@@ -66,10 +65,10 @@ func (r *request) settle() {
 	p.flow = r.f.ID
 	if p.outbound {
 		p.partner = bytes.Clone(r.to)
-		p.pool = hash32(r.inside.name)
+		p.pool = s.name(0, r.inside.name)
 		return
 	}
-	p.pool = hash32(r.way.pool.name)
+	p.pool = s.name(0, r.way.pool.name)
 	p.partner = bytes.Clone(r.from)
 }
 
@@ -226,17 +225,10 @@ func parseHex(b []byte) (v uint64, ok bool) {
 	return v, true
 }
 
-// hash32 names a pool or server in a token.
-func hash32(name string) uint32 {
-	h := fnv.New32a()
-	h.Write([]byte(name))
-	return max(h.Sum32(), 1)
-}
-
 // forwardStateless sends an ACK to a 2xx on: it has no answer, so it needs no
 // transaction (RFC 3261 §16.11).
 func (e *Edge) forwardStateless(t *turn, r *request) {
-	r.settle()
+	r.settle(e.tokens)
 	x := &tx{edge: e, flow: r.f, plan: r.plan, way: r.way}
 	x.id = e.table.seq.Add(1) << shardBits
 	s := e.scratch.Get().(*scratch)

@@ -231,10 +231,10 @@ func (x *tx) forward(t *turn, m *sip.Message) {
 // lost is called when the flow that the request was sent on has ended, or its
 // server counts as down. What got no sign of life goes to the next hop: to a
 // transport error a proxy answers as to a 503 (RFC 3261 §16.9).
-func (x *tx) lost(t *turn, f *Flow) {
+func (x *tx) lost(t *turn, gone map[*Flow]bool) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if x.out != f {
+	if x.out == nil || !gone[x.out] {
 		return
 	}
 	switch x.state {

@@ -151,7 +151,7 @@ func (e *Edge) routeDialogIn(r *request) allowlists.Verdict {
 	if !e.routesSigned(r) || !e.targetSigned(r) {
 		return allowlists.Refusal(allowlists.RouteTokenInvalid, allowlists.Rule{Name: "route or target changed"})
 	}
-	p := e.poolByHash(r.token.pool)
+	p := e.poolByHash(r.token.pool, r.tokenKey)
 	if p == nil {
 		return allowlists.Refusal(allowlists.RouteTokenInvalid, allowlists.Rule{Name: "pool is gone"})
 	}
@@ -183,7 +183,7 @@ func (e *Edge) dialogServer(r *request, p *pool) *server {
 		return nil
 	}
 	for _, s := range p.servers {
-		if hash32(s.addr) == r.token.server {
+		if e.tokens.name(r.tokenKey, s.addr) == r.token.server {
 			return s
 		}
 	}
@@ -195,7 +195,7 @@ func (e *Edge) dialogServer(r *request, p *pool) *server {
 // the partner (RFC 5923 §5), else one to the partner's edge.
 func (e *Edge) routeDialogOut(r *request) allowlists.Verdict {
 	p := e.poolOf(r.from)
-	if p == nil || hash32(p.name) != r.token.pool {
+	if p == nil || e.tokens.name(r.tokenKey, p.name) != r.token.pool {
 		return allowlists.Refusal(allowlists.RouteTokenInvalid, allowlists.Rule{Name: "another pool's dialog"})
 	}
 	if f := e.flowOf(r.token.flow, RoleFederation); f != nil {

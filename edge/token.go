@@ -27,8 +27,8 @@ import (
 // It binds to identities and not to connections: a partner that reconnects goes
 // on, someone else does not.
 type token struct {
-	pool    uint32 // hash of the pool's name
-	server  uint32 // hash of the home server's address; 0: none in particular
+	pool    uint32 // MAC over the pool's name
+	server  uint32 // MAC over the home server's address; 0: none in particular
 	flow    uint64 // the connection that the dialog came on; used while it is open
 	routes  uint64 // MAC over Call-ID and the Route set inside; 0: not signed
 	target  uint64 // MAC over Call-ID and the Contact inside; 0: not signed
@@ -89,6 +89,12 @@ func (s *signer) sum(dst []byte, i int, parts ...[]byte) []byte {
 func (s *signer) digest(i int, parts ...[]byte) uint64 {
 	var out [sha256.Size]byte
 	return binary.BigEndian.Uint64(s.sum(out[:0], i, parts...)) | 1
+}
+
+// name is how a token names a pool or a server: nobody outside can find out
+// which it is by trying names. Never 0.
+func (s *signer) name(i int, name string) uint32 {
+	return uint32(s.digest(i, []byte("name"), []byte(name))>>32) | 1
 }
 
 // seal appends the text of k.

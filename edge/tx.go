@@ -80,7 +80,7 @@ type tx struct {
 // begin makes the transaction of a request that passed both doors. It returns
 // nil when the request was answered or is a repetition.
 func (e *Edge) begin(t *turn, r *request) *tx {
-	r.settle()
+	r.settle(e.tokens)
 	if e.draining.Load() {
 		e.refuse(t, r, allowlists.Refusal(allowlists.LimitStopping, allowlists.Rule{}))
 		return nil

@@ -369,6 +369,7 @@ func TestACallerWhoIsGoneTakesTheCallBack(t *testing.T) {
 		b.from(b.homes[0], answer(m, 180, ""))
 		b.partner.gate.Store(flowClosed)
 		b.e.gone(b.partner, ErrFlowClosed)
+		b.e.bury()
 		b.expect(b.homes[0], "CANCEL"+requestLine)
 		b.from(b.homes[0], answer(m, 487, ""))
 		b.expect(b.homes[0], "ACK"+requestLine)
