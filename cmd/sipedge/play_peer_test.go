@@ -200,6 +200,15 @@ func (p *peer) die() {
 	}
 }
 
+// hangUp closes the peer's connections in order; it goes on listening.
+func (p *peer) hangUp() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for c := range p.conns {
+		c.Close()
+	}
+}
+
 // close ends the peer with the play.
 func (p *peer) close() {
 	p.wake()

@@ -38,6 +38,7 @@ func (p *peer) act(s *stage, args []string) error {
 		"hangs":       func(*stage, []string) error { p.hang(); return nil },
 		"resumes":     func(*stage, []string) error { p.wake(); return nil },
 		"dies":        func(*stage, []string) error { p.die(); return nil },
+		"hangs-up":    func(*stage, []string) error { p.hangUp(); return nil },
 		"disconnects": p.disconnects,
 	}[args[0]]
 	if !ok {
