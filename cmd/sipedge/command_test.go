@@ -215,34 +215,34 @@ func TestExplain(t *testing.T) {
 		want       []string // in this order
 	}{
 		{"a listed partner may", "--from bob@fabrikam.example --to alice@example.com", exitDone, []string{
-			"ALLOW  partner.allowed\nby     partner fabrikam.example (partners.toml:4)\n",
-			"1 certificate", "assumed: one that speaks for fabrikam.example", "pass",
+			"ALLOW  partner.allowed\n", "by     partner fabrikam.example (partners.toml:4)\n",
+			"1 pass   certificate", "assumed: one that speaks for fabrikam.example",
 			"Peer sees: what pool main answers", "Goes to:   pool main",
 		}},
 		{"but not with each method", "--from bob@fabrikam.example --to alice@example.com --method INVITE", exitNo, []string{
-			"DENY   partner.method\nby     partner fabrikam.example (partners.toml:4)\n",
-			"DENY", "<- partner fabrikam.example (partners.toml:4)", "Peer sees: 403 Forbidden\n           Warning: 399 edge1.example.com",
+			"DENY   partner.method\n", "by     partner fabrikam.example (partners.toml:4)\n",
+			"3 DENY", "<- partner fabrikam.example (partners.toml:4)", "Peer sees: 403 Forbidden\n           Warning: 399 edge1.example.com",
 		}},
 		{"a stranger may not", "--from carol@stranger.example --to alice@example.com", exitNo, []string{
-			"DENY   partner.not_allowed\nby     [federation] unlisted (partners.toml:2)\n", "Peer sees: 403 Forbidden",
+			"DENY   partner.not_allowed\n", "by     [federation] unlisted (partners.toml:2)\n", "Peer sees: 403 Forbidden",
 		}},
 		{"nor who is blocked", "--from x@SPAM.example --to alice@example.com", exitNo, []string{
-			"DENY   partner.blocked\nby     blocked spam.example (partners.toml:11)\n",
+			"DENY   partner.blocked\n", "by     blocked spam.example (partners.toml:11)\n",
 		}},
 		{"a partner's certificate is judged", "--from bob@fabrikam.example --to alice@example.com --cert $DIR/fabrikam.pem", exitDone, []string{
-			"ALLOW  partner.allowed", "1 certificate", "proves fabrikam.example", "pass",
+			"ALLOW  partner.allowed", "1 pass   certificate", "proves fabrikam.example",
 		}},
 		{"it speaks for nobody else", "--from carol@contoso.example --to alice@example.com --cert $DIR/fabrikam.pem", exitNo, []string{
-			"DENY   identity.domain_mismatch\nby     partner contoso.example (partners.toml:7)\n",
+			"DENY   identity.domain_mismatch\n", "by     partner contoso.example (partners.toml:7)\n",
 		}},
 		{"not even for us", "--from alice@example.com --to bob@example.com --cert $DIR/fabrikam.pem", exitNo, []string{
 			"DENY   identity.own_domain",
 		}},
 		{"a certificate of an authority that we do not know does not come that far", "--from bob@fabrikam.example --to alice@example.com --cert $DIR/forged.pem", exitNo, []string{
-			"DENY   identity.none", "1 certificate", "unknown issuer", "DENY", "Peer sees: a TLS alert: the connection is refused",
+			"DENY   identity.none", "1 DENY   certificate", "unknown issuer", "Peer sees: a TLS alert: the connection is refused",
 		}},
 		{"from inside to a partner", "--from sip:alice@example.com --to carol@contoso.example", exitDone, []string{
-			"ALLOW  partner.allowed\nby     partner contoso.example (partners.toml:7)\n", "Goes to:   partner contoso.example",
+			"ALLOW  partner.allowed\n", "by     partner contoso.example (partners.toml:7)\n", "Goes to:   partner contoso.example",
 		}},
 		{"from inside to a stranger", "--from alice@example.com --to x@stranger.example", exitNo, []string{
 			"DENY   partner.not_allowed",

@@ -77,6 +77,9 @@ func (r *report) print(w io.Writer, asJSON bool) error {
 	}
 	word := map[bool]string{true: "ALLOW", false: "DENY"}
 	fmt.Fprintf(w, "%-5s  %s\n", word[r.Allowed], r.Reason)
+	if text := meaning(r.Reason); text != "" {
+		fmt.Fprintf(w, "       %s\n", text)
+	}
 	if r.Rule != "" {
 		fmt.Fprintf(w, "by     %s\n", allowlists.Rule{Name: r.Rule, File: r.File, Line: r.Line})
 	}
@@ -94,6 +97,16 @@ func (r *report) print(w io.Writer, asJSON bool) error {
 	return nil
 }
 
+// meaning is what the documentation says about a reason.
+func meaning(r allowlists.Reason) string {
+	for _, m := range allowlists.Reasons() {
+		if m.Reason == r {
+			return m.Text
+		}
+	}
+	return ""
+}
+
 // printSteps prints the table of the steps.
 func (r *report) printSteps(w io.Writer) error {
 	var b bytes.Buffer
@@ -104,9 +117,11 @@ func (r *report) printSteps(w io.Writer) error {
 			result = "DENY"
 		}
 		if rule != "" {
-			rule = "<- " + rule
+			rule = "  <- " + rule
 		}
-		fmt.Fprintf(table, "  %d %s\t%s\t%s\t%s\n", i+1, s.Name, s.Detail, result, rule)
+		// The result before the detail: what is long stands last and is not
+		// padded for.
+		fmt.Fprintf(table, "  %d %s\t%s\t%s%s\n", i+1, result, s.Name, s.Detail, rule)
 	}
 	table.Flush() // into memory
 	for line := range strings.Lines(b.String()) {
