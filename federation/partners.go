@@ -116,15 +116,12 @@ func (p *Partners) Len() (partners, blocked int) {
 // proves the name of one of its servers, whatever domain the certificate names:
 // so one certificate may speak for many entries.
 func (k *partner) covered(id *certs.Identity) bool {
-	if id.Covers(k.domain) || k.wildcard && id.CoversWild(k.domain) || k.cn && equal(id.CommonName(), k.domain) {
-		return true
-	}
 	for _, host := range k.hosts {
 		if k.coversHost(id, host) {
 			return true
 		}
 	}
-	return false
+	return id.Covers(k.domain) || k.wildcard && id.CoversWild(k.domain) || k.cn && equal(id.CommonName(), k.domain)
 }
 
 // coversHost reports whether id proves the name of a server.
