@@ -60,6 +60,9 @@ func known(m *sip.Message) string {
 			if bytes.ContainsAny(f.Value, "\"'\\") {
 				return "it ends quoted strings elsewhere"
 			}
+			if bytes.Contains(f.Value, []byte(" ;")) || bytes.Contains(f.Value, []byte("\t;")) {
+				return "it takes a blank before the parameters for the end of the host"
+			}
 		}
 	}
 	return ""

@@ -161,14 +161,16 @@ func trimPort(b []byte, u URI) []byte {
 	if u.Port == 0 {
 		return b
 	}
-	end := bytes.LastIndex(b, u.Host)
-	if u.Params != nil || u.Headers != nil || end < 0 {
-		end = bytes.Index(b, append(append([]byte{}, u.Host...), ':'))
+	// From the end, where nothing can look like a port that is none.
+	tail := len(b)
+	for _, part := range [][]byte{u.Params, u.Headers} {
+		if part != nil {
+			tail -= 1 + len(part)
+		}
 	}
-	end += len(u.Host) + 1
-	tail := end
-	for tail < len(b) && isDigit(b[tail]) {
-		tail++
+	end := tail
+	for end > 0 && isDigit(b[end-1]) {
+		end--
 	}
 	return append(append(append([]byte{}, b[:end]...), '0'), b[tail:]...)
 }
