@@ -244,6 +244,11 @@ func (x *tx) lost(t *turn, gone map[*Flow]bool) {
 			x.answer(t, 487, allowlists.SIPCanceled)
 			return
 		}
+		// A server that closes an idle connection in the moment that we send
+		// is not down: after all others it gets one more chance.
+		if !x.retried {
+			x.retried, x.way.broken = true, x.link
+		}
 		x.next(t, nil)
 	case txProceeding:
 		x.forget()

@@ -63,6 +63,7 @@ type tx struct {
 	attempt  uint8       // number of the hop being tried
 	canceled bool        // the sender sent CANCEL
 	asked    bool        // CANCEL went to the next hop
+	retried  bool        // a connection ended under it, and its server may be asked again
 	told     bool        // the sender has had a provisional answer
 	early    uint16      // provisional answers that went back
 	late     uint16      // 2xx that went back after the first

@@ -361,6 +361,28 @@ func TestWhatWaitsOnALostConnectionGoesElsewhere(t *testing.T) {
 	})
 }
 
+func TestAServerThatClosesInTheMomentIsAskedOnceMore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, 1)
+		b.from(b.partner, request1("MESSAGE", "m1"))
+		b.expect(b.homes[0], "MESSAGE"+requestLine)
+		link := b.e.pools[0].servers[0].link
+		for _, want := range []string{"MESSAGE" + requestLine, ""} {
+			old, fresh := link.up.Load(), b.flow(RoleInternal)
+			fresh.state.side, fresh.state.link, fresh.state.server = old.state.side, link, old.state.server
+			old.gate.Store(flowClosed)
+			link.up.Store(fresh)
+			b.e.gone(old, ErrFlowClosed)
+			if want != "" {
+				b.expect(fresh, want)
+				continue
+			}
+			b.expect(fresh) // once, and not for ever
+		}
+		b.expect(b.partner, "SIP/2.0 503 Service Unavailable")
+	})
+}
+
 func TestACallerWhoIsGoneTakesTheCallBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, 1)

@@ -18,6 +18,7 @@ type way struct {
 	partner *partnerEdge // or the servers of this partner
 	links   []*link      // of the partner, as they were known when the request came
 	tried   uint64       // bits of servers or links that had their turn
+	broken  *link        // last of all, once: whose connection ended before an answer came
 	err     error        // the last failure to connect
 }
 
@@ -46,9 +47,15 @@ func (w *way) next() (*link, *Flow) {
 			w.tried |= 1 << s.index
 			return s.link, nil
 		}
+	} else if l := w.nextLink(); l != nil {
+		return l, nil
+	}
+	l := w.broken
+	w.broken = nil
+	if l != nil && l.server != nil && !l.server.usable() {
 		return nil, nil
 	}
-	return w.nextLink(), nil
+	return l, nil
 }
 
 // nextLink returns the partner's next link. Those that could not be reached a
