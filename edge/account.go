@@ -5,7 +5,9 @@ import "sync/atomic"
 // An account is what one peer has us keep, over all its connections: whoever
 // opens a hundred of them has a hundred times the limit of one, and must not
 // have everybody's. A peer is who proved the same certificate. A nil account is
-// that of a peer without one; it counts nothing.
+// that of a peer without one, and of our home servers, over whose few connections
+// all of the company comes: what waits for one partner is counted there. It
+// counts nothing.
 type account struct {
 	open    atomic.Int64 // transactions
 	flows   atomic.Int64 // connections that it opened
@@ -22,7 +24,7 @@ const rememberedAccounts = 8192
 
 // account finds the account of the peer of f.
 func (e *Edge) account(f *Flow) *account {
-	if f.Peer == nil || f.Peer.IsZero() {
+	if f.Peer == nil || f.Peer.IsZero() || f.Role == RoleInternal {
 		return nil
 	}
 	a := new(account)
@@ -79,7 +81,7 @@ func (e *Edge) unseat(f *Flow) {
 func (e *Edge) full(f *Flow, n int64) string {
 	l := &e.limits
 	switch a := f.state.account; {
-	case f.state.open.Load() >= int64(l.Transactions):
+	case f.Role != RoleInternal && f.state.open.Load() >= int64(l.Transactions):
 		return "transactions"
 	case e.table.active.Load() >= int64(l.TotalTransactions),
 		a != nil && a.open.Load() >= max(int64(l.TotalTransactions/share), 1):

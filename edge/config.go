@@ -66,7 +66,8 @@ type Limits struct {
 	DrainTimeout time.Duration `toml:"drain_timeout"`
 	// Header fields of a message. Default 256.
 	Fields int `toml:"fields"`
-	// Transactions that one connection may have open. Default 5,000.
+	// Transactions that one connection of a partner may have open, and that
+	// may wait for one partner. Default 5,000.
 	Transactions int `toml:"transactions"`
 	// Transactions of all connections together, of which one peer may have a
 	// quarter. Default 200,000.

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/sipedge/sipedge/federation"
@@ -24,6 +25,7 @@ const partnerRecheck = 10 * time.Second
 type partnerEdge struct {
 	edge  *Edge
 	route federation.Route
+	open  atomic.Int64 // requests that wait for this partner
 
 	mu        sync.Mutex
 	links     []*link

@@ -29,8 +29,13 @@ type table struct {
 	shards [shardCount]shard
 	active atomic.Int64 // without those that only linger
 	held   atomic.Int64 // octets that transactions keep
-	seq    atomic.Uint64
-	start  time.Time
+	// Accepted calls that wait for more 2xx, and how many may: some 700 octets
+	// each.
+	accepted    atomic.Int64
+	maxAccepted int64
+
+	seq   atomic.Uint64
+	start time.Time
 }
 
 // A shard is a part of the table with its own lock.
@@ -43,7 +48,7 @@ type shard struct {
 }
 
 func newTable() *table {
-	t := &table{seed: maphash.MakeSeed(), start: time.Now()}
+	t := &table{seed: maphash.MakeSeed(), start: time.Now(), maxAccepted: 1 << 18}
 	// A number from before a restart must not name a transaction of after.
 	t.seq.Store(rand.Uint64() >> 8 << shardBits)
 	for i := range t.shards {

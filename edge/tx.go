@@ -94,6 +94,13 @@ func (e *Edge) begin(t *turn, r *request) *tx {
 		e.refuse(t, r, allowlists.Refusal(allowlists.LimitTransactions, e.limitsRule(key)))
 		return nil
 	}
+	if p := r.way.partner; p != nil && p.open.Load() >= int64(e.limits.Transactions) {
+		// A partner that hangs must not fill up what the others need.
+		v := allowlists.Refusal(allowlists.LimitTransactions, e.limitsRule("transactions"))
+		v.Status = 504
+		e.refuse(t, r, v)
+		return nil
+	}
 	x := &tx{
 		edge:   e,
 		key:    r.key,
@@ -116,6 +123,9 @@ func (e *Edge) begin(t *turn, r *request) *tx {
 		return nil
 	}
 	r.f.begins(1)
+	if p := x.way.partner; p != nil {
+		p.open.Add(1)
+	}
 	return x
 }
 
@@ -349,19 +359,36 @@ func (x *tx) finish(status int) {
 		return
 	}
 	x.linger()
-	if !x.edge.fits(x.flow, 0) {
-		// What comes late is lost then; what is in time goes first.
-		x.end()
-		return
-	}
 	x.step = stepEnd
 	if status < 300 {
-		x.state = txAccepted
-		x.edge.table.after(x, timerL)
+		x.accept()
+		return
+	}
+	if !x.edge.fits(x.flow, 0) {
+		// The ACK finds nothing then, and is dropped all the same.
+		x.end()
 		return
 	}
 	x.state = txCompleted
 	x.edge.table.after(x, timerH)
+}
+
+// accept lets an INVITE that was accepted wait for more 2xx (RFC 6026 §7.1,
+// Timer L). They are rare and the wait is long, so it must not keep new calls
+// out: it counts for no limit of the peer, takes as little as it can, and is
+// over at once when too many wait.
+func (x *tx) accept() {
+	x.edge.buffers.put(x.sent)
+	x.sent = nil
+	x.keep(0)
+	x.way, x.audit = way{}, auditRecord{method: x.audit.method}
+	if x.edge.table.accepted.Add(1) > x.edge.table.maxAccepted {
+		x.edge.table.accepted.Add(-1)
+		x.end()
+		return
+	}
+	x.state = txAccepted
+	x.edge.table.after(x, timerL)
 }
 
 // linger lets go of what only an open transaction needs.
@@ -372,6 +399,9 @@ func (x *tx) linger() {
 	x.lingers = true
 	x.edge.table.active.Add(-1)
 	x.flow.begins(-1)
+	if p := x.way.partner; p != nil {
+		p.open.Add(-1)
+	}
 	x.edge.buffers.put(x.req)
 	x.req = nil
 	x.shrink()
@@ -411,8 +441,11 @@ func (e *Edge) skeleton(sent *buffer) *buffer {
 
 // end takes the transaction out of the table. The caller holds x.mu.
 func (x *tx) end() {
-	if x.state == txDone {
+	switch x.state {
+	case txDone:
 		return
+	case txAccepted:
+		x.edge.table.accepted.Add(-1)
 	}
 	x.state = txDone
 	x.forget()

@@ -419,6 +419,60 @@ func TestAServerThatHangsHandsOverWhatWaits(t *testing.T) {
 	})
 }
 
+func TestAPartnerThatHangsKeepsNoOtherWaiting(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, 1)
+		b.e.limits.Transactions = 2
+		p, ok := b.e.partnerEdge([]byte("fabrikam.example"))
+		if !ok {
+			t.Fatal("no such partner")
+		}
+		out := b.flow(RoleFederation)
+		out.state.side, out.state.link = b.partner.state.side, p.links[0]
+		p.links[0].up.Store(out)
+		ask := func(branch string) {
+			text := strings.NewReplacer("sip:bob@example.com", "sip:alice@fabrikam.example",
+				"sip:alice@fabrikam.example>;tag", "sip:bob@example.com>;tag").Replace(request1("MESSAGE", branch))
+			b.from(b.homes[0], text)
+		}
+		const line = "MESSAGE sip:alice@fabrikam.example SIP/2.0"
+		ask("m1")
+		m := b.expect(out, line)
+		ask("m2")
+		b.expect(out, line)
+		ask("m3")
+		b.expect(b.homes[0], "SIP/2.0 504 Server Time-out")
+		b.from(out, answer(m, 200, ""))
+		b.expect(b.homes[0], "SIP/2.0 200 OK")
+		ask("m4")
+		b.expect(out, line)
+	})
+}
+
+func TestCallsThatWereAcceptedKeepNoNewOnesOut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, 1)
+		b.e.limits.Memory = share * 6000 // room for one call, hardly for two
+		b.e.limits.TotalTransactions = share
+		b.e.table.maxAccepted = 10
+		var last *sip.Message
+		for i := range 50 {
+			b.from(b.partner, request1("INVITE", fmt.Sprint("i", i)))
+			last = b.expect(b.homes[0], "INVITE"+requestLine)
+			b.from(b.homes[0], answer(last, 200, "Contact: <sip:bob@198.51.100.9>\n"))
+			b.expect(b.partner, "SIP/2.0 200 OK")
+		}
+		if n := len(b.e.table.collect(nil)); n != 10 {
+			t.Errorf("%d accepted calls wait for more answers, want 10", n)
+		}
+		b.after(timerL + time.Second)
+		b.empty()
+		if n := b.e.table.accepted.Load(); n != 0 {
+			t.Errorf("%d count as waiting", n)
+		}
+	})
+}
+
 func TestTransactionsOfOneConnectionAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, 1)
