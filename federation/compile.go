@@ -17,7 +17,7 @@ type compiler struct {
 	entries  []allowlists.Entry
 	known    []partner
 	problems []allowlists.Problem
-	lists    map[string][]string // servers and hosts, by themselves
+	terms    map[string]*terms // by what they say
 }
 
 // Compile makes Partners of the file; own are our domains. With errors, each an
@@ -26,7 +26,7 @@ func Compile(f File, own []string) (*Partners, []error) {
 	if f.File == "" {
 		f.File = "partners.toml"
 	}
-	c := &compiler{file: f.File, own: make(map[string]allowlists.Verdict), lists: make(map[string][]string)}
+	c := &compiler{file: f.File, own: make(map[string]allowlists.Verdict), terms: make(map[string]*terms)}
 	c.ours(own)
 	unlisted := c.section(f.Federation)
 	for _, domain := range byLine(f.Partners, func(p PartnerConfig) int { return p.Line }) {
@@ -106,15 +106,14 @@ func (c *compiler) section(s Section) allowlists.Rule {
 // rulePrefix begins the names of partners' rules.
 const rulePrefix = "partner "
 
-// same returns one list for all that are equal: many partners often share
-// their servers.
-func (c *compiler) same(list []string) []string {
-	key := strings.Join(list, "\n")
-	if have, ok := c.lists[key]; ok {
+// same returns one copy for all terms that are equal.
+func (c *compiler) same(t *terms) *terms {
+	key := fmt.Sprintf("%q %q %q %q %t %t", t.servers, t.hosts, t.peerName, t.policy, t.wildcard, t.cn)
+	if have, ok := c.terms[key]; ok {
 		return have
 	}
-	c.lists[key] = list
-	return list
+	c.terms[key] = t
+	return t
 }
 
 // partner reads one [partner."DOMAIN"].
@@ -127,18 +126,18 @@ func (c *compiler) partner(name string, p PartnerConfig) {
 	if _, ok := c.own[domain]; ok {
 		c.fault(p.Line, "partner %q is a domain of our own: it lives in a pool", name)
 	}
-	k := partner{domain: domain, wildcard: p.AllowWildcard, cn: p.AllowCN}
+	k := partner{domain, &terms{wildcard: p.AllowWildcard, cn: p.AllowCN}}
 	c.usage(&k, name, p)
 	c.servers(&k, name, p)
 	if len(c.problems) > before {
 		return
 	}
 	rule := allowlists.Rule{Name: rulePrefix + domain, File: c.file, Line: p.Line}
-	// One piece of memory for both: of 100,000 partners the next one is never
-	// in the processor's cache.
+	// One piece of memory for both, which is in the processor's cache once the
+	// domain was compared.
 	domain = rule.Name[len(rulePrefix):]
 	k.domain = domain
-	k.hosts, k.servers = c.same(k.hosts), c.same(k.servers)
+	k.terms = c.same(k.terms)
 	c.known = append(c.known, k)
 	c.entries = append(c.entries, allowlists.Entry{
 		Domain: domain, Methods: p.Methods, Direction: p.Direction, Rule: rule,
@@ -191,6 +190,6 @@ func (c *compiler) blocked(name string, b BlockedConfig) {
 		return
 	}
 	rule := allowlists.Rule{Name: "blocked " + domain, File: c.file, Line: b.Line}
-	c.known = append(c.known, partner{domain: domain})
+	c.known = append(c.known, partner{domain, c.same(new(terms))})
 	c.entries = append(c.entries, allowlists.Entry{Domain: domain, Blocked: true, Rule: rule})
 }
