@@ -48,8 +48,9 @@ func Compile(entries []Entry, unlisted Rule) (*Lists, []Problem) {
 		unlisted: Refusal(PartnerNotAllowed, unlisted),
 	}
 	var problems []Problem
+	room := make([]Partner, len(entries)) // side by side: see federation's gather
 	for i, e := range entries {
-		if err := l.add(i, e); err != nil {
+		if err := l.add(&room[i], i, e); err != nil {
 			problems = append(problems, Problem{e.Rule.File, e.Rule.Line, err.Error()})
 		}
 	}
@@ -61,7 +62,7 @@ func Compile(entries []Entry, unlisted Rule) (*Lists, []Problem) {
 
 // add puts one entry in. That a domain may be in only one entry is for the
 // administrator's sake: Decide would be sure of itself all the same.
-func (l *Lists) add(i int, e Entry) error {
+func (l *Lists) add(p *Partner, i int, e Entry) error {
 	if e.Domain == "" {
 		return fmt.Errorf("%s has no domain", e.Rule.Name)
 	}
@@ -72,8 +73,7 @@ func (l *Lists) add(i int, e Entry) error {
 		l.blocked[e.Domain] = Refusal(PartnerBlocked, e.Rule)
 		return nil
 	}
-	p, err := compile(i, e)
-	if err != nil {
+	if err := p.compile(i, e); err != nil {
 		return fmt.Errorf("%s: %w", e.Rule.Name, err)
 	}
 	l.partners[e.Domain] = p
@@ -95,8 +95,8 @@ func (l *Lists) first(domain string) (Rule, bool) {
 // INVITE may end a call, too (RFC 3261 §9, §13, §15; RFC 3262; RFC 3311).
 var inCall = []string{"ACK", "CANCEL", "BYE", "PRACK", "UPDATE"}
 
-func compile(i int, e Entry) (*Partner, error) {
-	p := &Partner{Domain: e.Domain, Rule: e.Rule, Index: i}
+func (p *Partner) compile(i int, e Entry) error {
+	*p = Partner{Domain: e.Domain, Rule: e.Rule, Index: i}
 	switch e.Direction {
 	case "", "both":
 		p.ways = [2]bool{In: true, Out: true}
@@ -105,21 +105,21 @@ func compile(i int, e Entry) (*Partner, error) {
 	case "out":
 		p.ways[Out] = true
 	default:
-		return nil, fmt.Errorf("direction %q is none of \"both\", \"in\", \"out\"", e.Direction)
+		return fmt.Errorf("direction %q is none of \"both\", \"in\", \"out\"", e.Direction)
 	}
 	if e.Methods != nil && len(e.Methods) == 0 {
-		return nil, errors.New("methods is empty; leave it out to allow all")
+		return errors.New("methods is empty; leave it out to allow all")
 	}
 	for _, m := range e.Methods {
 		if err := method(m); err != nil {
-			return nil, err
+			return err
 		}
 	}
 	p.methods = slices.Clone(e.Methods)
 	if slices.Contains(p.methods, "INVITE") {
 		p.methods = append(p.methods, inCall...)
 	}
-	return p, nil
+	return nil
 }
 
 // method refuses what no request can have as its method. Methods are
