@@ -148,15 +148,16 @@ func (x *tx) try(t *turn, m *sip.Message) {
 // next sends the request to the next hop that is left. m is the indexed
 // request, or nil to index the copy again. The caller holds x.mu.
 func (x *tx) next(t *turn, m *sip.Message) {
-	if x.way.unknown() {
-		x.link, x.state = nil, txFinding // before anybody can find it waiting
-		links, waiting := x.way.partner.wait(x)
-		if waiting {
-			return
-		}
-		x.way.links = links
-	}
 	for {
+		// Also after the connection of a dialog turned out to be gone.
+		if x.way.unknown() {
+			x.link, x.state = nil, txFinding // before anybody can find it waiting
+			links, waiting := x.way.partner.wait(x)
+			if waiting {
+				return
+			}
+			x.way.links = links
+		}
 		l, f := x.way.next()
 		if l == nil && f == nil {
 			x.unreachable(t)
