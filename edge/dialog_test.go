@@ -104,14 +104,20 @@ func TestADialogIsBoundToWhoMadeIt(t *testing.T) {
 	}
 }
 
+// move lets the callee of a call answer from sip:bob@10.0.0.77 from now on.
+func (b *bench) move(c call) {
+	b.t.Helper()
+	b.from(b.partner, c.in("INVITE", "i2", "fabrikam.example"))
+	m := b.expect(b.homes[0], "INVITE "+c.target+" SIP/2.0")
+	b.from(b.homes[0], answer(m, 200, "Contact: <sip:bob@10.0.0.77>\n"))
+	b.expect(b.partner, "SIP/2.0 200 OK")
+}
+
 func TestATargetThatMovedIsFollowed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, 1)
 		c := b.dial()
-		b.from(b.partner, c.in("INVITE", "i2", "fabrikam.example"))
-		m := b.expect(b.homes[0], "INVITE "+c.target+" SIP/2.0")
-		b.from(b.homes[0], answer(m, 200, "Contact: <sip:bob@10.0.0.77>\n"))
-		b.expect(b.partner, "SIP/2.0 200 OK")
+		b.move(c)
 		c.target = "sip:bob@10.0.0.77"
 		b.from(b.partner, c.in("BYE", "b2", "fabrikam.example"))
 		b.expect(b.homes[0], "BYE "+c.target+" SIP/2.0")
