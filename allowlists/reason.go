@@ -16,12 +16,24 @@ const (
 	PartnerNotAllowed Reason = "partner.not_allowed"
 	PartnerMethod     Reason = "partner.method"
 	PartnerDirection  Reason = "partner.direction"
+	PartnerDiscovered Reason = "partner.discovered"
+	PartnerUpstream   Reason = "partner.upstream"
+	PartnerExpired    Reason = "partner.expired"
+	PartnerKind       Reason = "partner.kind"
+	PartnerUser       Reason = "partner.user"
+	PartnerSize       Reason = "partner.size"
+	PartnerRate       Reason = "partner.rate"
+	PartnerLimit      Reason = "partner.discovered_limit"
+	PartnerWatched    Reason = "partner.watched"
+	PartnerUnmarked   Reason = "partner.unmarked"
 
 	IdentityNone           Reason = "identity.none"
 	IdentityDomainMismatch Reason = "identity.domain_mismatch"
 	IdentityOwnDomain      Reason = "identity.own_domain"
 	IdentityUsage          Reason = "identity.usage"
 	IdentityNotNamed       Reason = "identity.not_named"
+	IdentityPin            Reason = "identity.pin"
+	IdentityUnproven       Reason = "identity.unproven"
 
 	InsideAllowed      Reason = "inside.allowed"
 	InsideFromMismatch Reason = "inside.from_mismatch"
@@ -49,9 +61,12 @@ const (
 	SIPUnsupported   Reason = "sip.unsupported"
 	SIPNoTransaction Reason = "sip.no_transaction"
 	SIPCanceled      Reason = "sip.canceled"
+	SIPMaxBreadth    Reason = "sip.max_breadth"
 
-	LimitTransactions Reason = "limit.transactions"
-	LimitStopping     Reason = "limit.stopping"
+	LimitTransactions  Reason = "limit.transactions"
+	LimitStopping      Reason = "limit.stopping"
+	LimitSubscriptions Reason = "limit.subscriptions"
+	LimitOverload      Reason = "limit.overload"
 )
 
 // A Meaning is what the documentation says about a Reason, and the SIP status
@@ -73,22 +88,37 @@ var meanings = []Meaning{
 	{SIPUnsupported, 420, "The request requires of a proxy what this one cannot do."},
 	{SIPTooManyHops, 483, "Max-Forwards has run out."},
 	{SIPLoop, 482, "The request has been here before, unchanged."},
+	{SIPMaxBreadth, 440, "Max-Breadth has run out: the request was forked too often on its way."},
 	{SIPNoTransaction, 481, "A CANCEL, an ACK or a response belongs to nothing that is open on this connection."},
 	{SIPCanceled, 487, "The sender took its INVITE back."},
 	{LimitTransactions, 503, "The peer has too many requests open."},
 	{LimitStopping, 503, "The edge is being stopped: it finishes what it began, and takes nothing new."},
+	{LimitOverload, 503, "The edge has more to do than it can: who sends most has to wait."},
+	{LimitSubscriptions, 503, "The partner has as many subscriptions as one may have."},
 
 	{IdentityNone, 403, "The peer proved no identity, and nobody is let in without one."},
 	{IdentityNotNamed, 403, "The peer of an internal listener is none of those that may connect there."},
 	{IdentityOwnDomain, 403, "From names a domain of ours, but the request comes from outside."},
 	{IdentityDomainMismatch, 403, "The certificate does not speak for the domain in From (or, when we dial, for the partner)."},
+	{IdentityUnproven, 504, "Whether the certificate is that of a server of the domain in From could not be found out: DNS did not answer."},
 	{IdentityUsage, 403, "The certificate's extended key usage is not what peer_usage asks for."},
+	{IdentityPin, 403, "The key of the certificate is none of those that the partner's entry pins."},
 
 	{PartnerAllowed, 0, "The partner is listed, and may do this."},
 	{PartnerBlocked, 403, "The domain is blocked."},
 	{PartnerNotAllowed, 403, "The domain is not listed, and unlisted domains are refused."},
 	{PartnerDirection, 403, "The partner is listed for the other direction only."},
 	{PartnerMethod, 403, "The partner is listed, but not for this method."},
+	{PartnerDiscovered, 0, "The domain is not listed; DNS and its certificate say who it is, and discovery is on."},
+	{PartnerUpstream, 0, "The domain is not listed; the clearing house answers for it."},
+	{PartnerExpired, 403, "The partner's entry is past its end date."},
+	{PartnerKind, 403, "The partner is listed, but not for what this request carries."},
+	{PartnerUser, 403, "The partner is listed, but not for this user on our side or on its own."},
+	{PartnerSize, 513, "The message is larger than the partner's entry allows."},
+	{PartnerRate, 503, "The partner sends more than its entry allows."},
+	{PartnerLimit, 503, "A discovered partner sends more than one may that nobody has listed."},
+	{PartnerWatched, 403, "A discovered partner has asked for more of our addresses than one may: it is on the watch list until somebody decides."},
+	{PartnerUnmarked, 403, "The partner's entry wants its messages marked as verified or not, and this one is not marked."},
 
 	{InsideAllowed, 0, "A home server of ours sends for one of our domains."},
 	{InsideFromMismatch, 403, "A home server sends for a domain that does not live in its pool."},

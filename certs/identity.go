@@ -42,6 +42,19 @@ func (id Identity) Covers(domain string) bool {
 	return id.p != nil && contains(id.p.domains, domain)
 }
 
+// CoversBytes is Covers for a name that is not a string, and copies nothing.
+func (id Identity) CoversBytes(domain []byte) bool {
+	if id.p == nil {
+		return false
+	}
+	for _, d := range id.p.domains {
+		if d == string(domain) {
+			return true
+		}
+	}
+	return false
+}
+
 // CoversWild is Covers, and "*.fabrikam.example" also stands for one label
 // before fabrikam.example. RFC 5922 §7.2 forbids it, so it is only for partners
 // whose entry says allow_wildcard.

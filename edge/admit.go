@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"github.com/sipedge/sipedge/allowlists"
+	"github.com/sipedge/sipedge/federation"
 )
 
 // admit is the first door: may this peer say this?
@@ -20,24 +21,44 @@ func (e *Edge) admit(r *request) allowlists.Verdict {
 // admitPartner asks whether the certificate of this connection may speak for
 // the domain in From. Neither a To tag nor an address is a proof.
 func (e *Edge) admitPartner(r *request) allowlists.Verdict {
-	v := e.partners.Load().Admit(r.f.Peer, r.from, r.m.Method())
-	if !v.Allowed() && r.bound && v.Reason == allowlists.PartnerDirection {
-		// Within a dialog that we began the partner may speak, whichever way
-		// new ones go: its NOTIFY and BYE belong to what we asked for.
-		if v = e.partners.Load().Speaks(r.f.Peer, r.from); v.Allowed() {
-			v = e.partners.Load().Within(r.from, r.m.Method())
-		}
+	lists := e.partners.Load()
+	q := r.question(r.from, lists)
+	g := lists.Admit(r.f.Peer, q)
+	if g.Search {
+		g = e.search(r, lists, q, g)
 	}
-	if !v.Allowed() || !r.bound {
-		return v
+	r.grant = g
+	if !g.Allowed() || !r.bound {
+		return g.Verdict
 	}
 	// The dialog is bound to its parties: the same partner, not merely some
 	// partner (the domain in From is the one that the certificate proved).
 	if string(r.token.partner) != string(r.from) {
-		return allowlists.Refusal(allowlists.RouteTokenInvalid, v.Rule)
+		return allowlists.Refusal(allowlists.RouteTokenInvalid, g.Rule)
 	}
-	v.Reason = allowlists.DialogAllowed
-	return v
+	g.Reason = allowlists.DialogAllowed
+	return g.Verdict
+}
+
+// question is what the lists are asked about r, whose other side is the domain
+// remote.
+func (r *request) question(remote []byte, lists *federation.Partners) federation.Request {
+	q := federation.Request{
+		Method: r.m.Method(),
+		Remote: remote,
+		Them:   federation.Address{User: r.fromURI.User, Domain: r.from},
+		Us:     federation.Address{User: r.uri.User, Domain: r.to},
+		Dialog: r.bound,
+		Size:   len(r.m.Raw()),
+		Body:   len(r.m.Body()),
+	}
+	if r.f.Role == RoleInternal {
+		q.Them, q.Us = q.Us, q.Them
+	}
+	if lists.AsksKinds() {
+		q.Kinds = kindsOf(r.m)
+	}
+	return q
 }
 
 // admitInside asks whether a home server may speak for the domain in From:

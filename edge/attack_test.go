@@ -20,7 +20,7 @@ import (
 // lists puts other partners in force.
 func (b *bench) lists(partners map[string]federation.PartnerConfig) {
 	b.t.Helper()
-	p, errs := federation.Compile(federation.File{Partners: partners}, []string{"example.com"})
+	p, errs := federation.Compile(federation.File{Partners: partners}, []string{"example.com"}, federation.With{})
 	if errs != nil {
 		b.t.Fatal(errs)
 	}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/sipedge/sipedge/allowlists"
+	"github.com/sipedge/sipedge/federation"
 	"github.com/sipedge/sipedge/sip"
 )
 
@@ -30,7 +31,8 @@ type request struct {
 	token    token // what it says
 	tokenKey int   // the key that signed it
 
-	inside *pool // whose home server sends it
+	inside *pool            // whose home server sends it
+	grant  federation.Grant // what the lists say of the partner on the other side
 
 	way   way
 	plan  plan

@@ -133,11 +133,9 @@ func (e *Edge) permit(r *request) allowlists.Verdict {
 		return step(r, "partner", "no listener for partners",
 			allowlists.Refusal(allowlists.PartnerNotAllowed, allowlists.Rule{Name: "no listener with role federation"}))
 	}
-	v := e.partners.Load().Permit(r.to, r.m.Method())
-	if r.bound && v.Reason == allowlists.PartnerDirection {
-		// Whichever way new dialogs go, each side may answer within this one.
-		v = e.partners.Load().Within(r.to, r.m.Method())
-	}
+	lists := e.partners.Load()
+	r.grant = lists.Permit(r.question(r.to, lists))
+	v := r.grant.Verdict
 	if r.bound && v.Allowed() {
 		v.Reason = allowlists.DialogAllowed
 	}
@@ -199,7 +197,7 @@ func (e *Edge) routeDialogOut(r *request) allowlists.Verdict {
 		return allowlists.Refusal(allowlists.RouteTokenInvalid, allowlists.Rule{Name: "another pool's dialog"})
 	}
 	if f := e.flowOf(r.token.flow, RoleFederation); f != nil {
-		if e.partners.Load().Speaks(f.Peer, r.token.partner).Allowed() {
+		if e.speaks(f.Peer, r.token.partner) {
 			r.way.flow = f
 		}
 	}

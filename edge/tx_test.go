@@ -35,7 +35,7 @@ func newBench(t testing.TB, n int) *bench {
 	b := &bench{t: t}
 	partners, errs := federation.Compile(federation.File{Partners: map[string]federation.PartnerConfig{
 		"fabrikam.example": {Servers: []string{"edge.fabrikam.example:5061"}},
-	}}, []string{"example.com"})
+	}}, []string{"example.com"}, federation.With{})
 	if errs != nil {
 		t.Fatal(errs)
 	}

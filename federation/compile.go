@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/sipedge/sipedge/allowlists"
 	"github.com/sipedge/sipedge/certs"
@@ -18,11 +19,18 @@ type compiler struct {
 	known    []partner
 	problems []allowlists.Problem
 	terms    map[string]*terms // by what they say
+	unlisted *terms            // of those in no list; nil: refused
+}
+
+// With is what counts beside the file.
+type With struct {
+	Decisions []Decision // made while the edge runs; the file wins
+	Now       time.Time  // for entries with an end date
 }
 
 // Compile makes Partners of the file; own are our domains. With errors, each an
 // allowlists.Problem with its line and all of them at once, there are no Partners.
-func Compile(f File, own []string) (*Partners, []error) {
+func Compile(f File, own []string, with With) (*Partners, []error) {
 	if f.File == "" {
 		f.File = "partners.toml"
 	}
@@ -42,7 +50,7 @@ func Compile(f File, own []string) (*Partners, []error) {
 		return nil, inOrder(c.problems)
 	}
 	none := allowlists.Refusal(allowlists.IdentityNone, unlisted)
-	return &Partners{lists: lists, known: c.known, own: c.own, none: none, names: namesOf(c.known)}, nil
+	return &Partners{lists: lists, known: c.known, own: c.own, none: none, names: namesOf(c.known), unlisted: c.unlisted}, nil
 }
 
 // byLine returns the names of a section's tables in the order of the file, so
@@ -97,9 +105,9 @@ func (c *compiler) section(s Section) allowlists.Rule {
 	switch s.Unlisted {
 	case "", "refuse":
 	case "discover":
-		c.fault(line, `unlisted = "discover" is not available in this version; use "refuse" and list each partner`)
+		c.unlisted = &terms{policy: certs.UsageFederation}
 	default:
-		c.fault(line, `unlisted = %q in [federation] is not known; the only value is "refuse"`, s.Unlisted)
+		c.fault(line, `unlisted = %q in [federation] is none of "refuse", "discover"`, s.Unlisted)
 	}
 	return allowlists.Rule{Name: "[federation] unlisted", File: c.file, Line: line}
 }

@@ -13,7 +13,7 @@ import (
 func TestCompileNamesAllFaults(t *testing.T) {
 	_, errs := Compile(File{
 		File:       "p.toml",
-		Federation: Section{Unlisted: "discover", Line: 1, UnlistedLine: 2},
+		Federation: Section{Unlisted: "anybody", Line: 1, UnlistedLine: 2},
 		Partners: map[string]PartnerConfig{
 			"a.example":         {Line: 3},
 			"A.example.":        {Line: 4},
@@ -34,9 +34,9 @@ func TestCompileNamesAllFaults(t *testing.T) {
 			"b.example": {Line: 18},
 			"b@d":       {Line: 19},
 		},
-	}, []string{"example.com"})
+	}, []string{"example.com"}, With{})
 	want := []string{
-		`p.toml:2: unlisted = "discover" is not available in this version; use "refuse" and list each partner`,
+		`p.toml:2: unlisted = "anybody" in [federation] is none of "refuse", "discover"`,
 		`p.toml:4: a.example is in two entries: this one and partner a.example (p.toml:3)`,
 		`p.toml:7: partner "example.com" is a domain of our own: it lives in a pool`,
 		`p.toml:8: partner "not a domain": not a domain name`,

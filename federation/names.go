@@ -2,6 +2,7 @@ package federation
 
 import (
 	"net/netip"
+	"strings"
 
 	"github.com/sipedge/sipedge/certs"
 )
@@ -40,13 +41,16 @@ func (p *Partners) Knows(id *certs.Identity) bool {
 	if p == nil || id == nil || id.IsZero() {
 		return false
 	}
+	if p.unlisted != nil && len(id.Domains())+len(id.Hosts()) > 0 {
+		return true // whom DNS leads to it, it may speak for
+	}
 	for _, domain := range id.Domains() {
 		if _, ok := p.lists.Partner([]byte(domain)); ok {
 			return true
 		}
 	}
 	for _, host := range id.Hosts() {
-		if p.names.hosts[host] {
+		if p.names.hosts[host] || p.inDomain(host) {
 			return true
 		}
 	}
@@ -56,9 +60,21 @@ func (p *Partners) Knows(id *certs.Identity) bool {
 		}
 	}
 	for _, i := range p.names.lax {
-		if p.known[i].covered(id) {
+		if k := &p.known[i]; k.covered(id, []byte(k.domain), "") {
 			return true
 		}
+	}
+	return false
+}
+
+// inDomain reports whether a host lies in the domain of a partner whose servers
+// DNS may name.
+func (p *Partners) inDomain(host string) bool {
+	for host != "" {
+		if entry, ok := p.lists.Partner([]byte(host)); ok && len(p.known[entry.Index].servers) == 0 {
+			return true
+		}
+		_, host, _ = strings.Cut(host, ".")
 	}
 	return false
 }

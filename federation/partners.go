@@ -21,6 +21,8 @@ type Partners struct {
 	own   map[string]allowlists.Verdict // refusals for From domains of ours
 	none  allowlists.Verdict            // refusal of who proved nothing
 	names names
+	// unlisted are the terms of those that are in no list; nil: they are refused.
+	unlisted *terms
 }
 
 // partner is what federation knows of a partner beside its list entry.
@@ -41,75 +43,136 @@ type terms struct {
 	cn       bool
 }
 
-// Admit decides whether a peer with identity id may send us a request of this
-// method with this domain in From (in normal form). It allocates nothing and
-// costs the same for ten partners and for 100,000.
+// Admit decides whether a peer with identity id may send us the request q. It
+// allocates nothing and costs the same for ten partners and for 100,000.
 //
 // The checks come in the order in which their answers help most: who is nobody
 // is not told about lists, who is blocked not about certificates.
-func (p *Partners) Admit(id *certs.Identity, from, method []byte) allowlists.Verdict {
-	entry, v := p.speaks(id, from, allowlists.In)
-	if entry == nil {
-		return v
+func (p *Partners) Admit(id *certs.Identity, q Request) Grant {
+	g, entry := p.speaks(id, q.Remote, q.Target)
+	if g.Allowed() {
+		return g.may(entry, allowlists.In, q)
 	}
-	return entry.May(allowlists.In, method)
+	g.Search = g.Search && !q.Searched
+	return g
 }
 
 // Speaks decides whether a peer with identity id may speak for the domain at
-// all: what is left of Admit where direction and methods do not matter, as for
-// requests within a dialog that we began.
-func (p *Partners) Speaks(id *certs.Identity, domain []byte) allowlists.Verdict {
-	_, v := p.speaks(id, domain, allowlists.In)
-	return v
+// all; target is what TargetOf found, or "".
+func (p *Partners) Speaks(id *certs.Identity, domain []byte, target string) allowlists.Verdict {
+	g, _ := p.speaks(id, domain, target)
+	return g.Verdict
 }
 
-// speaks returns the entry of domain if id may speak for it, else nil and the
-// refusal.
-func (p *Partners) speaks(id *certs.Identity, domain []byte, d allowlists.Direction) (*allowlists.Partner, allowlists.Verdict) {
+// speaks judges who the peer is: the first half of Admit. The entry is nil for a
+// domain that is not listed.
+func (p *Partners) speaks(id *certs.Identity, domain []byte, target string) (Grant, *allowlists.Partner) {
 	if p == nil || p.lists == nil {
-		return nil, allowlists.Verdict{Status: 403, Reason: allowlists.PartnerNotAllowed}
+		return Grant{Verdict: allowlists.Verdict{Status: 403, Reason: allowlists.PartnerNotAllowed}}, nil
 	}
 	if v, ok := p.own[string(domain)]; ok {
-		return nil, v
+		return Grant{Verdict: v}, nil
 	}
 	if id == nil || id.IsZero() {
-		return nil, p.none
+		return Grant{Verdict: p.none}, nil
 	}
+	g, entry := p.find(domain)
+	if !g.Allowed() {
+		return g, nil
+	}
+	if !g.terms.covered(id, domain, target) {
+		g.Verdict = allowlists.Refusal(allowlists.IdentityDomainMismatch, g.Rule)
+		g.Search = len(g.terms.servers) == 0 && target == ""
+		return g, nil
+	}
+	if !g.terms.fits(id.Usage(), allowlists.In) {
+		g.Verdict = allowlists.Refusal(allowlists.IdentityUsage, g.Rule)
+	}
+	return g, entry
+}
+
+// find says who has the domain, whatever is asked of it.
+func (p *Partners) find(domain []byte) (Grant, *allowlists.Partner) {
 	entry, v := p.lists.Listed(domain)
+	if entry != nil {
+		k := &p.known[entry.Index]
+		return Grant{Verdict: v, Tier: k.tier(), terms: k.terms}, entry
+	}
+	if v.Reason != allowlists.PartnerNotAllowed || p.unlisted == nil {
+		return Grant{Verdict: v}, nil
+	}
+	if plainDomain(domain) {
+		return Grant{Verdict: allowlists.Allowance(allowlists.PartnerDiscovered, v.Rule), Tier: TierDiscovered, terms: p.unlisted}, nil
+	}
+	return Grant{Verdict: v}, nil
+}
+
+// may judges what the partner says, or hears from us.
+func (g Grant) may(entry *allowlists.Partner, d allowlists.Direction, q Request) Grant {
 	if entry == nil {
-		return nil, v
+		return g // not listed: no entry restricts it
 	}
-	k := &p.known[entry.Index]
-	if !k.covered(id) {
-		return nil, allowlists.Refusal(allowlists.IdentityDomainMismatch, entry.Rule)
+	v := entry.May(d, q.Method)
+	if q.Dialog && v.Reason == allowlists.PartnerDirection {
+		// Whichever way new dialogs go, each side may answer within this one.
+		v = entry.May(1-d, q.Method)
 	}
-	if !k.fits(id.Usage(), d) {
-		return nil, allowlists.Refusal(allowlists.IdentityUsage, entry.Rule)
-	}
-	return entry, v
+	g.Verdict = v
+	return g
 }
 
-// Permit decides whether a request of this method may leave for the domain (in
-// normal form).
-func (p *Partners) Permit(to, method []byte) allowlists.Verdict {
-	if p == nil {
-		return allowlists.Verdict{Status: 403, Reason: allowlists.PartnerNotAllowed}
+// Permit decides whether the request q may leave for the partner.
+func (p *Partners) Permit(q Request) Grant {
+	if p == nil || p.lists == nil {
+		return Grant{Verdict: allowlists.Verdict{Status: 403, Reason: allowlists.PartnerNotAllowed}}
 	}
-	return p.lists.Decide(allowlists.Question{Direction: allowlists.Out, Method: method, Remote: to})
+	g, entry := p.find(q.Remote)
+	if !g.Allowed() {
+		return g
+	}
+	return g.may(entry, allowlists.Out, q)
 }
 
-// Within decides whether a request of this method may pass between us and the
-// domain within a dialog, whichever way new ones may go.
-func (p *Partners) Within(domain, method []byte) allowlists.Verdict {
-	if p == nil {
-		return allowlists.Verdict{Status: 403, Reason: allowlists.PartnerNotAllowed}
+// TargetOf returns which of the SRV targets of the domain the peer proves to
+// be, or "". One that lies outside of the domain counts only where the entry
+// says so: DNS alone, without a signature, must not make anybody our partner.
+func (p *Partners) TargetOf(id *certs.Identity, domain []byte, targets []string) string {
+	if p == nil || p.lists == nil || id == nil || id.IsZero() {
+		return ""
 	}
-	v := p.lists.Decide(allowlists.Question{Direction: allowlists.In, Method: method, Remote: domain})
-	if v.Reason != allowlists.PartnerDirection {
-		return v
+	g, _ := p.find(domain)
+	if !g.Allowed() {
+		return ""
 	}
-	return p.lists.Decide(allowlists.Question{Direction: allowlists.Out, Method: method, Remote: domain})
+	for _, host := range targets {
+		if within(host, domain) && g.terms.coversHost(id, host) {
+			return host
+		}
+	}
+	return ""
 }
+
+// within reports whether a host is the domain or lies in it.
+func within[T string | []byte](host string, domain T) bool {
+	n := len(host) - len(domain)
+	return n >= 0 && host[n:] == string(domain) && (n == 0 || host[n-1] == '.')
+}
+
+// plainDomain reports whether a name can be looked up in DNS.
+func plainDomain(domain []byte) bool {
+	for _, c := range domain {
+		if !('a' <= c && c <= 'z' || '0' <= c && c <= '9' || c == '-' || c == '.') {
+			return false
+		}
+	}
+	return len(domain) > 0 && len(domain) <= 253
+}
+
+// AsksKinds reports whether any entry looks at what a request carries.
+func (p *Partners) AsksKinds() bool { return false }
+
+// Discovery returns the limits for partners that nobody listed.
+func (p *Partners) Discovery() DiscoveryLimits { return DiscoveryLimits{} }
 
 // Len returns how many partners there are, and how many blocked domains.
 func (p *Partners) Len() (partners, blocked int) {
@@ -122,16 +185,32 @@ func (p *Partners) Len() (partners, blocked int) {
 // covered reports whether id may speak for the partner. A direct partner is who
 // proves the name of one of its servers, whatever domain the certificate names:
 // so one certificate may speak for many entries.
-func (k *partner) covered(id *certs.Identity) bool {
-	for _, host := range k.hosts {
-		if k.coversHost(id, host) {
+func (t *terms) covered(id *certs.Identity, domain []byte, target string) bool {
+	for _, host := range t.hosts {
+		if t.coversHost(id, host) {
 			return true
 		}
 	}
-	return id.Covers(k.domain) || k.wildcard && id.CoversWild(k.domain) || k.cn && equal(id.CommonName(), k.domain)
+	if t.coversDomain(id, domain) {
+		return true
+	}
+	return target != "" && len(t.servers) == 0 && t.coversHost(id, target)
+}
+
+// coversDomain reports whether id proves the domain itself.
+func (t *terms) coversDomain(id *certs.Identity, domain []byte) bool {
+	return id.CoversBytes(domain) || t.wildcard && id.CoversWild(string(domain)) || t.cn && equal(id.CommonName(), string(domain))
 }
 
 // coversHost reports whether id proves the name of a server.
-func (k *partner) coversHost(id *certs.Identity, host string) bool {
-	return id.CoversHost(host) || k.wildcard && id.CoversHostWild(host) || k.cn && equal(id.CommonName(), host)
+func (t *terms) coversHost(id *certs.Identity, host string) bool {
+	return id.CoversHost(host) || t.wildcard && id.CoversHostWild(host) || t.cn && equal(id.CommonName(), host)
+}
+
+// tier is how well the partner is known: it is listed.
+func (k *partner) tier() Tier {
+	if len(k.servers) > 0 {
+		return TierDirect
+	}
+	return TierAllowed
 }

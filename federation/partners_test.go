@@ -62,7 +62,7 @@ func file() File {
 }
 
 func compiled(t testing.TB, f File) *Partners {
-	p, errs := Compile(f, []string{"example.com", "Example.NET."})
+	p, errs := Compile(f, []string{"example.com", "Example.NET."}, With{})
 	if errs != nil {
 		t.Fatal(errs)
 	}
@@ -118,7 +118,7 @@ func TestAdmit(t *testing.T) {
 		{"a partner that we alone may write to", i.names("out.example"), "out.example", "MESSAGE", allowlists.PartnerDirection, "partner out.example (partners.toml:19)"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			v := p.Admit(tt.id, []byte(tt.from), []byte(tt.method))
+			v := p.Admit(tt.id, Request{Remote: []byte(tt.from), Method: []byte(tt.method)})
 			if v.Reason != tt.reason || v.Rule.String() != tt.rule {
 				t.Errorf("Admit = %s by %s, want %s by %s", v.Reason, v.Rule, tt.reason, tt.rule)
 			}
@@ -131,10 +131,10 @@ func TestAdmit(t *testing.T) {
 
 func TestSpeaksAsksForIdentityAlone(t *testing.T) {
 	i, p := newIssuer(t), compiled(t, file())
-	if v := p.Speaks(i.names("out.example"), []byte("out.example")); !v.Allowed() {
+	if v := p.Speaks(i.names("out.example"), []byte("out.example"), ""); !v.Allowed() {
 		t.Errorf("a partner that may not begin does not speak for its domain: %+v", v)
 	}
-	if v := p.Speaks(i.names("fabrikam.example"), []byte("out.example")); v.Reason != allowlists.IdentityDomainMismatch {
+	if v := p.Speaks(i.names("fabrikam.example"), []byte("out.example"), ""); v.Reason != allowlists.IdentityDomainMismatch {
 		t.Errorf("another partner speaks for it: %+v", v)
 	}
 }
@@ -174,7 +174,7 @@ func TestPermit(t *testing.T) {
 		{"to a stranger", "stranger.example", "MESSAGE", allowlists.PartnerNotAllowed},
 		{"to a blocked domain", "spam.example", "MESSAGE", allowlists.PartnerBlocked},
 	} {
-		if v := p.Permit([]byte(tt.to), []byte(tt.method)); v.Reason != tt.reason {
+		if v := p.Permit(Request{Remote: []byte(tt.to), Method: []byte(tt.method)}); v.Reason != tt.reason {
 			t.Errorf("%s: Permit = %s, want %s", tt.name, v.Reason, tt.reason)
 		}
 	}
@@ -184,10 +184,10 @@ func TestNoPartnersMeansNobody(t *testing.T) {
 	id := newIssuer(t).names("fabrikam.example")
 	from, method := []byte("fabrikam.example"), []byte("MESSAGE")
 	for name, p := range map[string]*Partners{"nil": nil, "zero": {}, "empty": compiled(t, File{})} {
-		if v := p.Admit(id, from, method); v.Allowed() {
+		if v := p.Admit(id, Request{Remote: from, Method: method}); v.Allowed() {
 			t.Errorf("%s Partners admit: %+v", name, v)
 		}
-		if v := p.Permit(from, method); v.Allowed() {
+		if v := p.Permit(Request{Remote: from, Method: method}); v.Allowed() {
 			t.Errorf("%s Partners permit: %+v", name, v)
 		}
 		if _, ok := p.Dial(from); ok {
@@ -211,7 +211,7 @@ func TestAdmitAllocatesNothing(t *testing.T) {
 	id, method := i.names("p000000.partner.example"), []byte("MESSAGE")
 	for _, from := range []string{"p000007.partner.example", "stranger.example", "example.com"} {
 		b := []byte(from)
-		if n := testing.AllocsPerRun(100, func() { p.Admit(id, b, method) }); n != 0 {
+		if n := testing.AllocsPerRun(100, func() { p.Admit(id, Request{Remote: b, Method: method}) }); n != 0 {
 			t.Errorf("Admit of %s allocates %v times, want none", from, n)
 		}
 	}
@@ -225,7 +225,7 @@ func BenchmarkAdmit(b *testing.B) {
 			from := fmt.Appendf(nil, "p%06d.partner.example", n/2)
 			b.ReportAllocs()
 			for b.Loop() {
-				if !p.Admit(id, from, method).Allowed() {
+				if !p.Admit(id, Request{Remote: from, Method: method}).Allowed() {
 					b.Fatal("refused")
 				}
 			}
@@ -248,7 +248,7 @@ func FuzzAdmit(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, n uint8, from, method string) {
 		id := ids[int(n)%len(ids)]
-		v := p.Admit(id, []byte(from), []byte(method))
+		v := p.Admit(id, Request{Remote: []byte(from), Method: []byte(method)})
 		if v.Reason == allowlists.ReasonNone || v.Rule.Name == "" {
 			t.Errorf("Admit(%q) has no reason or rule: %+v", from, v)
 		}

@@ -34,12 +34,16 @@ func (r Route) Same(o Route) bool {
 // Dial returns the way to the edge of a partner's domain (in normal form). It
 // says nothing about whether a request may go there: Permit does.
 func (p *Partners) Dial(domain []byte) (Route, bool) {
-	if p == nil {
+	if p == nil || p.lists == nil {
 		return Route{}, false
 	}
-	entry, ok := p.lists.Partner(domain)
-	if !ok {
+	g, entry := p.find(domain)
+	if !g.Allowed() {
 		return Route{}, false
+	}
+	if entry == nil {
+		k := &partner{string(domain), g.terms}
+		return Route{Domain: k.domain, Servers: k.servers, PeerName: k.peerName, partner: k}, true
 	}
 	k := &p.known[entry.Index]
 	return Route{Domain: k.domain, Servers: k.servers, PeerName: k.peerName, partner: k}, true
@@ -81,15 +85,15 @@ func (k *partner) accepts(id *certs.Identity, host string) bool {
 		}
 		return k.coversHost(id, host)
 	}
-	if id.Covers(k.domain) || k.wildcard && id.CoversWild(k.domain) || k.cn && equal(id.CommonName(), k.domain) {
+	if k.coversDomain(id, []byte(k.domain)) {
 		return true
 	}
-	return strings.HasSuffix(host, "."+k.domain) && k.coversHost(id, host)
+	return within(host, k.domain) && k.coversHost(id, host)
 }
 
 // fits reports whether a certificate's usage is what the partner's peer_usage
 // asks for, when the partner is the client (In) or the server (Out).
-func (k *partner) fits(u certs.Usage, d allowlists.Direction) bool {
+func (k *terms) fits(u certs.Usage, d allowlists.Direction) bool {
 	if d == allowlists.Out && k.policy != certs.UsageFederation {
 		return u.Server()
 	}

@@ -14,6 +14,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/sipedge/sipedge/edge"
 	"github.com/sipedge/sipedge/federation"
@@ -79,7 +80,7 @@ func (s *Settings) loadPartners() (errs []error) {
 	s.Partners, errs = LoadPartners(s.PartnersPath, s.Edge.Domains)
 	if len(errs) == 1 && errors.Is(errs[0], fs.ErrNotExist) {
 		s.NoPartners = true
-		s.Partners, errs = federation.Compile(federation.File{File: partnersFile}, s.Edge.Domains)
+		s.Partners, errs = federation.Compile(federation.File{File: partnersFile}, s.Edge.Domains, federation.With{Now: time.Now()})
 	}
 	return errs
 }
@@ -98,7 +99,7 @@ func LoadPartners(path string, own []string) (*federation.Partners, []error) {
 	if !whole {
 		return nil, errs
 	}
-	partners, more := federation.Compile(file, own)
+	partners, more := federation.Compile(file, own, federation.With{Now: time.Now()})
 	if errs = append(errs, more...); len(errs) > 0 {
 		sortErrors(errs)
 		return nil, errs

@@ -83,7 +83,7 @@ func TestLoadWithoutPartnersAllowsNobody(t *testing.T) {
 	if !s.NoPartners {
 		t.Error("Load does not say that there is no list")
 	}
-	v := s.Partners.Permit([]byte("fabrikam.example"), []byte("MESSAGE"))
+	v := s.Partners.Permit(federation.Request{Remote: []byte("fabrikam.example"), Method: []byte("MESSAGE")})
 	if v.Reason != allowlists.PartnerNotAllowed || v.Rule.String() != "[federation] unlisted (partners.toml)" {
 		t.Errorf("Permit = %s by %s", v.Reason, v.Rule)
 	}

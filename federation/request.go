@@ -1,0 +1,74 @@
+package federation
+
+import (
+	"github.com/sipedge/sipedge/allowlists"
+)
+
+// A Tier is how well we know a partner, in the words that administrators know.
+// The zero Tier is nobody.
+type Tier int
+
+// The tiers, from the least known up.
+const (
+	TierNone       Tier = iota
+	TierDiscovered      // not listed; DNS and its certificate say who it is
+	TierUpstream        // not listed; the clearing house answers for it
+	TierAllowed         // listed; its edge is found by DNS SRV
+	TierDirect          // listed, with the servers of its edge
+)
+
+// String returns the word for logs and lists.
+func (t Tier) String() string {
+	switch t {
+	case TierDiscovered:
+		return "discovered"
+	case TierUpstream:
+		return "upstream"
+	case TierAllowed:
+		return "allowed"
+	case TierDirect:
+		return "direct"
+	}
+	return "none"
+}
+
+// An Address is a user at a domain, as far as lists look at one. User is as it
+// is on the wire, Domain in normal form.
+type Address struct{ User, Domain []byte }
+
+// A Request is what the doors ask about: who says what to whom. It is not kept.
+type Request struct {
+	Method []byte
+	Remote []byte // the partner's domain, in normal form
+	// Them is the user on the partner's side, Us the one on ours.
+	Them, Us Address
+	// Dialog: it belongs to a dialog that our token vouches for. Whichever way
+	// new ones go and whoever may begin them, this one may go on.
+	Dialog bool
+	// Size is the octets of the whole message, Body those of its body.
+	Size, Body int
+	// Kinds is what it carries; filled if Partners.AsksKinds says so.
+	Kinds allowlists.Kinds
+	// Target is the host of an SRV record of Remote that the certificate proves
+	// (TargetOf found it), "" if there is none or nobody looked; Searched says
+	// that somebody did.
+	Target   string
+	Searched bool
+}
+
+// A Grant is the answer to a Request: the Verdict, and what follows from who it
+// is about. The zero Grant refuses.
+type Grant struct {
+	allowlists.Verdict
+	Tier Tier
+	// Search: it is refused because the certificate does not name the domain,
+	// but if it is that of a server that the domain's SRV records name, ask
+	// again with Target.
+	Search bool
+
+	terms *terms
+}
+
+func refused(reason allowlists.Reason, rule allowlists.Rule) Grant {
+	return Grant{Verdict: allowlists.Refusal(reason, rule)}
+}
