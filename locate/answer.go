@@ -37,63 +37,63 @@ type answer struct {
 }
 
 // query returns the records of one name and type, from memory if it can.
-func (l *Locator) query(ctx context.Context, name string, qtype uint16) *answer {
+func (d *Directory) query(ctx context.Context, name string, qtype uint16) *answer {
 	key := name + "/" + dns.TypeToString[qtype]
-	old, ok := l.answers.Get(key)
-	if ok && l.now().Before(old.until) {
+	old, ok := d.answers.Get(key)
+	if ok && d.l.now().Before(old.until) {
 		return old
 	}
 	// A flight of its own: it must not end early because the lookup that
 	// happened to ask first has little time left.
-	ch := l.queries.DoChan(key, func() (any, error) {
-		return l.work(func(ctx context.Context) (any, error) {
-			a := l.ask(ctx, name, qtype)
+	ch := d.queries.DoChan(key, func() (any, error) {
+		return d.l.work(func(ctx context.Context) (any, error) {
+			a := d.ask(ctx, name, qtype)
 			if a.err != nil && !errors.Is(a.err, ErrNoRecords) {
-				a = l.stale(old, a, key)
+				a = d.stale(old, a, key)
 			}
-			l.answers.Add(key, a)
+			d.answers.Add(key, a)
 			return a, nil
 		})
 	})
 	select {
 	case r := <-ch:
 		if r.Err != nil {
-			return &answer{err: r.Err, until: l.now().Add(retryAfter)}
+			return &answer{err: r.Err, until: d.l.now().Add(retryAfter)}
 		}
 		return r.Val.(*answer)
 	case <-ctx.Done():
-		a := &answer{err: ErrTimeout, until: l.now().Add(retryAfter)}
-		return l.stale(old, a, key)
+		a := &answer{err: ErrTimeout, until: d.l.now().Add(retryAfter)}
+		return d.stale(old, a, key)
 	}
 }
 
 // stale returns the old answer for a while instead of a failure, if it has not
 // been out of date for long.
-func (l *Locator) stale(old, failed *answer, key string) *answer {
-	now := l.now()
+func (d *Directory) stale(old, failed *answer, key string) *answer {
+	now := d.l.now()
 	if old == nil || old.err != nil || now.After(old.end.Add(staleTime)) {
 		return failed
 	}
-	l.log.Warn("stale dns answer used", "query", key, "error", failed.err)
+	d.l.log.Warn("stale dns answer used", "query", key, "error", failed.err)
 	return &answer{targets: old.targets, addrs: old.addrs, end: old.end, until: now.Add(staleTTL)}
 }
 
 // ask puts the question to the resolvers and follows aliases.
-func (l *Locator) ask(ctx context.Context, name string, qtype uint16) *answer {
+func (d *Directory) ask(ctx context.Context, name string, qtype uint16) *answer {
 	r := reader{name: dns.Fqdn(name), qtype: qtype, ttl: maxTTL}
 	for {
-		m, err := l.dns.ask(ctx, r.name, qtype)
+		m, err := d.l.dns.ask(ctx, r.name, qtype)
 		if err != nil {
-			return &answer{err: err, until: l.now().Add(retryAfter)}
+			return &answer{err: err, until: d.l.now().Add(retryAfter)}
 		}
 		again, err := r.read(m)
 		switch {
 		case errors.Is(err, ErrNoRecords):
-			return &answer{err: err, until: l.now().Add(negative(m))}
+			return &answer{err: err, until: d.l.now().Add(negative(m))}
 		case err != nil:
-			return &answer{err: err, until: l.now().Add(negativeTTL)}
+			return &answer{err: err, until: d.l.now().Add(negativeTTL)}
 		case !again:
-			end := l.now().Add(max(r.ttl, minTTL))
+			end := d.l.now().Add(max(r.ttl, minTTL))
 			return &answer{targets: best(r.targets), addrs: r.addrs, end: end, until: end}
 		}
 	}

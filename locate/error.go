@@ -1,6 +1,9 @@
 package locate
 
-import "errors"
+import (
+	"errors"
+	"fmt"
+)
 
 // What a lookup may end with, besides servers.
 var (
@@ -9,6 +12,7 @@ var (
 	ErrTimeout          = errors.New("dns timeout")                  // no usable answer in time
 	ErrForbiddenAddress = errors.New("forbidden address")            // DNS points at loopback, a private range, or us
 	errTooManyAliases   = errors.New("cname chain too long or loop") // wrapped in ErrServfail
+	errTooMany          = fmt.Errorf("%w: too many lookups under way", ErrTimeout)
 )
 
 // An Error is a lookup that found nothing to dial. Err wraps one of the errors

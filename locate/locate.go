@@ -23,9 +23,6 @@ import (
 	"strings"
 	"sync"
 	"time"
-
-	lru "github.com/hashicorp/golang-lru/v2"
-	"golang.org/x/sync/singleflight"
 )
 
 // Config is the section [dns].
@@ -53,27 +50,29 @@ const (
 	lookupTime  = 5 * time.Second // a partner or a host, whole
 	maxTargets  = 32              // SRV targets that are looked at
 	maxHops     = 64              // addresses in one answer
-	maxLookups  = 64              // lookups at the same time
 	maxParallel = 8               // queries that one lookup has under way
-	maxAnswers  = 16384           // answers that are remembered
-	maxPartners = 8192            // partners that are remembered
 	retryAfter  = 5 * time.Second // how long a lookup that failed is not tried again
+)
+
+// How much is done and remembered for those whom the admin named, and for others.
+var (
+	partnerRoom  = room{lookups: 64, waiting: 4096, domains: 8192, answers: 16384}
+	strangerRoom = room{lookups: 16, waiting: 256, domains: 1024, answers: 4096}
 )
 
 // services are the SRV names of a partner's edge, the better first: the one of
 // Microsoft-style federation, then that of RFC 3263 §4.1.
 var services = [...]string{"_sipfederationtls._tcp.", "_sips._tcp."}
 
-// A Locator finds servers. It is safe for concurrent use.
+// A Locator finds servers. It is safe for concurrent use. The Directory that it
+// is itself is for partners that the admin listed.
 type Locator struct {
+	*Directory
+	strangers *Directory
+
 	dns      *client
 	rules    rules
 	failures *failures
-	answers  *lru.Cache[string, *answer]
-	partners *lru.Cache[string, *found]
-	queries  singleflight.Group // by name and type
-	lookups  singleflight.Group // by partner
-	slots    chan struct{}      // one for each lookup under way
 
 	log    *slog.Logger
 	now    func() time.Time
@@ -105,7 +104,6 @@ func New(c Config, own func() []netip.AddrPort, log *slog.Logger) (*Locator, err
 	l := &Locator{
 		dns:    &client{servers: servers, timeout: queryTime},
 		rules:  rules{allowed: ranges, own: own},
-		slots:  make(chan struct{}, maxLookups),
 		log:    log,
 		now:    time.Now,
 		random: rand.IntN,
@@ -114,9 +112,7 @@ func New(c Config, own func() []netip.AddrPort, log *slog.Logger) (*Locator, err
 	if len(c.Servers) == 0 {
 		l.hosts = hostsFile
 	}
-	// These fail only for a size below one.
-	l.answers, _ = lru.New[string, *answer](maxAnswers)
-	l.partners, _ = lru.New[string, *found](maxPartners)
+	l.Directory, l.strangers = newDirectory(l, partnerRoom), newDirectory(l, strangerRoom)
 	l.failures = newFailures(func() time.Time { return l.now() })
 	l.base, l.stop = context.WithCancel(context.Background())
 	return l, nil
@@ -138,43 +134,8 @@ func (l *Locator) Close() {
 	l.running.Wait()
 }
 
-// Partner finds the edge servers of a domain by SRV records, in the order in
-// which they are to be tried, those that failed lately last. The slice is
-// shared: it must not be changed. An error is an *Error around ErrNoRecords,
-// ErrServfail, ErrTimeout or ErrForbiddenAddress, or ctx's own.
-func (l *Locator) Partner(ctx context.Context, domain string) ([]Hop, error) {
-	name, ok := domainName(domain)
-	if !ok {
-		return nil, &Error{Domain: domain, Err: fmt.Errorf("%w: not a domain name", ErrNoRecords)}
-	}
-	f, ok := l.partners.Get(name)
-	if !ok || !l.now().Before(f.until) {
-		var err error
-		if f, err = l.refresh(ctx, name); err != nil {
-			return nil, &Error{Domain: name, Err: err}
-		}
-	}
-	if f.err != nil {
-		return nil, f.err
-	}
-	return f.ordered(l), nil
-}
-
-// CachedPartner returns what Partner found before, if it still holds. It never
-// waits, and allocates only when an address has failed or recovered since. A
-// domain that is known to have no servers is not "found": Partner then says why
-// at once.
-func (l *Locator) CachedPartner(domain string) ([]Hop, bool) {
-	name, ok := domainName(domain)
-	if !ok {
-		return nil, false
-	}
-	f, ok := l.partners.Get(name)
-	if !ok || f.err != nil || !l.now().Before(f.until) {
-		return nil, false
-	}
-	return f.ordered(l), true
-}
+// Strangers returns the Directory for domains that nobody listed.
+func (l *Locator) Strangers() *Directory { return l.strangers }
 
 // Host finds the addresses of a server that the admin wrote down: an address,
 // or a name with A and AAAA records. It may be anywhere, so Control lets it pass.
@@ -213,34 +174,6 @@ func (l *Locator) Failed(addr netip.AddrPort) { l.failures.add(addr) }
 
 // Succeeded forgets that an address failed.
 func (l *Locator) Succeeded(addr netip.AddrPort) { l.failures.remove(addr) }
-
-// refresh runs one lookup for all who ask for the domain now. It goes on when
-// ctx ends, for those who wait longer, and is bounded by itself.
-func (l *Locator) refresh(ctx context.Context, name string) (*found, error) {
-	ch := l.lookups.DoChan(name, func() (any, error) {
-		return l.work(func(ctx context.Context) (any, error) {
-			select {
-			case l.slots <- struct{}{}:
-				defer func() { <-l.slots }()
-			case <-ctx.Done():
-				// Not remembered: it says nothing about the partner.
-				return nil, fmt.Errorf("%w: too many lookups under way", ErrTimeout)
-			}
-			f := l.findPartner(ctx, name)
-			l.partners.Add(name, f)
-			return f, nil
-		})
-	})
-	select {
-	case r := <-ch:
-		if r.Err != nil {
-			return nil, r.Err
-		}
-		return r.Val.(*found), nil
-	case <-ctx.Done():
-		return nil, context.Cause(ctx)
-	}
-}
 
 // work runs f with the time of one lookup, until Close. It is the top of the
 // goroutine that singleflight starts: a panic there, on an answer from outside,

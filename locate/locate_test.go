@@ -298,7 +298,7 @@ func TestNoAnswerIsRememberedTooShortlyOrTooLong(t *testing.T) {
 	if _, err := l.Partner(t.Context(), partner); err != nil {
 		t.Fatal(err)
 	}
-	if f, _ := l.partners.Get(partner); f.until.Sub(now.now()) > negativeTTL {
+	if f, _ := l.domains.Get(partner); f.until.Sub(now.now()) > negativeTTL {
 		t.Errorf("holds for %v although an answer was negative", f.until.Sub(now.now()))
 	}
 	if a, _ := l.answers.Get("edge1.fabrikam.example/A"); a.until.Sub(now.now()) > maxTTL {
@@ -447,7 +447,7 @@ func TestAddressesThatFailedComeLast(t *testing.T) {
 	if addrs(hops) != original {
 		t.Error("what was handed out has changed")
 	}
-	f, _ := l.partners.Get(partner)
+	f, _ := l.domains.Get(partner)
 	f.until = now.now().Add(time.Hour)
 	now.advance(failureTime)
 	expect("after a while", original)

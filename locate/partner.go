@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -16,6 +17,7 @@ import (
 // found is what is remembered about a partner: servers or an error.
 type found struct {
 	hops  []Hop
+	names []string // of the hosts that hops and those beyond maxHops belong to
 	until time.Time
 	err   error
 	view  atomic.Pointer[view]
@@ -41,26 +43,29 @@ func (f *found) ordered(l *Locator) []Hop {
 }
 
 // findPartner asks for a partner's SRV records and the addresses of all targets.
-func (l *Locator) findPartner(ctx context.Context, domain string) *found {
-	query, srv := l.records(ctx, domain)
+func (d *Directory) findPartner(ctx context.Context, domain string) *found {
+	query, srv := d.records(ctx, domain)
 	f := &found{until: srv.until}
 	if srv.err != nil {
 		f.err = &Error{Domain: domain, Query: query, Err: srv.err}
 		return f
 	}
-	targets := order(srv.targets, l.random)
-	answers := l.targetAddresses(ctx, targets)
+	targets := order(srv.targets, d.l.random)
+	answers := d.targetAddresses(ctx, targets)
 	err, forbidden := error(ErrNoRecords), error(nil)
 	for i, a := range answers {
 		f.until = earlier(f.until, a.until)
 		if a.err != nil && !errors.Is(a.err, ErrNoRecords) {
 			err, query = a.err, targets[i].host+" A, AAAA"
 		}
-		for _, ip := range interleave(a.addrs, l.random) {
+		for _, ip := range interleave(a.addrs, d.l.random) {
 			h := Hop{Host: targets[i].host, Addr: netip.AddrPortFrom(ip, targets[i].port), FromDNS: true}
-			if e := l.rules.check(h.Addr); e != nil {
+			if e := d.l.rules.check(h.Addr); e != nil {
 				forbidden = fmt.Errorf("%s: %w", h, e)
-			} else if len(f.hops) < maxHops {
+				continue
+			}
+			f.name(h.Host)
+			if len(f.hops) < maxHops {
 				f.hops = append(f.hops, h)
 			}
 		}
@@ -74,17 +79,24 @@ func (l *Locator) findPartner(ctx context.Context, domain string) *found {
 	return f
 }
 
+// name adds the name of a host to those that the domain leads to.
+func (f *found) name(host string) {
+	if _, ok := parseIP(host); !ok && !slices.Contains(f.names, host) {
+		f.names = append(f.names, host)
+	}
+}
+
 // records asks for all services at once, so that the second costs no time, and
 // returns the first that has servers. One that failed is not the same as one
 // that does not exist: if none has servers, the failure is what is told.
-func (l *Locator) records(ctx context.Context, domain string) (query string, best *answer) {
+func (d *Directory) records(ctx context.Context, domain string) (query string, best *answer) {
 	// The addresses need some of the time too.
-	ctx, cancel := context.WithTimeout(ctx, l.total*3/5)
+	ctx, cancel := context.WithTimeout(ctx, d.l.total*3/5)
 	defer cancel()
 	var results [len(services)]chan *answer
 	for i, s := range services {
 		results[i] = make(chan *answer, 1)
-		l.running.Go(func() { results[i] <- l.query(ctx, s+domain, dns.TypeSRV) })
+		d.l.running.Go(func() { results[i] <- d.query(ctx, s+domain, dns.TypeSRV) })
 	}
 	until := time.Time{}
 	for i, s := range services {
@@ -106,13 +118,13 @@ func (l *Locator) records(ctx context.Context, domain string) (query string, bes
 }
 
 // targetAddresses asks for the addresses of all targets, each host once.
-func (l *Locator) targetAddresses(ctx context.Context, targets []target) []*answer {
+func (d *Directory) targetAddresses(ctx context.Context, targets []target) []*answer {
 	answers := make([]*answer, len(targets))
 	var g errgroup.Group
 	g.SetLimit(maxParallel / 2) // each asks for A and AAAA
 	for i, t := range targets {
 		g.Go(func() error {
-			answers[i] = l.addresses(ctx, t.host)
+			answers[i] = d.addresses(ctx, t.host)
 			return nil
 		})
 	}
@@ -121,14 +133,14 @@ func (l *Locator) targetAddresses(ctx context.Context, targets []target) []*answ
 }
 
 // addresses returns the A and AAAA records of a host together.
-func (l *Locator) addresses(ctx context.Context, host string) *answer {
+func (d *Directory) addresses(ctx context.Context, host string) *answer {
 	if ip, ok := parseIP(host); ok {
-		return &answer{addrs: []netip.Addr{ip}, until: l.now().Add(maxTTL)}
+		return &answer{addrs: []netip.Addr{ip}, until: d.l.now().Add(maxTTL)}
 	}
 	var v4, v6 *answer
 	var both sync.WaitGroup
-	both.Go(func() { v6 = l.query(ctx, host, dns.TypeAAAA) })
-	v4 = l.query(ctx, host, dns.TypeA)
+	both.Go(func() { v6 = d.query(ctx, host, dns.TypeAAAA) })
+	v4 = d.query(ctx, host, dns.TypeA)
 	both.Wait()
 	a := &answer{until: earlier(v4.until, v6.until)}
 	a.addrs = append(append(a.addrs, v6.addrs...), v4.addrs...)

@@ -1,0 +1,149 @@
+package locate
+
+import (
+	"context"
+	"fmt"
+
+	lru "github.com/hashicorp/golang-lru/v2"
+	"golang.org/x/sync/singleflight"
+)
+
+// room is how much one Directory may do and remember.
+type room struct {
+	lookups int // at the same time
+	waiting int // lookups that wait for one of those
+	domains int // that are remembered
+	answers int // of DNS that are remembered
+}
+
+// A Directory finds the edges of domains, with room of its own. Whom the admin
+// listed and whom nobody knows are in two of them, so that strangers, however
+// many and however slow their DNS, neither delay a partner nor push one out.
+type Directory struct {
+	l       *Locator
+	slots   chan struct{} // one for each lookup under way
+	waiting chan struct{} // one for each lookup, also those that wait for a slot
+	domains *lru.Cache[string, *found]
+	lookups singleflight.Group // by domain
+	answers *lru.Cache[string, *answer]
+	queries singleflight.Group // by name and type
+}
+
+func newDirectory(l *Locator, r room) *Directory {
+	d := &Directory{l: l, slots: make(chan struct{}, r.lookups), waiting: make(chan struct{}, r.lookups+r.waiting)}
+	// These fail only for a size below one.
+	d.domains, _ = lru.New[string, *found](r.domains)
+	d.answers, _ = lru.New[string, *answer](r.answers)
+	return d
+}
+
+// Partner finds the edge servers of a domain by SRV records, in the order in
+// which they are to be tried, those that failed lately last. The slice is
+// shared: it must not be changed. An error is an *Error around ErrNoRecords,
+// ErrServfail, ErrTimeout or ErrForbiddenAddress, or ctx's own.
+func (d *Directory) Partner(ctx context.Context, domain string) ([]Hop, error) {
+	f, err := d.find(ctx, domain)
+	if err != nil {
+		return nil, err
+	}
+	return f.ordered(d.l), nil
+}
+
+// CachedPartner returns what Partner found before, if it still holds. It never
+// waits, and allocates only when an address has failed or recovered since. A
+// domain that is known to have no servers is not "found": Partner then says why
+// at once.
+func (d *Directory) CachedPartner(domain string) ([]Hop, bool) {
+	f, ok := d.cached(domain)
+	if !ok {
+		return nil, false
+	}
+	return f.ordered(d.l), true
+}
+
+// Targets returns the names of the hosts that a domain's SRV records lead to, in
+// normal form and in the order of the records: those that have an address which
+// may be dialled. Whoever proves to be one of them is an edge of that domain, as
+// far as DNS can be believed. A target that is an address and no name is not
+// among them. The slice is shared: it must not be changed. Errors are Partner's.
+func (d *Directory) Targets(ctx context.Context, domain string) ([]string, error) {
+	f, err := d.find(ctx, domain)
+	if err != nil {
+		return nil, err
+	}
+	return f.names, nil
+}
+
+// CachedTargets returns what Targets found before, if it still holds. It neither
+// waits nor allocates.
+func (d *Directory) CachedTargets(domain string) ([]string, bool) {
+	f, ok := d.cached(domain)
+	if !ok {
+		return nil, false
+	}
+	return f.names, true
+}
+
+// find returns what is known about a domain, looking it up if need be.
+func (d *Directory) find(ctx context.Context, domain string) (*found, error) {
+	name, ok := domainName(domain)
+	if !ok {
+		return nil, &Error{Domain: domain, Err: fmt.Errorf("%w: not a domain name", ErrNoRecords)}
+	}
+	f, ok := d.domains.Get(name)
+	if !ok || !d.l.now().Before(f.until) {
+		var err error
+		if f, err = d.refresh(ctx, name); err != nil {
+			return nil, &Error{Domain: name, Err: err}
+		}
+	}
+	if f.err != nil {
+		return nil, f.err
+	}
+	return f, nil
+}
+
+func (d *Directory) cached(domain string) (*found, bool) {
+	name, ok := domainName(domain)
+	if !ok {
+		return nil, false
+	}
+	f, ok := d.domains.Get(name)
+	return f, ok && f.err == nil && d.l.now().Before(f.until)
+}
+
+// refresh runs one lookup for all who ask for the domain now. It goes on when
+// ctx ends, for those who wait longer, and is bounded by itself.
+func (d *Directory) refresh(ctx context.Context, name string) (*found, error) {
+	ch := d.lookups.DoChan(name, func() (any, error) {
+		select {
+		case d.waiting <- struct{}{}:
+			defer func() { <-d.waiting }()
+		default:
+			return nil, errTooMany
+		}
+		return d.l.work(func(ctx context.Context) (any, error) { return d.lookup(ctx, name) })
+	})
+	select {
+	case r := <-ch:
+		if r.Err != nil {
+			return nil, r.Err
+		}
+		return r.Val.(*found), nil
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+}
+
+// lookup asks DNS for a domain when there is a slot, and remembers what it says.
+func (d *Directory) lookup(ctx context.Context, name string) (*found, error) {
+	select {
+	case d.slots <- struct{}{}:
+		defer func() { <-d.slots }()
+	case <-ctx.Done():
+		return nil, errTooMany // not remembered: it says nothing about the domain
+	}
+	f := d.findPartner(ctx, name)
+	d.domains.Add(name, f)
+	return f, nil
+}
