@@ -9,10 +9,11 @@ import "sync/atomic"
 // all of the company comes: what waits for one partner is counted there. It
 // counts nothing.
 type account struct {
-	open    atomic.Int64 // transactions
-	flows   atomic.Int64 // connections that it opened
-	held    atomic.Int64 // octets
-	refused refusals     // bounds what it can make us write to the log
+	open     atomic.Int64 // transactions
+	flows    atomic.Int64 // connections that it opened
+	held     atomic.Int64 // octets
+	searches atomic.Int64 // lookups of domains that it claims
+	refused  refusals     // bounds what it can make us write to the log
 }
 
 // share is the part of all that one peer may use: with less it would not get

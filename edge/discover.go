@@ -1,18 +1,104 @@
 package edge
 
 import (
+	"context"
+	"errors"
+	"strings"
+	"time"
+
+	"github.com/sipedge/sipedge/allowlists"
 	"github.com/sipedge/sipedge/certs"
 	"github.com/sipedge/sipedge/federation"
+	"github.com/sipedge/sipedge/locate"
 )
 
-// search asks DNS whether the certificate is that of a server of the domain in
-// From, where it does not name the domain itself.
+// What one peer may have us ask DNS about the domains that it claims. A search
+// holds up the connection that wants it and no other.
+const (
+	searchesAtOnce = 4                // of one certificate, on all its connections
+	searchFailures = 3                // that cost their full time, before
+	searchRest     = 30 * time.Second // its connection is refused without asking, for this long
+)
+
+// search asks DNS whether the certificate of this connection is that of a
+// server of the domain in From, where it does not name the domain itself. Where
+// the connection comes from proves nothing, and nobody looks.
 func (e *Edge) search(r *request, lists *federation.Partners, q federation.Request, g federation.Grant) federation.Grant {
-	return g
+	targets, err := e.edgesOf(r, g.Tier, string(q.Remote))
+	if err != nil && !errors.Is(err, locate.ErrNoRecords) && !errors.Is(err, locate.ErrForbiddenAddress) {
+		g.Verdict = step(r, "srv", err.Error(), allowlists.Refusal(allowlists.IdentityUnproven, g.Rule))
+		return g
+	}
+	q.Searched, q.Target = true, lists.TargetOf(r.f.Peer, q.Remote, targets)
+	if r.note != nil {
+		step(r, "srv", searched(targets, q.Target, err), pass)
+	}
+	return lists.Admit(r.f.Peer, q)
+}
+
+// searched tells explain what DNS says.
+func searched(targets []string, proved string, err error) string {
+	switch {
+	case err != nil:
+		return err.Error()
+	case proved != "":
+		return "SRV leads to " + proved + ", which the certificate proves"
+	}
+	return "SRV leads to " + strings.Join(targets, ", ") + ", which the certificate does not prove, or which does not count"
+}
+
+// directory is where partners of a tier are looked up: strangers have a place
+// of their own, so that they cannot crowd out those who are listed.
+func (e *Edge) directory(tier federation.Tier) *locate.Directory {
+	if tier == federation.TierDiscovered {
+		return e.locator.Strangers()
+	}
+	return e.locator.Directory
+}
+
+// edgesOf returns the hosts of the domain's SRV records. What DNS has not
+// answered yet is waited for: the messages of a connection are handled in order.
+func (e *Edge) edgesOf(r *request, tier federation.Tier, domain string) ([]string, error) {
+	d := e.directory(tier)
+	if hosts, ok := d.CachedTargets(domain); ok {
+		return hosts, nil
+	}
+	s := &r.f.state
+	if s.searches >= searchFailures && r.began.Sub(s.searched) < searchRest {
+		return nil, locate.ErrTimeout
+	}
+	if a := s.account; a != nil {
+		defer a.searches.Add(-1)
+		if a.searches.Add(1) > searchesAtOnce {
+			return nil, locate.ErrTimeout
+		}
+	}
+	if r.turn != nil {
+		r.turn.end() // what is queued for others must not wait with us
+	}
+	ctx, cancel := context.WithTimeout(e.ctx, dialTimeout)
+	defer cancel()
+	hosts, err := d.Targets(ctx, domain)
+	s.searches++
+	if err == nil || errors.Is(err, locate.ErrNoRecords) {
+		s.searches = 0
+	}
+	s.searched = time.Now()
+	return hosts, err
 }
 
 // speaks reports whether a peer may speak for the domain, as far as is known
 // without asking DNS.
 func (e *Edge) speaks(id *certs.Identity, domain []byte) bool {
-	return e.partners.Load().Speaks(id, domain, "").Allowed()
+	lists := e.partners.Load()
+	if lists.Speaks(id, domain, "").Allowed() {
+		return true
+	}
+	for _, d := range []*locate.Directory{e.locator.Directory, e.locator.Strangers()} {
+		if hosts, ok := d.CachedTargets(string(domain)); ok {
+			target := lists.TargetOf(id, domain, hosts)
+			return target != "" && lists.Speaks(id, domain, target).Allowed()
+		}
+	}
+	return false
 }

@@ -42,6 +42,7 @@ type Edge struct {
 	name     string
 	names    map[string]bool // hosts by which we are meant
 	boot     uint64          // tells this run from others
+	began    time.Time
 	locator  *locate.Locator
 	keys     keyFile
 	tokens   *signer
@@ -101,6 +102,7 @@ func New(c Config, partners *federation.Partners, log *slog.Logger) (*Edge, []er
 		name:         strings.ToLower(c.Name),
 		names:        make(map[string]bool),
 		boot:         rand.Uint64(),
+		began:        time.Now(),
 		sides:        make(map[string]*side),
 		byDomain:     make(map[string]*pool),
 		partnerEdges: make(map[string]*partnerEdge),

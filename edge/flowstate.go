@@ -2,6 +2,7 @@ package edge
 
 import (
 	"sync/atomic"
+	"time"
 
 	"github.com/sipedge/sipedge/allowlists"
 	"github.com/sipedge/sipedge/sip"
@@ -21,6 +22,9 @@ type flowState struct {
 	sent    atomic.Int64    // requests that were sent on it and wait
 	refused refusals        // bounds what it can make us write to the log, without an account
 	strange int             // requests of a stranger that were refused; the reader's alone
+
+	searches int       // searches in a row that DNS did not answer; the reader's alone
+	searched time.Time // when the last one ended
 
 	seated, stranger bool // counted as its peer's; as no partner's
 }

@@ -29,7 +29,7 @@ var (
 func (e *Edge) handleRequest(t *turn, f *Flow, m *sip.Message) {
 	r := e.requests.Get().(*request)
 	defer e.release(r)
-	r.f, r.m, r.began = f, m, time.Now()
+	r.f, r.m, r.turn, r.began = f, m, t, time.Now()
 	r.read(e)
 	switch {
 	case bytes.Equal(m.Method(), methodAck):

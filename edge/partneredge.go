@@ -26,6 +26,7 @@ type partnerEdge struct {
 	edge  *Edge
 	route federation.Route
 	open  atomic.Int64 // requests that wait for this partner
+	used  atomic.Int64 // when one last asked for it, by the clock of e.began
 
 	mu        sync.Mutex
 	links     []*link
@@ -44,24 +45,59 @@ func (e *Edge) partnerEdge(domain []byte) (*partnerEdge, bool) {
 	e.partnersMu.RLock()
 	p, ok := e.partnerEdges[string(domain)]
 	e.partnersMu.RUnlock()
-	if ok {
-		return p, true
+	if !ok {
+		p, ok = e.newPartnerEdge(domain)
 	}
+	if ok {
+		p.used.Store(int64(time.Since(e.began)))
+	}
+	return p, ok
+}
+
+func (e *Edge) newPartnerEdge(domain []byte) (*partnerEdge, bool) {
 	e.partnersMu.Lock()
 	defer e.partnersMu.Unlock()
 	if p, ok := e.partnerEdges[string(domain)]; ok {
 		return p, true
 	}
 	route, ok := e.partners.Load().Dial(domain)
-	if !ok {
+	if !ok || route.Tier == federation.TierDiscovered && !e.makeRoom() {
 		return nil, false
 	}
-	p = &partnerEdge{edge: e, route: route}
+	p := &partnerEdge{edge: e, route: route}
 	if route.Direct() {
 		p.links = p.direct()
 	}
 	e.partnerEdges[route.Domain] = p
 	return p, true
+}
+
+// maxDiscovered bounds the edges of partners that nobody listed: our users can
+// write to any domain that there is.
+const maxDiscovered = 1000
+
+// makeRoom makes room for the edge of one more discovered partner, if need be by
+// letting go of that which was idle longest. The caller holds e.partnersMu.
+func (e *Edge) makeRoom() bool {
+	n, oldest := 0, (*partnerEdge)(nil)
+	for _, p := range e.partnerEdges {
+		if p.route.Tier != federation.TierDiscovered {
+			continue
+		}
+		n++
+		if p.open.Load() == 0 && (oldest == nil || p.used.Load() < oldest.used.Load()) {
+			oldest = p
+		}
+	}
+	if n < maxDiscovered {
+		return true
+	}
+	if oldest == nil {
+		return false
+	}
+	delete(e.partnerEdges, oldest.route.Domain)
+	e.work.Go(oldest.shut)
+	return true
 }
 
 // direct makes the links to the servers that the administrator wrote down.
@@ -114,7 +150,7 @@ func (p *partnerEdge) resolve() {
 	defer p.edge.guard(func() { p.drain(errBug) })
 	ctx, cancel := context.WithTimeout(p.edge.ctx, dialTimeout)
 	defer cancel()
-	hops, err := p.edge.locator.Partner(ctx, p.route.Domain)
+	hops, err := p.edge.directory(p.route.Tier).Partner(ctx, p.route.Domain)
 	p.mu.Lock()
 	var old []*link
 	switch {

@@ -15,6 +15,7 @@ import (
 type request struct {
 	f     *Flow
 	m     *sip.Message
+	turn  *turn // of the reader; nil for explain
 	key   serverKey
 	began time.Time
 

@@ -123,6 +123,7 @@ func (e *Edge) begin(t *turn, r *request) *tx {
 		return nil
 	}
 	r.f.begins(1)
+	r.f.state.strange = 0 // nobody whom we serve is a stranger
 	if p := x.way.partner; p != nil {
 		p.open.Add(1)
 	}

@@ -35,14 +35,12 @@ func namesOf(known []partner) names {
 	return n
 }
 
-// Knows reports whether id may speak for any partner at all. A connection of
-// which that is no longer true after a reload has no business here.
+// Knows reports whether id may speak for any listed partner at all, also one
+// whose DNS must lead to it first. A connection of which that is no longer true
+// after a reload has no business here.
 func (p *Partners) Knows(id *certs.Identity) bool {
 	if p == nil || id == nil || id.IsZero() {
 		return false
-	}
-	if p.unlisted != nil && len(id.Domains())+len(id.Hosts()) > 0 {
-		return true // whom DNS leads to it, it may speak for
 	}
 	for _, domain := range id.Domains() {
 		if _, ok := p.lists.Partner([]byte(domain)); ok {

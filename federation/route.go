@@ -14,6 +14,7 @@ type Route struct {
 	Domain   string   // the partner, in normal form
 	Servers  []string // "host:port" each, in order; none: found by DNS SRV
 	PeerName string   // what their certificates must prove; "": the host of each address
+	Tier     Tier
 
 	partner *partner
 }
@@ -43,10 +44,10 @@ func (p *Partners) Dial(domain []byte) (Route, bool) {
 	}
 	if entry == nil {
 		k := &partner{string(domain), g.terms}
-		return Route{Domain: k.domain, Servers: k.servers, PeerName: k.peerName, partner: k}, true
+		return Route{Domain: k.domain, Servers: k.servers, PeerName: k.peerName, Tier: g.Tier, partner: k}, true
 	}
 	k := &p.known[entry.Index]
-	return Route{Domain: k.domain, Servers: k.servers, PeerName: k.peerName, partner: k}, true
+	return Route{Domain: k.domain, Servers: k.servers, PeerName: k.peerName, Tier: g.Tier, partner: k}, true
 }
 
 // Accept returns the check of a server's identity, for the handshake with host:
