@@ -48,6 +48,7 @@ type Edit struct {
 	DropOther       func([]byte) bool // fields without identity to remove, by name; nil: none
 	Replace         [2][]byte         // old and new text in Record-Route values; nil: none
 	Add             []byte            // whole lines put behind all fields
+	Throttle        []byte            // of a response with PopVia: parameters of the Via that comes out on top, in place of what it says of overload (RFC 7339 §5.2); nil: as it came
 }
 
 // Append appends the edited message to dst.
@@ -63,6 +64,7 @@ func (m *Message) Append(dst []byte, e *Edit) []byte {
 		m.push(&w, e)
 	}
 	routes := e.PopRoutes
+	w.throttled = e.Throttle == nil || !e.PopVia
 	for i := range m.fields {
 		s := &m.fields[i]
 		switch s.id {
@@ -127,10 +129,15 @@ func (m *Message) appendVia(w *splicer, e *Edit, i int) {
 		case e.PopVia && end == len(value):
 			w.drop(int(s.start), int(s.end))
 		case e.PopVia:
-			w.drop(int(s.value), int(s.value)+skipLWS(value, end+1))
+			next := int(s.value) + skipLWS(value, end+1)
+			w.drop(int(s.value), next)
+			w.throttleOnce(e, next, int(s.valueEnd))
 		case e.Received != nil || e.RPort > 0:
 			w.received(e, int(s.value), int(s.value)+end)
 		}
+	}
+	if i != int(m.first[Via])-1 {
+		w.throttleOnce(e, int(s.value), int(s.valueEnd))
 	}
 	if i == m.lastVia {
 		w.keep(int(s.end))
@@ -212,8 +219,9 @@ func appendContentLength(dst []byte, n int) []byte {
 // A splicer copies raw to dst with changes; at is the first octet of raw that is
 // neither copied nor left out.
 type splicer struct {
-	dst, raw []byte
-	at       int
+	dst, raw  []byte
+	at        int
+	throttled bool // there is nothing to say of overload, or it has been said
 }
 
 // keep copies up to offset end, unless that is done.

@@ -13,13 +13,20 @@ import (
 // A faulty request is answered as well as it can be: what is missing or could
 // break a line of the answer is left out.
 func AppendResponse(dst []byte, req *Message, status int, reason, toTag string, extra []byte) []byte {
+	return AppendThrottled(dst, req, status, reason, toTag, extra, nil)
+}
+
+// AppendThrottled appends what [AppendResponse] does, with the parameters
+// throttle in place of what the topmost Via says of overload (RFC 7339 §5.2). A
+// faulty request, or nil, gets the Vias as they came.
+func AppendThrottled(dst []byte, req *Message, status int, reason, toTag string, extra, throttle []byte) []byte {
 	if reason == "" {
 		reason = Phrase(status)
 	}
 	dst = append(dst, "SIP/2.0 "...)
 	dst = strconv.AppendInt(dst, int64(status), 10)
 	dst = append(append(append(dst, ' '), safeReason(reason)...), "\r\n"...)
-	dst = req.appendAll(dst, Via)
+	dst = req.appendVias(dst, throttle)
 	dst = req.appendFirst(dst, From)
 	dst = req.appendTo(dst, status, toTag)
 	dst = req.appendFirst(dst, CallID)

@@ -9,6 +9,9 @@ type ViaParm struct {
 	Branch    []byte
 	Received  []byte
 	RPort     []byte // nil if there is none, empty if it asks to be filled (RFC 3581 §3)
+	// Throttles: its sender asks to be told by how much it should send less, and
+	// knows the loss-based way (RFC 7339 §5.1).
+	Throttles bool
 }
 
 // Cookie begins every branch that RFC 3261 §8.1.1.7 makes unique.
@@ -36,6 +39,7 @@ func (s *viaSpan) of(b []byte) ViaParm {
 		Port:      s.port,
 		Branch:    s.branch.bytes(b),
 		Received:  s.received.bytes(b),
+		Throttles: s.throttles(b),
 	}
 	if s.params < s.end {
 		v.Params = b[s.params+1 : s.end]
@@ -56,6 +60,8 @@ type viaSpan struct {
 	port                    int
 	params, end             int // the first ";", and the end without white space
 	branch, received, rport param
+	rate, algo              param // "oc" and "oc-algo"
+	notAsked                bool  // what is said of overload is not what a client says
 }
 
 // scan reads the Via value at b[i] and returns where it ends: at a comma or at
@@ -138,6 +144,7 @@ func (s *viaSpan) param(b []byte, i int) (end int, err error) {
 	case p.is(b, "rport"):
 		dst = &s.rport
 	default:
+		s.noteOverload(b, p)
 		return end, nil
 	}
 	if dst.start > 0 {
