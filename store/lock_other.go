@@ -1,0 +1,9 @@
+//go:build !(darwin || dragonfly || freebsd || linux || netbsd || openbsd)
+
+package store
+
+import "os"
+
+// exclusive does nothing: where there is no flock, it is for the administrator
+// to start only one edge on a folder.
+func exclusive(*os.File) error { return nil }
