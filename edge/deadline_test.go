@@ -40,7 +40,7 @@ func flood(f *Flow) error {
 }
 
 func TestASlowReaderIsCut(t *testing.T) {
-	l := newLab(t, wireSettings{maxOut: 1 << 20, timeouts: timeouts{write: 100 * time.Millisecond}}, newStub())
+	l := newLab(t, wireSettings{maxOut: 1 << 20, timeouts: timeouts{write: 500 * time.Millisecond}}, newStub())
 	l.dial() // never reads
 	if err := flood(l.flow()); err == nil {
 		t.Error("the queue has no bound")
@@ -71,7 +71,7 @@ func TestAReaderThatCatchesUpLosesNothing(t *testing.T) {
 }
 
 func TestThoseWhoDawdleAreCut(t *testing.T) {
-	short := timeouts{handshake: 100 * time.Millisecond, message: 50 * time.Millisecond, idle: 200 * time.Millisecond}
+	short := timeouts{handshake: 2 * time.Second, message: 500 * time.Millisecond, idle: 2 * time.Second}
 	l := newLab(t, wireSettings{timeouts: short}, newStub())
 	plain := l.also(listenerSettings{name: "internal", role: RoleInternal, inside: true})
 	half := message(1, "a body that is not complete")
@@ -188,7 +188,7 @@ func TestAPeerThatHangsUpWithItsLastMessageIsAnswered(t *testing.T) {
 }
 
 func TestWhatWeDialledIsPinged(t *testing.T) {
-	l := newLab(t, wireSettings{timeouts: timeouts{ping: 40 * time.Millisecond, pong: 200 * time.Millisecond}}, newStub())
+	l := newLab(t, wireSettings{timeouts: timeouts{ping: 100 * time.Millisecond, pong: 3 * time.Second}}, newStub())
 	server, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

@@ -24,7 +24,7 @@ import (
 )
 
 // patience is how long a test waits for what should come at once.
-const patience = 5 * time.Second
+const patience = 20 * time.Second
 
 // A stub is a handler whose parts a test fills in.
 type stub struct {
@@ -411,7 +411,7 @@ func TestLostFramingIsAnsweredAlthoughThePeerGoesOnSending(t *testing.T) {
 }
 
 func TestFinishSendsWhatIsQueuedAndCloses(t *testing.T) {
-	l := newLab(t, wireSettings{timeouts: timeouts{linger: 50 * time.Millisecond}}, newStub())
+	l := newLab(t, wireSettings{timeouts: timeouts{linger: time.Second}}, newStub())
 	c := l.dial()
 	f := l.flow()
 	var batch turn

@@ -271,7 +271,7 @@ func TestHostileMessagesCostLittle(t *testing.T) {
 				}
 			}
 			m.Append(nil, &Edit{PopRoutes: 10, MaxForwards: 1})
-			if took := time.Since(start); took > time.Second {
+			if took := time.Since(start); took > 10*time.Second {
 				t.Errorf("took %v", took)
 			}
 		})
