@@ -40,6 +40,8 @@ type Edit struct {
 	PopVia          bool              // remove the top Via value
 	Received        []byte            // received= of the top Via that came (RFC 3261 §18.2.1); nil: none
 	RPort           int               // fills an empty rport= of the top Via that came (RFC 3581 §4)
+	DropViaParams   []string          // parameters, in lower case, to remove from the top Via that stays; nil: none
+	AddViaParams    []byte            // ";a=b;c" put behind the parameters of the top Via that stays; nil: none
 	PopRoutes       int               // number of Route values to remove from the top
 	PushRoute       []byte            // Route value put on top; nil: none
 	MaxForwards     int               // new value, added if absent; -1: as it came; no matter in a response
@@ -64,7 +66,6 @@ func (m *Message) Append(dst []byte, e *Edit) []byte {
 		m.push(&w, e)
 	}
 	routes := e.PopRoutes
-	w.throttled = e.Throttle == nil || !e.PopVia
 	for i := range m.fields {
 		s := &m.fields[i]
 		switch s.id {
@@ -119,25 +120,30 @@ func (m *Message) push(w *splicer, e *Edit) {
 }
 
 // appendVia edits the Via field i: the topmost value is the first field's first.
+// The top Via that stays is the one below it if that comes off.
 func (m *Message) appendVia(w *splicer, e *Edit, i int) {
 	s := &m.fields[i]
-	if i == int(m.first[Via])-1 {
+	value := m.raw[s.value:s.valueEnd]
+	switch {
+	case i == int(m.first[Via])-1:
 		w.keep(int(s.start))
 		w.pushVia(e)
-		value := m.raw[s.value:s.valueEnd]
 		switch end := elementEnd(value); {
 		case e.PopVia && end == len(value):
 			w.drop(int(s.start), int(s.end))
+			w.popped = true // what stays on top begins the next field
 		case e.PopVia:
-			next := int(s.value) + skipLWS(value, end+1)
-			w.drop(int(s.value), next)
-			w.throttleOnce(e, next, int(s.valueEnd))
-		case e.Received != nil || e.RPort > 0:
-			w.received(e, int(s.value), int(s.value)+end)
+			next := skipLWS(value, end+1)
+			w.drop(int(s.value), int(s.value)+next)
+			w.viaBelow(e, int(s.value)+next, int(s.valueEnd))
+		case e.Received != nil || e.RPort > 0 || e.DropViaParams != nil || e.AddViaParams != nil:
+			if via := m.topVia(); via.err == nil {
+				w.viaParams(e, &via.v, int(s.value))
+			}
 		}
-	}
-	if i != int(m.first[Via])-1 {
-		w.throttleOnce(e, int(s.value), int(s.valueEnd))
+	case w.popped:
+		w.popped = false
+		w.viaBelow(e, int(s.value), int(s.valueEnd))
 	}
 	if i == m.lastVia {
 		w.keep(int(s.end))
@@ -219,9 +225,9 @@ func appendContentLength(dst []byte, n int) []byte {
 // A splicer copies raw to dst with changes; at is the first octet of raw that is
 // neither copied nor left out.
 type splicer struct {
-	dst, raw  []byte
-	at        int
-	throttled bool // there is nothing to say of overload, or it has been said
+	dst, raw []byte
+	at       int
+	popped   bool // a whole Via field came off: the next one has the value below
 }
 
 // keep copies up to offset end, unless that is done.
@@ -268,35 +274,70 @@ func (w *splicer) pushRecordRoutes(e *Edit) {
 	}
 }
 
-// received notes in the Via value raw[start:end] where it really came from
-// (RFC 3261 §18.2.1, RFC 3581 §4). What the sender wrote there itself is no
-// evidence and is replaced.
-func (w *splicer) received(e *Edit, start, end int) {
-	value := w.raw[:end]
-	var s viaSpan
-	if _, err := s.scan(value, start); err != nil {
+// viaBelow edits the Via value at raw[start] of the list that ends at end: the
+// one below a Via that came off.
+func (w *splicer) viaBelow(e *Edit, start, end int) {
+	if e.DropViaParams == nil && e.AddViaParams == nil && e.Throttle == nil {
 		return
 	}
-	fill := e.RPort > 0 && s.rport.start > 0 && len(s.rport.bytes(value)) == 0
-	if fill && (s.received.start == 0 || s.rport.start < s.received.start) {
-		w.fillRPort(e, s.rport)
-	}
-	if p := s.received; e.Received != nil && p.start > 0 {
-		w.keep(p.nameEnd)
-		w.at = max(p.nameEnd, p.valueEnd)
-		w.dst = append(append(w.dst, '='), e.Received...)
-	}
-	if fill && s.received.start > 0 && s.rport.start > s.received.start {
-		w.fillRPort(e, s.rport)
-	}
-	if e.Received != nil && s.received.start == 0 {
-		w.keep(s.end)
-		w.dst = append(append(w.dst, ";received="...), e.Received...)
+	var s viaSpan
+	if _, err := s.scan(w.raw[:end], start); err == nil {
+		w.viaParams(e, &s, 0)
 	}
 }
 
-func (w *splicer) fillRPort(e *Edit, p param) {
+// viaParams edits the parameters of a Via value whose offsets are from base:
+// where it really came from (RFC 3261 §18.2.1, RFC 3581 §4), and what else the
+// Edit says of it. What the sender wrote there itself is no evidence and is
+// replaced.
+func (w *splicer) viaParams(e *Edit, s *viaSpan, base int) {
+	received := e.Received != nil && !e.PopVia
+	throttle := e.Throttle != nil && e.PopVia
+	at, end := base+s.params, base+s.end
+	if s.received.start == 0 && s.rport.start == 0 && e.DropViaParams == nil && !throttle {
+		at = end // there is nothing to find
+	}
+	for at < end {
+		p, next, err := scanParam(w.raw[:end], at+1)
+		if err != nil {
+			break
+		}
+		switch name := w.raw[p.start:p.nameEnd]; {
+		case e.dropsViaParam(name), throttle && isOverload(w.raw, p):
+			w.drop(at, min(next, end))
+		case received && equalFold(name, "received"):
+			w.paramValue(p)
+			w.dst = append(w.dst, e.Received...)
+			received = false
+		case e.RPort > 0 && !e.PopVia && equalFold(name, "rport") && len(p.bytes(w.raw)) == 0:
+			w.paramValue(p)
+			w.dst = strconv.AppendInt(w.dst, int64(e.RPort), 10)
+		}
+		at = next
+	}
+	w.keep(end)
+	if received {
+		w.dst = append(append(w.dst, ";received="...), e.Received...)
+	}
+	w.dst = append(w.dst, e.AddViaParams...)
+	if throttle {
+		w.dst = append(append(w.dst, ';'), e.Throttle...)
+	}
+}
+
+// paramValue writes the name of a parameter and leaves out its value.
+func (w *splicer) paramValue(p param) {
 	w.keep(p.nameEnd)
 	w.at = max(p.nameEnd, p.valueEnd)
-	w.dst = strconv.AppendInt(append(w.dst, '='), int64(e.RPort), 10)
+	w.dst = append(w.dst, '=')
+}
+
+// dropsViaParam reports whether a parameter of the top Via that stays comes off.
+func (e *Edit) dropsViaParam(name []byte) bool {
+	for _, n := range e.DropViaParams {
+		if equalFold(name, n) {
+			return true
+		}
+	}
+	return false
 }

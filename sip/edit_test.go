@@ -146,6 +146,39 @@ func TestReceivedIsWhereTheRequestCameFrom(t *testing.T) {
 	}
 }
 
+func TestParametersOfTheTopViaThatStays(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		vias string
+		pop  bool
+		recv string
+		want string
+	}{
+		{"of a request", "a;branch=x", false, "", "a;branch=x;m=1;n"},
+		{"behind received", "a;branch=x", false, "192.0.2.1", "a;branch=x;received=192.0.2.1;m=1;n"},
+		{"what its sender wrote goes", "a;m=9;branch=x;M = \"a;b\" ;k;n", false, "192.0.2.1", "a;branch=x;k;received=192.0.2.1;m=1;n"},
+		{"beside a lie", "a;n;received=10.0.0.1;m", false, "192.0.2.1", "a;received=192.0.2.1;m=1;n"},
+		{"not of the next", "a, SIP/2.0/TLS b;m=2", false, "", "a;m=1;n, SIP/2.0/TLS b;m=2"},
+		{"of an answer", "us;branch=o\r\nVia: SIP/2.0/TLS a;m=7;branch=x;n\r\nv: SIP/2.0/TLS b;m=7", true, "", "a;branch=x;m=1;n"},
+		{"of an answer in one field", "us;branch=o, SIP/2.0/TLS a;m=7;branch=x, SIP/2.0/TLS b;m=7", true, "", "a;branch=x;m=1;n, SIP/2.0/TLS b;m=7"},
+		{"of an answer in a list below", "us;branch=o\r\nvia:SIP/2.0/TLS a;m, SIP/2.0/TLS b;m=7", true, "", "a;m=1;n, SIP/2.0/TLS b;m=7"},
+		{"the address of who answers is nobody's", "us\r\nVia: SIP/2.0/TLS a;rport;m", true, "192.0.2.1", "a;rport;m=1;n"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			vias := strings.ReplaceAll("SIP/2.0/TLS "+tt.vias, "us", "us.example")
+			m := parsed(t, []byte(strings.Replace(request(length0, ""), "SIP/2.0/TLS edge.fabrikam.example;branch=z9hG4bK1", vias, 1)))
+			e := Edit{MaxForwards: -1, PopVia: tt.pop, DropViaParams: []string{"m", "n"}, AddViaParams: []byte(";m=1;n"), RPort: 5061}
+			if tt.recv != "" {
+				e.Received = []byte(tt.recv)
+			}
+			out := parsed(t, m.Append(nil, &e))
+			if got := string(out.Value(Via)); got != "SIP/2.0/TLS "+tt.want {
+				t.Errorf("Via: %s\nwant SIP/2.0/TLS %s", got, tt.want)
+			}
+		})
+	}
+}
+
 func TestBorderHeadersAreRemovedInEverySpelling(t *testing.T) {
 	border := []Header{
 		PAssertedIdentity, PPreferredIdentity, RemotePartyID, MSEdgeProxyMessageTrust, MSUserLogonData,

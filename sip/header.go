@@ -32,6 +32,7 @@ const (
 	MinExpires
 	MinSE
 	MSAssertedVerificationLevel
+	MSClientDiagnostics
 	MSDiagnostics
 	MSDiagnosticsPublic
 	MSEdgeProxyMessageTrust
@@ -106,6 +107,7 @@ var headerNames = [numHeaders]string{
 	MinExpires:                  "Min-Expires",
 	MinSE:                       "Min-SE",
 	MSAssertedVerificationLevel: "ms-asserted-verification-level",
+	MSClientDiagnostics:         "ms-client-diagnostics",
 	MSDiagnostics:               "ms-diagnostics",
 	MSDiagnosticsPublic:         "ms-diagnostics-public",
 	MSEdgeProxyMessageTrust:     "ms-edge-proxy-message-trust",
@@ -198,7 +200,7 @@ func slotTable() (t [256]Header) {
 // slot hashes a name by its length and three of its letters, without case.
 func slot(name []byte) uint8 {
 	n := len(name)
-	return uint8(n)*36 + (name[0]|0x20)*12 + (name[n/2] | 0x20) + (name[n-1] | 0x20)
+	return uint8(n)*40 + (name[0] | 0x20) + (name[n/2]|0x20)*7 + (name[n-1] | 0x20)
 }
 
 // sameName compares a field name with the name of a known header. Or-ing 0x20

@@ -61,37 +61,6 @@ func namesLoss(quoted []byte) bool {
 	return found
 }
 
-// throttle writes the Via value that begins at raw[start], with params in place
-// of whatever it says of overload. The value ends before raw[end] at the latest.
-func (w *splicer) throttle(params []byte, start, end int) {
-	value := w.raw[:end]
-	var s viaSpan
-	if _, err := s.scan(value, skipLWS(value, start)); err != nil {
-		return
-	}
-	for i := s.params; i < s.end; {
-		p, next, err := scanParam(value, i+1)
-		if err != nil {
-			return
-		}
-		if isOverload(value, p) {
-			w.drop(i, min(next, s.end))
-		}
-		i = next
-	}
-	w.keep(s.end)
-	w.dst = append(append(w.dst, ';'), params...)
-}
-
-// throttleOnce does that for the first Via value that stays.
-func (w *splicer) throttleOnce(e *Edit, start, end int) {
-	if w.throttled || start >= end {
-		return
-	}
-	w.throttled = true
-	w.throttle(e.Throttle, start, end)
-}
-
 // appendVias appends the Via lines, the topmost value with params about
 // overload.
 func (m *Message) appendVias(dst, params []byte) []byte {
@@ -101,7 +70,7 @@ func (m *Message) appendVias(dst, params []byte) []byte {
 	first := int(m.first[Via]) - 1
 	s := &m.fields[first]
 	w := splicer{dst: dst, raw: m.raw, at: int(s.start)}
-	w.throttle(params, int(s.value), int(s.valueEnd))
+	w.viaBelow(&Edit{PopVia: true, Throttle: params}, int(s.value), int(s.valueEnd)) // as if ours had come off
 	w.keep(int(s.end))
 	dst = w.dst
 	for i := first + 1; i < len(m.fields); i++ {
