@@ -27,6 +27,7 @@ func (e *Edge) admitPartner(r *request) allowlists.Verdict {
 	if g.Search {
 		g = e.search(r, lists, q, g)
 	}
+	g.Verdict = notAcceptable(r.m, g.Verdict)
 	r.grant = g
 	if !g.Allowed() || !r.bound {
 		return g.Verdict

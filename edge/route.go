@@ -135,7 +135,7 @@ func (e *Edge) permit(r *request) allowlists.Verdict {
 	}
 	lists := e.partners.Load()
 	r.grant = lists.Permit(r.question(r.to, lists))
-	v := r.grant.Verdict
+	v := notAcceptable(r.m, r.grant.Verdict)
 	if r.bound && v.Allowed() {
 		v.Reason = allowlists.DialogAllowed
 	}
