@@ -15,13 +15,11 @@ import (
 
 // How long answers are believed, whatever their TTL says.
 const (
-	minTTL      = time.Second
-	maxTTL      = time.Hour
-	negativeTTL = 30 * time.Second
-	// staleTime is how long after its end an answer is still used when no
-	// resolver gives a new one (RFC 8767 §5), and staleTTL for how long then.
-	staleTime = 10 * time.Minute
-	staleTTL  = 30 * time.Second
+	minTTL = time.Second
+	maxTTL = time.Hour // also of one above 2^31, which is long and not zero (RFC 8767 §4)
+	// negativeTTL is short, so that neither a partner who sets up DNS nor one
+	// whose resolver has told us nonsense is gone for long.
+	negativeTTL = 5 * time.Second
 
 	maxAliases = 8
 )
@@ -34,6 +32,7 @@ type answer struct {
 	err     error
 	end     time.Time // until when the records are true, by their TTL
 	until   time.Time // when it is to be asked again: end, unless the answer is stale
+	stale   error     // why the records are old: there are no newer ones to be had
 }
 
 // query returns the records of one name and type, from memory if it can.
@@ -48,8 +47,8 @@ func (d *Directory) query(ctx context.Context, name string, qtype uint16) *answe
 	ch := d.queries.DoChan(key, func() (any, error) {
 		return d.l.work(func(ctx context.Context) (any, error) {
 			a := d.ask(ctx, name, qtype)
-			if a.err != nil && !errors.Is(a.err, ErrNoRecords) {
-				a = d.stale(old, a, key)
+			if a.err != nil && !isAnswer(a.err) {
+				a = d.l.keep(old, a)
 			}
 			d.answers.Add(key, a)
 			return a, nil
@@ -58,25 +57,36 @@ func (d *Directory) query(ctx context.Context, name string, qtype uint16) *answe
 	select {
 	case r := <-ch:
 		if r.Err != nil {
-			return &answer{err: r.Err, until: d.l.now().Add(retryAfter)}
+			return d.l.keep(old, d.l.failure(r.Err))
 		}
 		return r.Val.(*answer)
 	case <-ctx.Done():
-		a := &answer{err: ErrTimeout, until: d.l.now().Add(retryAfter)}
-		return d.stale(old, a, key)
+		return d.l.keep(old, d.l.failure(ErrTimeout))
 	}
 }
 
-// stale returns the old answer for a while instead of a failure, if it has not
-// been out of date for long.
-func (d *Directory) stale(old, failed *answer, key string) *answer {
-	now := d.l.now()
-	if old == nil || old.err != nil || now.After(old.end.Add(staleTime)) {
+// isAnswer reports whether DNS has spoken, though not as one would wish: that is
+// believed. All else is no answer, and the last one goes on to hold for a while.
+func isAnswer(err error) bool {
+	return errors.Is(err, ErrNoRecords) || errors.Is(err, ErrForbiddenAddress)
+}
+
+func (l *Locator) failure(err error) *answer {
+	return &answer{err: err, until: l.now().Add(retryAfter)}
+}
+
+// keep returns the old answer for a while instead of a failure, if it has not
+// been out of date for too long (RFC 8767 §5).
+func (l *Locator) keep(old, failed *answer) *answer {
+	if old == nil || old.err != nil || !l.usable(old.end) {
 		return failed
 	}
-	d.l.log.Warn("stale dns answer used", "query", key, "error", failed.err)
-	return &answer{targets: old.targets, addrs: old.addrs, end: old.end, until: now.Add(staleTTL)}
+	return &answer{targets: old.targets, addrs: old.addrs, end: old.end, until: failed.until, stale: failed.err}
 }
+
+// usable reports whether records that were true until end may still be used
+// when there are no newer ones.
+func (l *Locator) usable(end time.Time) bool { return l.now().Before(end.Add(l.stale)) }
 
 // ask puts the question to the resolvers and follows aliases.
 func (d *Directory) ask(ctx context.Context, name string, qtype uint16) *answer {
@@ -84,14 +94,14 @@ func (d *Directory) ask(ctx context.Context, name string, qtype uint16) *answer 
 	for {
 		m, err := d.l.dns.ask(ctx, r.name, qtype)
 		if err != nil {
-			return &answer{err: err, until: d.l.now().Add(retryAfter)}
+			return d.l.failure(err)
 		}
 		again, err := r.read(m)
 		switch {
 		case errors.Is(err, ErrNoRecords):
 			return &answer{err: err, until: d.l.now().Add(negative(m))}
 		case err != nil:
-			return &answer{err: err, until: d.l.now().Add(negativeTTL)}
+			return d.l.failure(err)
 		case !again:
 			end := d.l.now().Add(max(r.ttl, minTTL))
 			return &answer{targets: best(r.targets), addrs: r.addrs, end: end, until: end}
@@ -110,16 +120,18 @@ func best(targets []target) []target {
 }
 
 // negative is how long an answer without records is believed: what the zone
-// says (RFC 2308 §5), at most half a minute, so that a partner who sets up DNS
-// is not told "no" for long.
-func negative(m *dns.Msg) time.Duration {
-	for _, rr := range m.Ns {
-		if soa, ok := rr.(*dns.SOA); ok {
-			ttl := time.Duration(min(soa.Hdr.Ttl, soa.Minttl)) * time.Second
-			return min(max(ttl, minTTL), negativeTTL)
-		}
+// says (RFC 2308 §5), within bounds.
+func negative(m *message) time.Duration {
+	if m.soa == 0 {
+		return negativeTTL
 	}
-	return negativeTTL
+	rr, err := m.record(m.soa)
+	soa, ok := rr.(*dns.SOA)
+	if err != nil || !ok {
+		return negativeTTL
+	}
+	ttl := time.Duration(min(soa.Hdr.Ttl, soa.Minttl)) * time.Second
+	return min(max(ttl, minTTL), negativeTTL)
 }
 
 // reader collects the records for a name over one or more messages.
@@ -130,58 +142,72 @@ type reader struct {
 	ttl     time.Duration
 	targets []target
 	addrs   []netip.Addr
+	refused bool // the target "." was among the records
 }
 
 // read takes the records of one message. Only those count that belong to the
 // name asked for, or to what it is an alias of. Again says that the message ends
 // in an alias whose records are still to be asked for.
-func (r *reader) read(m *dns.Msg) (again bool, err error) {
+func (r *reader) read(m *message) (again bool, err error) {
 	asked := r.name
-	for {
-		next, ok := r.alias(m)
-		if !ok {
-			break
-		}
-		if r.aliases++; r.aliases > maxAliases {
-			return false, fmt.Errorf("%w: %w", ErrServfail, errTooManyAliases)
-		}
-		r.name = next
+	if err := r.follow(m); err != nil {
+		return false, err
 	}
-	n, refused := 0, false
-	for _, rr := range m.Answer {
-		if h := rr.Header(); h.Rrtype == r.qtype && h.Class == dns.ClassINET && strings.EqualFold(h.Name, r.name) {
-			n++
-			r.take(rr)
-			refused = refused || isRefusal(rr)
-		}
-	}
+	n, err := r.collect(m)
 	switch {
+	case err != nil:
+		return false, fmt.Errorf("%w: %w", ErrServfail, err)
 	case len(r.targets) > 0 || len(r.addrs) > 0:
 		return false, nil
-	case refused:
+	case r.refused:
 		return false, fmt.Errorf("%w: the domain says that it has no such service", ErrNoRecords)
-	case n == 0 && m.Rcode == dns.RcodeSuccess && r.name != asked && len(m.Ns) == 0:
+	case n == 0 && m.rcode == dns.RcodeSuccess && r.name != asked && m.authority == 0:
 		return true, nil
 	}
 	return false, ErrNoRecords
 }
 
-// alias returns what the current name is an alias of, by this message.
-func (r *reader) alias(m *dns.Msg) (string, bool) {
-	for _, rr := range m.Answer {
-		if c, ok := rr.(*dns.CNAME); ok && strings.EqualFold(c.Hdr.Name, r.name) {
-			r.lower(c.Hdr.Ttl)
-			return c.Target, true
+// follow goes along the aliases that the message has for the name.
+func (r *reader) follow(m *message) error {
+	if len(m.cnames) > maxCNAMEs {
+		return fmt.Errorf("%w: %w", ErrServfail, errTooManyAliases)
+	}
+	aliases := make([]*dns.CNAME, 0, len(m.cnames))
+	for _, at := range m.cnames {
+		rr, err := m.record(at)
+		if err != nil {
+			return fmt.Errorf("%w: %w", ErrServfail, err)
+		}
+		if c, ok := rr.(*dns.CNAME); ok {
+			aliases = append(aliases, c)
 		}
 	}
-	return "", false
+	for {
+		i := slices.IndexFunc(aliases, func(c *dns.CNAME) bool { return strings.EqualFold(c.Hdr.Name, r.name) })
+		if i < 0 {
+			return nil
+		}
+		if r.aliases++; r.aliases > maxAliases {
+			return fmt.Errorf("%w: %w", ErrServfail, errTooManyAliases)
+		}
+		r.lower(aliases[i].Hdr.Ttl)
+		r.name = aliases[i].Target
+	}
 }
 
-// isRefusal knows the target ".": "the service is decidedly not available at
-// this domain" (RFC 2782, "Target").
-func isRefusal(rr dns.RR) bool {
-	srv, ok := rr.(*dns.SRV)
-	return ok && srv.Target == "."
+// collect takes the records of the name and counts them.
+func (r *reader) collect(m *message) (n int, err error) {
+	for _, at := range m.answers {
+		rr, err := m.record(at)
+		if err != nil {
+			return n, err
+		}
+		if strings.EqualFold(rr.Header().Name, r.name) {
+			n++
+			r.take(rr)
+		}
+	}
+	return n, nil
 }
 
 func (r *reader) take(rr dns.RR) {
@@ -195,9 +221,12 @@ func (r *reader) take(rr dns.RR) {
 	}
 }
 
-// takeTarget keeps a target that can be dialled. RFC 2782 allows no address
-// there, but its meaning is plain, and it is checked like any other.
+// takeTarget keeps a target that can be dialled. The target "." means that "the
+// service is decidedly not available at this domain" (RFC 2782, "Target"). It
+// allows neither an address there nor an alias, but both are found in the wild
+// and their meaning is plain; where they lead is checked as for any other.
 func (r *reader) takeTarget(rr *dns.SRV) {
+	r.refused = r.refused || rr.Target == "."
 	host := strings.TrimSuffix(rr.Target, ".")
 	if ip, ok := parseIP(host); ok {
 		host = ip.String()
@@ -209,6 +238,9 @@ func (r *reader) takeTarget(rr *dns.SRV) {
 	}
 	r.lower(rr.Hdr.Ttl)
 	r.targets = append(r.targets, target{host, rr.Port, rr.Priority, rr.Weight})
+	if len(r.targets) > 4*maxTargets {
+		r.targets = best(r.targets)
+	}
 }
 
 func (r *reader) takeAddr(ip []byte, ttl uint32) {

@@ -8,7 +8,6 @@ import (
 	"io"
 	"net"
 	"net/netip"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -68,7 +67,7 @@ func systemResolvers(file string) []string {
 
 // ask puts one question to the resolvers in turn until one gives an answer that
 // can be believed: success or NXDOMAIN.
-func (c *client) ask(ctx context.Context, name string, qtype uint16) (*dns.Msg, error) {
+func (c *client) ask(ctx context.Context, name string, qtype uint16) (*message, error) {
 	failed := make([]bool, len(c.servers)) // those that answered, badly: asking again helps nobody
 	err := error(ErrTimeout)
 	first := int(c.preferred.Load())
@@ -96,24 +95,26 @@ func (c *client) ask(ctx context.Context, name string, qtype uint16) (*dns.Msg, 
 
 // exchange asks one resolver: by UDP, and by TCP if the answer was cut. One
 // that does not know EDNS is asked without (RFC 6891 §7).
-func (c *client) exchange(ctx context.Context, server, name string, qtype uint16) (*dns.Msg, error) {
+func (c *client) exchange(ctx context.Context, server, name string, qtype uint16) (*message, error) {
 	q := new(dns.Msg)
 	q.SetQuestion(name, qtype)
 	q.SetEdns0(ednsSize, false)
 	m, err := c.once(ctx, "udp", server, q)
-	if err == nil && m.Rcode == dns.RcodeFormatError {
+	if err == nil && m.rcode == dns.RcodeFormatError {
 		q.Extra, q.Id = nil, dns.Id()
 		m, err = c.once(ctx, "udp", server, q)
 	}
-	if err == nil && m.Truncated {
+	if err == nil && m.truncated {
 		q.Id = dns.Id()
-		m, err = c.once(ctx, "tcp", server, q)
+		if m, err = c.once(ctx, "tcp", server, q); err == nil && m.truncated {
+			err = errors.New("cut over TCP too")
+		}
 	}
 	if err != nil {
 		return nil, classify(server, err)
 	}
-	if m.Rcode != dns.RcodeSuccess && m.Rcode != dns.RcodeNameError {
-		return nil, fmt.Errorf("%w: %s says %s", ErrServfail, server, dns.RcodeToString[m.Rcode])
+	if m.rcode != dns.RcodeSuccess && m.rcode != dns.RcodeNameError {
+		return nil, fmt.Errorf("%w: %s says %s", ErrServfail, server, dns.RcodeToString[m.rcode])
 	}
 	return m, nil
 }
@@ -128,7 +129,7 @@ func classify(server string, err error) error {
 
 // once sends one message and waits for its answer, on a socket of its own: its
 // port is one more thing that who forges an answer has to guess (RFC 5452 §4.5).
-func (c *client) once(ctx context.Context, network, server string, q *dns.Msg) (*dns.Msg, error) {
+func (c *client) once(ctx context.Context, network, server string, q *dns.Msg) (*message, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
 	packed, err := q.Pack()
@@ -153,7 +154,7 @@ func (c *client) once(ctx context.Context, network, server string, q *dns.Msg) (
 // overUDP waits until an answer to q comes. Others are passed over: an answer
 // to someone else, or a guess, must not keep the right one from being heard
 // (RFC 5452 §9.1).
-func overUDP(conn net.Conn, packed []byte, q *dns.Msg) (*dns.Msg, error) {
+func overUDP(conn net.Conn, packed []byte, q *dns.Msg) (*message, error) {
 	if _, err := conn.Write(packed); err != nil {
 		return nil, err
 	}
@@ -163,14 +164,14 @@ func overUDP(conn net.Conn, packed []byte, q *dns.Msg) (*dns.Msg, error) {
 		if err != nil {
 			return nil, err
 		}
-		m, ok, err := readAnswer(buf[:n], q)
+		m, ok, err := readMessage(buf[:n], q)
 		if ok {
 			return m, err
 		}
 	}
 }
 
-func overTCP(conn net.Conn, packed []byte, q *dns.Msg) (*dns.Msg, error) {
+func overTCP(conn net.Conn, packed []byte, q *dns.Msg) (*message, error) {
 	framed := binary.BigEndian.AppendUint16(nil, uint16(len(packed)))
 	if _, err := conn.Write(append(framed, packed...)); err != nil {
 		return nil, err
@@ -184,35 +185,9 @@ func overTCP(conn net.Conn, packed []byte, q *dns.Msg) (*dns.Msg, error) {
 	if err != nil {
 		return nil, err
 	}
-	m, ok, err := readAnswer(raw, q)
+	m, ok, err := readMessage(raw, q)
 	if !ok {
 		return nil, errors.New("answer to another question")
 	}
 	return m, err
-}
-
-// readAnswer parses a message; ok is false if it does not answer q.
-func readAnswer(raw []byte, q *dns.Msg) (m *dns.Msg, ok bool, err error) {
-	if len(raw) < 2 || binary.BigEndian.Uint16(raw) != q.Id {
-		return nil, false, nil
-	}
-	m = new(dns.Msg)
-	if err := m.Unpack(raw); err != nil {
-		// A cut message may end within a record; TCP brings all of it.
-		if m.Response && m.Truncated && answers(m, q) {
-			return m, true, nil
-		}
-		return nil, true, err
-	}
-	return m, m.Response && answers(m, q), nil
-}
-
-// answers compares the question in the answer with ours. An error without any
-// question is believed too: some resolvers send FORMERR and SERVFAIL that way.
-func answers(m, q *dns.Msg) bool {
-	if len(m.Question) == 0 {
-		return m.Rcode != dns.RcodeSuccess && m.Rcode != dns.RcodeNameError
-	}
-	a, b := m.Question[0], q.Question[0]
-	return len(m.Question) == 1 && a.Qtype == b.Qtype && a.Qclass == b.Qclass && strings.EqualFold(a.Name, b.Name)
 }

@@ -30,7 +30,7 @@ func FuzzReadAnswer(f *testing.F) {
 		if len(raw) >= 2 {
 			binary.BigEndian.PutUint16(raw, q.Id)
 		}
-		m, ok, err := readAnswer(raw, q)
+		m, ok, err := readMessage(raw, q)
 		if !ok || err != nil {
 			return
 		}

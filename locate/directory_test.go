@@ -74,7 +74,7 @@ func TestTargetsAndPartnerShareOneLookup(t *testing.T) {
 	if _, err := l.Partner(t.Context(), partner); err != nil {
 		t.Fatal(err)
 	}
-	l.running.Wait()
+	settle(l)
 	asked := s.Queries()
 	if got, err := l.Targets(t.Context(), partner); err != nil || len(got) != 2 {
 		t.Errorf("Targets = %q, %v", got, err)
@@ -91,7 +91,7 @@ func TestStrangersTakeNothingFromPartners(t *testing.T) {
 	if _, err := l.Partner(t.Context(), partner); err != nil {
 		t.Fatal(err)
 	}
-	l.running.Wait()
+	settle(l)
 	l.dns.timeout, l.total = time.Minute, time.Minute
 	s.Misbehave("", locatetest.Silence)
 	n := strangerRoom.lookups + strangerRoom.waiting

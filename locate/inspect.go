@@ -92,8 +92,8 @@ func (l *Locator) inspect(ctx context.Context, name string, qtype uint16) Record
 		if err == nil && again {
 			continue
 		}
-		for _, rr := range m.Answer {
-			if h := rr.Header(); h.Rrtype == qtype && strings.EqualFold(h.Name, r.name) {
+		for _, at := range m.answers {
+			if rr, err := m.record(at); err == nil && strings.EqualFold(rr.Header().Name, r.name) {
 				out.take(rr)
 			}
 		}

@@ -2,7 +2,8 @@
 // SRV records, then addresses, in the order in which they are to be tried.
 //
 // What it finds is remembered: good answers for as long as DNS says, within
-// bounds; bad ones shortly; and an address that failed sorts last for a while.
+// bounds, and for a while longer when DNS says nothing more; bad ones shortly;
+// and an address that failed sorts last for a while.
 // Work and memory are bounded whatever DNS answers, and an address that DNS
 // named is checked again when it is dialled ([Locator.Control]), so that no
 // partner can point us at ourselves or at our inside.
@@ -20,6 +21,7 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -34,6 +36,9 @@ type Config struct {
 	// loopback, private or otherwise not public, such as "10.0.0.0/8". Default:
 	// none.
 	AllowedRanges []string `toml:"allowed_ranges"`
+	// How long an answer is still used after its time is over, while no resolver
+	// gives a new one. At most 168h; "0s": never. Default 1h.
+	Stale *time.Duration `toml:"stale"`
 }
 
 // A Hop is one address to dial.
@@ -47,16 +52,22 @@ func (h Hop) String() string { return h.Host + " (" + h.Addr.String() + ")" }
 
 // Bounds of one lookup and of what is remembered.
 const (
-	lookupTime  = 5 * time.Second // a partner or a host, whole
-	maxTargets  = 32              // SRV targets that are looked at
-	maxHops     = 64              // addresses in one answer
-	maxParallel = 8               // queries that one lookup has under way
-	retryAfter  = 5 * time.Second // how long a lookup that failed is not tried again
+	lookupTime   = 5 * time.Second // a partner or a host, whole
+	maxTargets   = 32              // SRV targets that are looked at
+	maxHops      = 64              // addresses in one answer
+	maxParallel  = 8               // queries that one lookup has under way
+	retryAfter   = 2 * time.Second // how long a lookup that failed is not tried again
+	defaultStale = time.Hour
+	maxStale     = 7 * 24 * time.Hour
+	// patience is how long somebody waits for a new answer who could go on with
+	// the one that has just ended.
+	patience = 200 * time.Millisecond
 )
 
 // How much is done and remembered for those whom the admin named, and for others.
 var (
 	partnerRoom  = room{lookups: 64, waiting: 4096, domains: 8192, answers: 16384}
+	hostRoom     = room{lookups: 64, waiting: 4096, domains: 4096, answers: 8192}
 	strangerRoom = room{lookups: 16, waiting: 256, domains: 1024, answers: 4096}
 )
 
@@ -69,18 +80,21 @@ var services = [...]string{"_sipfederationtls._tcp.", "_sips._tcp."}
 type Locator struct {
 	*Directory
 	strangers *Directory
+	named     *Directory // hosts that the admin wrote down
 
 	dns      *client
 	rules    rules
 	failures *failures
 
-	log    *slog.Logger
-	now    func() time.Time
-	random func(n int) int
-	total  time.Duration
-	hosts  string // the system's hosts file; "" when resolvers are configured
-	base   context.Context
-	stop   context.CancelFunc
+	log      *slog.Logger
+	now      func() time.Time
+	random   func(n int) int
+	total    time.Duration
+	patience time.Duration
+	stale    time.Duration // how long after its end an answer is used if there is no other
+	hosts    string        // the system's hosts file; "" when resolvers are configured
+	base     context.Context
+	stop     context.CancelFunc
 
 	mu      sync.Mutex // guards closed, and running against Close
 	closed  bool
@@ -98,21 +112,29 @@ func New(c Config, own func() []netip.AddrPort, log *slog.Logger) (*Locator, err
 	if err != nil {
 		return nil, err
 	}
+	stale, err := c.stale()
+	if err != nil {
+		return nil, err
+	}
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
 	l := &Locator{
-		dns:    &client{servers: servers, timeout: queryTime},
-		rules:  rules{allowed: ranges, own: own},
-		log:    log,
-		now:    time.Now,
-		random: rand.IntN,
-		total:  lookupTime,
+		dns:      &client{servers: servers, timeout: queryTime},
+		rules:    rules{allowed: ranges, own: own},
+		log:      log,
+		now:      time.Now,
+		random:   rand.IntN,
+		total:    lookupTime,
+		patience: patience,
+		stale:    stale,
 	}
 	if len(c.Servers) == 0 {
 		l.hosts = hostsFile
 	}
 	l.Directory, l.strangers = newDirectory(l, partnerRoom), newDirectory(l, strangerRoom)
+	l.named = newDirectory(l, hostRoom)
+	l.named.search = l.named.findHost
 	l.failures = newFailures(func() time.Time { return l.now() })
 	l.base, l.stop = context.WithCancel(context.Background())
 	return l, nil
@@ -122,7 +144,18 @@ func New(c Config, own func() []netip.AddrPort, log *slog.Logger) (*Locator, err
 func (c Config) Check() error {
 	_, err1 := c.resolvers()
 	_, err2 := c.ranges()
-	return errors.Join(err1, err2)
+	_, err3 := c.stale()
+	return errors.Join(err1, err2, err3)
+}
+
+func (c Config) stale() (time.Duration, error) {
+	if c.Stale == nil {
+		return defaultStale, nil
+	}
+	if *c.Stale < 0 || *c.Stale > maxStale {
+		return 0, fmt.Errorf("stale %v: not between 0s and %v", *c.Stale, maxStale)
+	}
+	return *c.Stale, nil
 }
 
 // Close ends the lookups that are under way and waits for them.
@@ -150,22 +183,24 @@ func (l *Locator) Host(ctx context.Context, host string, port int) ([]Hop, error
 	if !ok {
 		return nil, &Error{Domain: host, Err: fmt.Errorf("%w: not a host name", ErrNoRecords)}
 	}
-	addrs := l.localHost(name)
-	if len(addrs) == 0 {
-		ctx, cancel := context.WithTimeout(ctx, l.total)
-		defer cancel()
-		a := l.addresses(ctx, name)
-		if a.err != nil {
-			return nil, &Error{Domain: name, Query: name + " A, AAAA", Err: a.err}
-		}
-		addrs = a.addrs
+	if addrs := l.localHost(name); len(addrs) > 0 {
+		return l.atPort(hopsTo(name, addrs, l.random), port), nil
 	}
-	hops := make([]Hop, 0, len(addrs))
-	for _, a := range interleave(addrs, l.random) {
-		hops = append(hops, Hop{Host: name, Addr: netip.AddrPortFrom(a, uint16(port))})
+	f, err := l.named.find(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	return l.atPort(f.hops, port), nil
+}
+
+// atPort returns the hops of a host, which have no port yet, with one.
+func (l *Locator) atPort(hops []Hop, port int) []Hop {
+	hops = slices.Clone(hops)
+	for i := range hops {
+		hops[i].Addr = netip.AddrPortFrom(hops[i].Addr.Addr(), uint16(port))
 	}
 	hops, _ = l.failures.sort(hops)
-	return hops, nil
+	return hops
 }
 
 // Failed remembers that an address could not be used, so that others are tried

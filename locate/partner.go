@@ -1,8 +1,8 @@
 package locate
 
 import (
+	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -14,13 +14,20 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// found is what is remembered about a partner: servers or an error.
+// found is what is remembered about a domain or host: servers or an error.
 type found struct {
 	hops  []Hop
-	names []string // of the hosts that hops and those beyond maxHops belong to
-	until time.Time
+	names []string  // of the hosts that hops and those beyond maxHops belong to
+	end   time.Time // until when the records are true, by their TTL
+	until time.Time // when they are to be asked for again
+	stale error     // why some are old: there are no newer ones to be had
 	err   error
 	view  atomic.Pointer[view]
+}
+
+// again is f, now out of date, until the next attempt.
+func (f *found) again(failed *found) *found {
+	return &found{hops: f.hops, names: f.names, end: f.end, until: failed.until, stale: failed.err}
 }
 
 // view is found's hops in the order that the failures of some moment ask for.
@@ -45,7 +52,7 @@ func (f *found) ordered(l *Locator) []Hop {
 // findPartner asks for a partner's SRV records and the addresses of all targets.
 func (d *Directory) findPartner(ctx context.Context, domain string) *found {
 	query, srv := d.records(ctx, domain)
-	f := &found{until: srv.until}
+	f := &found{end: srv.end, until: srv.until, stale: srv.stale}
 	if srv.err != nil {
 		f.err = &Error{Domain: domain, Query: query, Err: srv.err}
 		return f
@@ -54,29 +61,63 @@ func (d *Directory) findPartner(ctx context.Context, domain string) *found {
 	answers := d.targetAddresses(ctx, targets)
 	err, forbidden := error(ErrNoRecords), error(nil)
 	for i, a := range answers {
-		f.until = earlier(f.until, a.until)
-		if a.err != nil && !errors.Is(a.err, ErrNoRecords) {
+		if a.err != nil && !isAnswer(a.err) {
 			err, query = a.err, targets[i].host+" A, AAAA"
 		}
-		for _, ip := range interleave(a.addrs, d.l.random) {
-			h := Hop{Host: targets[i].host, Addr: netip.AddrPortFrom(ip, targets[i].port), FromDNS: true}
-			if e := d.l.rules.check(h.Addr); e != nil {
-				forbidden = fmt.Errorf("%s: %w", h, e)
-				continue
-			}
-			f.name(h.Host)
-			if len(f.hops) < maxHops {
-				f.hops = append(f.hops, h)
-			}
+		if e := f.add(targets[i], a, d.l); e != nil {
+			forbidden = e
 		}
 	}
 	if len(f.hops) == 0 {
-		if forbidden != nil {
+		if forbidden != nil && isAnswer(err) {
 			err = forbidden
 		}
 		f.err = &Error{Domain: domain, Query: query, Err: err}
 	}
 	return f
+}
+
+// add takes the addresses of one target, but for those that must not be dialled,
+// of which it tells the last.
+func (f *found) add(t target, a *answer, l *Locator) (forbidden error) {
+	f.until = earlier(f.until, a.until)
+	if a.err != nil {
+		return nil
+	}
+	f.end, f.stale = earlier(f.end, a.end), cmp.Or(f.stale, a.stale)
+	for _, ip := range interleave(a.addrs, l.random) {
+		h := Hop{Host: t.host, Addr: netip.AddrPortFrom(ip, t.port), FromDNS: true}
+		if e := l.rules.check(h.Addr); e != nil {
+			forbidden = fmt.Errorf("%s: %w", h, e)
+			continue
+		}
+		f.name(h.Host)
+		if len(f.hops) < maxHops {
+			f.hops = append(f.hops, h)
+		}
+	}
+	return forbidden
+}
+
+// findHost asks for the addresses of a host that the admin wrote down.
+func (d *Directory) findHost(ctx context.Context, host string) *found {
+	a := d.addresses(ctx, host)
+	f := &found{end: a.end, until: a.until, stale: a.stale}
+	if a.err != nil {
+		f.err = &Error{Domain: host, Query: host + " A, AAAA", Err: a.err}
+		return f
+	}
+	f.hops = hopsTo(host, a.addrs, d.l.random)
+	return f
+}
+
+// hopsTo makes hops without a port of a host's addresses.
+func hopsTo(host string, addrs []netip.Addr, random func(int) int) []Hop {
+	hops := make([]Hop, 0, len(addrs))
+	for _, a := range interleave(addrs, random) {
+		hops = append(hops, Hop{Host: host, Addr: netip.AddrPortFrom(a, 0)})
+	}
+	return hops
 }
 
 // name adds the name of a host to those that the domain leads to.
@@ -103,14 +144,14 @@ func (d *Directory) records(ctx context.Context, domain string) (query string, b
 		a := <-results[i]
 		if a.err == nil {
 			if !until.IsZero() {
-				a = &answer{targets: a.targets, until: earlier(a.until, until)}
+				a = &answer{targets: a.targets, end: a.end, until: earlier(a.until, until), stale: a.stale}
 			}
 			return s + domain + " SRV", a
 		}
-		if !errors.Is(a.err, ErrNoRecords) {
+		if !isAnswer(a.err) {
 			until = a.until // ask again soon for the better service
 		}
-		if best == nil || errors.Is(best.err, ErrNoRecords) {
+		if best == nil || isAnswer(best.err) {
 			query, best = s+domain+" SRV", a
 		}
 	}
@@ -135,23 +176,38 @@ func (d *Directory) targetAddresses(ctx context.Context, targets []target) []*an
 // addresses returns the A and AAAA records of a host together.
 func (d *Directory) addresses(ctx context.Context, host string) *answer {
 	if ip, ok := parseIP(host); ok {
-		return &answer{addrs: []netip.Addr{ip}, until: d.l.now().Add(maxTTL)}
+		end := d.l.now().Add(maxTTL)
+		return &answer{addrs: []netip.Addr{ip}, end: end, until: end}
 	}
 	var v4, v6 *answer
 	var both sync.WaitGroup
 	both.Go(func() { v6 = d.query(ctx, host, dns.TypeAAAA) })
 	v4 = d.query(ctx, host, dns.TypeA)
 	both.Wait()
-	a := &answer{until: earlier(v4.until, v6.until)}
-	a.addrs = append(append(a.addrs, v6.addrs...), v4.addrs...)
-	if len(a.addrs) > 0 {
+	return together(v6, v4)
+}
+
+// together joins the answers for the two families. That a host has none of one
+// family is no reason to ask again soon if it has some of the other.
+func together(a, b *answer) *answer {
+	switch {
+	case a.err == nil && b.err == nil:
+		return &answer{
+			addrs: slices.Concat(a.addrs, b.addrs), end: earlier(a.end, b.end), until: earlier(a.until, b.until),
+			stale: cmp.Or(a.stale, b.stale),
+		}
+	case a.err == nil && isAnswer(b.err):
 		return a
+	case b.err == nil && isAnswer(a.err):
+		return b
+	case a.err == nil:
+		return &answer{addrs: a.addrs, end: a.end, until: earlier(a.until, b.until), stale: a.stale}
+	case b.err == nil:
+		return &answer{addrs: b.addrs, end: b.end, until: earlier(a.until, b.until), stale: b.stale}
+	case isAnswer(a.err):
+		return &answer{err: b.err, until: earlier(a.until, b.until)}
 	}
-	a.err = v4.err
-	if errors.Is(v4.err, ErrNoRecords) {
-		a.err = v6.err
-	}
-	return a
+	return &answer{err: a.err, until: earlier(a.until, b.until)}
 }
 
 func earlier(a, b time.Time) time.Time {

@@ -1,6 +1,7 @@
 package locatetest
 
 import (
+	"net"
 	"strings"
 
 	"github.com/miekg/dns"
@@ -55,8 +56,56 @@ func (s *Server) answer(w dns.ResponseWriter, q *dns.Msg) {
 	case Garbage:
 		raw, _ := m.Pack()
 		_, _ = w.Write(append(raw[:12], "\xff\xff\xff\xff\xff nonsense"...))
+	case Hold:
+		s.hold(q, send)
+	case ForgeSource:
+		s.fromElsewhere(w, withNothing(m))
+		send(m)
+	case Poison:
+		send(poisoned(m))
 	case Silence:
 	}
+}
+
+// hold answers when Release has been called, from the zone as it is then.
+func (s *Server) hold(q *dns.Msg, send func(*dns.Msg)) {
+	<-s.released
+	s.mu.Lock()
+	zone := s.zones[0]
+	s.mu.Unlock()
+	send(lookup(zone, q))
+}
+
+// fromElsewhere sends an answer from an address that was not asked.
+func (s *Server) fromElsewhere(w dns.ResponseWriter, m *dns.Msg) {
+	to, ok := w.RemoteAddr().(*net.UDPAddr)
+	if !ok {
+		return
+	}
+	c, err := net.DialUDP("udp", nil, to)
+	if err != nil {
+		return
+	}
+	defer c.Close()
+	raw, _ := m.Pack()
+	_, _ = c.Write(raw)
+}
+
+// poisoned adds records that nobody asked for, in all sections: that all hosts
+// of the answer, and example.com, are at 192.0.2.66.
+func poisoned(m *dns.Msg) *dns.Msg {
+	p := m.Copy()
+	names := []string{"example.com.", "edge.contoso.example."}
+	for _, rr := range m.Answer {
+		if srv, ok := rr.(*dns.SRV); ok {
+			names = append(names, srv.Target)
+		}
+	}
+	for _, name := range names {
+		a := &dns.A{Hdr: dns.RR_Header{Name: name, Rrtype: dns.TypeA, Class: dns.ClassINET, Ttl: 3600}, A: net.IPv4(192, 0, 2, 66)}
+		p.Answer, p.Ns, p.Extra = append(p.Answer, a), append(p.Ns, a), append(p.Extra, a)
+	}
+	return p
 }
 
 // lookup answers from the zone.
@@ -99,17 +148,21 @@ func lookup(zone []dns.RR, q *dns.Msg) *dns.Msg {
 
 // The wrong messages carry no records that could be taken for right ones: a
 // test that sees an address knows that the right message was read.
-func withID(m *dns.Msg) *dns.Msg {
+func withNothing(m *dns.Msg) *dns.Msg {
 	wrong := m.Copy()
-	wrong.Id ^= 0x5555
 	wrong.Answer, wrong.Rcode = nil, dns.RcodeNameError
 	return wrong
 }
 
+func withID(m *dns.Msg) *dns.Msg {
+	wrong := withNothing(m)
+	wrong.Id ^= 0x5555
+	return wrong
+}
+
 func withQuestion(m *dns.Msg) *dns.Msg {
-	wrong := m.Copy()
+	wrong := withNothing(m)
 	wrong.Question[0].Name = "wrong.invalid."
-	wrong.Answer, wrong.Rcode = nil, dns.RcodeNameError
 	return wrong
 }
 

@@ -30,6 +30,9 @@ const (
 	PointerLoop         // a name that points at itself (RFC 1035 §4.1.4)
 	Garbage             // the right header, then nonsense
 	CutStream           // the flag over UDP; over TCP a message that ends in the middle
+	Hold                // the answer comes when Release has been called
+	ForgeSource         // a wrong answer from another address, then the right one
+	Poison              // the right answer, and records that nobody asked for
 )
 
 // A Server answers questions on one loopback address, by UDP and TCP.
@@ -42,12 +45,15 @@ type Server struct {
 	faults  map[string]Fault
 	queries map[string]int
 	total   int
+
+	release  sync.Once
+	released chan struct{} // closed when nothing is held any more
 }
 
 // Serve starts a server with a zone (RFC 1035 §5). Names without a final dot
 // are below the root; records without TTL get an hour.
 func Serve(zone string) (*Server, error) {
-	s := &Server{faults: map[string]Fault{}, queries: map[string]int{}}
+	s := &Server{faults: map[string]Fault{}, queries: map[string]int{}, released: make(chan struct{})}
 	if err := s.SetZone(zone); err != nil {
 		return nil, err
 	}
@@ -84,8 +90,12 @@ func listen() (pc net.PacketConn, ln net.Listener, err error) {
 // Addr returns where the server listens, as an address with port.
 func (s *Server) Addr() string { return s.addr }
 
+// Release lets the answers come that are held, and from now on nothing is.
+func (s *Server) Release() { s.release.Do(func() { close(s.released) }) }
+
 // Close ends the server.
 func (s *Server) Close() {
+	s.Release()
 	_ = s.udp.Shutdown()
 	_ = s.tcp.Shutdown()
 }
