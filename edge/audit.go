@@ -185,7 +185,15 @@ func (e *Edge) writeAudit(msg string, f *Flow, a *auditRecord, status int, targe
 	if a.ref == "" {
 		n-- // the next hop answered
 	}
-	e.log.LogAttrs(context.Background(), slog.LevelInfo, msg, attrs[:n]...)
+	// The handler is called without its Logger, which would look up who calls it
+	// for each line, and no line says that.
+	h := e.log.Handler()
+	if !h.Enabled(context.Background(), slog.LevelInfo) {
+		return
+	}
+	line := slog.NewRecord(time.Now(), slog.LevelInfo, msg, 0)
+	line.AddAttrs(attrs[:n]...)
+	_ = h.Handle(context.Background(), line) // as a Logger does
 }
 
 // auditRefused writes the line of a request that a door did not let through.

@@ -49,11 +49,10 @@ func (c serveCommand) Run(s streams) error {
 }
 
 func (c serveCommand) logger(w io.Writer) *slog.Logger {
-	o := &slog.HandlerOptions{Level: c.LogLevel}
 	if c.LogFormat == "json" {
-		return slog.New(slog.NewJSONHandler(w, o))
+		return slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{Level: c.LogLevel}))
 	}
-	return slog.New(slog.NewTextHandler(w, o))
+	return slog.New(newTextHandler(w, c.LogLevel))
 }
 
 // serve runs an edge from its files until ctx ends. It is all of "sipedge
