@@ -100,6 +100,10 @@ func (d Direction) String() string {
 	return "in"
 }
 
+// An Address is a user at a domain. User is as it is on the wire, Domain in
+// normal form.
+type Address struct{ User, Domain []byte }
+
 // A Question asks whether a request may pass. Remote is the partner's domain in
 // its one normal form (lower case, A-labels, no trailing dot); a name in any
 // other form is nobody's.
@@ -107,6 +111,13 @@ type Question struct {
 	Direction Direction
 	Method    []byte // compared exactly: methods are case-sensitive (RFC 3261 §7.1)
 	Remote    []byte
+
+	Them, Us Address // who on the partner's side, and who on ours
+	// Dialog: the request belongs to a dialog that began with leave. Who may
+	// begin one, which way, is not asked again.
+	Dialog     bool
+	Kinds      Kinds // what it carries
+	Size, Body int   // octets of the message, and of its body
 }
 
 // A Problem is a fault of a list, at the line where it was written.

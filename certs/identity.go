@@ -29,6 +29,7 @@ type proven struct {
 	commonName  string
 	usage       Usage
 	fingerprint string
+	key         [sha256.Size]byte // of the SubjectPublicKeyInfo
 	notAfter    time.Time
 	subject     string // safe to log
 }
@@ -112,6 +113,15 @@ func (id Identity) Fingerprint() string {
 	return id.p.fingerprint
 }
 
+// Key returns the SHA-256 of the certificate's public key (its
+// SubjectPublicKeyInfo, as in RFC 7469 §2.4), or zeros.
+func (id Identity) Key() [sha256.Size]byte {
+	if id.p == nil {
+		return [sha256.Size]byte{}
+	}
+	return id.p.key
+}
+
 // NotAfter returns when the certificate ends.
 func (id Identity) NotAfter() time.Time {
 	if id.p == nil {
@@ -182,6 +192,7 @@ func ReadIdentity(cert *x509.Certificate) (Identity, error) {
 func readIdentity(cert *x509.Certificate, usage Usage) (Identity, error) {
 	p := &proven{usage: usage, notAfter: cert.NotAfter, subject: describe(cert)}
 	sum := sha256.Sum256(cert.Raw)
+	p.key = sha256.Sum256(cert.RawSubjectPublicKeyInfo)
 	p.fingerprint = hex.EncodeToString(sum[:])
 	sip, err := p.addURIs(cert.URIs)
 	if err == nil {

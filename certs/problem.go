@@ -19,13 +19,14 @@ const (
 	NotYetValid    Problem = "not yet valid"
 	WrongUsage     Problem = "wrong usage"
 	NameNotCovered Problem = "name not covered"
+	KeyNotPinned   Problem = "key not pinned"
 	Revoked        Problem = "revoked"
 	Malformed      Problem = "malformed"
 )
 
 // Problems lists every Problem, for metrics and documentation.
 func Problems() []Problem {
-	return []Problem{NoneSent, UnknownIssuer, Expired, NotYetValid, WrongUsage, NameNotCovered, Revoked, Malformed}
+	return []Problem{NoneSent, UnknownIssuer, Expired, NotYetValid, WrongUsage, NameNotCovered, KeyNotPinned, Revoked, Malformed}
 }
 
 // A VerifyError is the refusal of a peer's certificate. Its text is safe to

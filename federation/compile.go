@@ -2,39 +2,53 @@ package federation
 
 import (
 	"cmp"
+	"crypto/sha256"
 	"fmt"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/sipedge/sipedge/allowlists"
-	"github.com/sipedge/sipedge/certs"
 )
 
 // compiler gathers what becomes Partners, and the faults on the way.
 type compiler struct {
 	file     string
+	now      time.Time
 	own      map[string]allowlists.Verdict
 	entries  []allowlists.Entry
 	known    []partner
+	details  map[int]details
 	problems []allowlists.Problem
-	terms    map[string]*terms // by what they say
-	unlisted *terms            // of those in no list; nil: refused
+	noticed  []allowlists.Problem
+	shared   map[[sha256.Size]byte]*terms // by what they say
+	upstream *terms                       // the way to the clearing house; nil: none
+	unlisted *terms                       // of those in no list; nil: refused
+	changes  time.Time                    // the next end date
+	kinds    bool
 }
 
 // With is what counts beside the file.
 type With struct {
 	Decisions []Decision // made while the edge runs; the file wins
-	Now       time.Time  // for entries with an end date
+	Now       time.Time  // for entries with an end date; zero: the machine's clock
 }
 
 // Compile makes Partners of the file; own are our domains. With errors, each an
 // allowlists.Problem with its line and all of them at once, there are no Partners.
+// A decision that is at fault is no error but a warning: what was decided while
+// the edge ran must not keep it from starting.
 func Compile(f File, own []string, with With) (*Partners, []error) {
 	if f.File == "" {
 		f.File = "partners.toml"
 	}
-	c := &compiler{file: f.File, own: make(map[string]allowlists.Verdict), terms: make(map[string]*terms)}
+	if with.Now.IsZero() {
+		with.Now = time.Now() // without a clock nothing would ever end
+	}
+	c := &compiler{
+		file: f.File, now: with.Now, own: make(map[string]allowlists.Verdict),
+		details: make(map[int]details), shared: make(map[[sha256.Size]byte]*terms),
+	}
 	c.ours(own)
 	unlisted := c.section(f.Federation)
 	for _, domain := range byLine(f.Partners, func(p PartnerConfig) int { return p.Line }) {
@@ -43,14 +57,20 @@ func Compile(f File, own []string, with With) (*Partners, []error) {
 	for _, domain := range byLine(f.Blocked, func(b BlockedConfig) int { return b.Line }) {
 		c.blocked(domain, f.Blocked[domain])
 	}
+	c.decisions(with.Decisions)
 	c.gather()
 	lists, problems := allowlists.Compile(c.entries, unlisted)
 	c.problems = append(c.problems, problems...)
 	if c.problems != nil {
 		return nil, inOrder(c.problems)
 	}
-	none := allowlists.Refusal(allowlists.IdentityNone, unlisted)
-	return &Partners{lists: lists, known: c.known, own: c.own, none: none, names: namesOf(c.known), unlisted: c.unlisted}, nil
+	p := &Partners{
+		lists: lists, known: c.known, details: c.details, own: c.own, unlisted: c.unlisted, upstream: c.upstream,
+		section: f.Federation, now: c.now, changes: c.changes, noticed: c.noticed, kinds: c.kinds,
+		none: allowlists.Refusal(allowlists.IdentityNone, unlisted),
+	}
+	p.names = namesOf(p)
+	return p, nil
 }
 
 // byLine returns the names of a section's tables in the order of the file, so
@@ -98,20 +118,6 @@ func (c *compiler) ours(domains []string) {
 	}
 }
 
-// section reads [federation] and returns the Rule for domains that are not
-// listed.
-func (c *compiler) section(s Section) allowlists.Rule {
-	line := cmp.Or(s.UnlistedLine, s.Line)
-	switch s.Unlisted {
-	case "", "refuse":
-	case "discover":
-		c.unlisted = &terms{policy: certs.UsageFederation}
-	default:
-		c.fault(line, `unlisted = %q in [federation] is none of "refuse", "discover"`, s.Unlisted)
-	}
-	return allowlists.Rule{Name: "[federation] unlisted", File: c.file, Line: line}
-}
-
 // gather puts the names of all entries side by side into one piece of memory,
 // and lets domain and rule share theirs: with 100,000 partners, which of them a
 // message is from is never in the processor's cache, and names that lie among
@@ -131,18 +137,11 @@ func (c *compiler) gather() {
 	}
 }
 
-// rulePrefix begins the names of partners' rules.
-const rulePrefix = "partner "
-
-// same returns one copy for all terms that are equal.
-func (c *compiler) same(t *terms) *terms {
-	key := fmt.Sprintf("%q %q %q %q %t %t", t.servers, t.hosts, t.peerName, t.policy, t.wildcard, t.cn)
-	if have, ok := c.terms[key]; ok {
-		return have
-	}
-	c.terms[key] = t
-	return t
-}
+// What the names of rules begin with.
+const (
+	rulePrefix    = "partner "
+	blockedPrefix = "blocked "
+)
 
 // partner reads one [partner."DOMAIN"].
 func (c *compiler) partner(name string, p PartnerConfig) {
@@ -154,56 +153,31 @@ func (c *compiler) partner(name string, p PartnerConfig) {
 	if _, ok := c.own[domain]; ok {
 		c.fault(p.Line, "partner %q is a domain of our own: it lives in a pool", name)
 	}
-	k := partner{domain, &terms{wildcard: p.AllowWildcard, cn: p.AllowCN}}
-	c.usage(&k, name, p)
-	c.servers(&k, name, p)
-	if len(c.problems) > before {
-		return
+	t, errs := c.terms(p)
+	for _, err := range errs {
+		c.fault(p.Line, "partner %q: %v", name, err)
 	}
-	rule := allowlists.Rule{Name: rulePrefix + domain, File: c.file, Line: p.Line}
-	k.terms = c.same(k.terms)
+	if len(c.problems) == before {
+		c.allow(domain, p, t, allowlists.Rule{Name: rulePrefix + domain, File: c.file, Line: p.Line})
+	}
+}
+
+// allow puts an entry that allows in.
+func (c *compiler) allow(domain string, p PartnerConfig, t *terms, rule allowlists.Rule) {
+	k := partner{domain: domain, terms: t}
+	if !p.Until.IsZero() {
+		end := p.Until.End()
+		k.expired = !c.now.Before(end)
+		if !k.expired && (c.changes.IsZero() || end.Before(c.changes)) {
+			c.changes = end
+		}
+	}
+	if d := (details{until: p.Until, owner: p.Owner, ticket: p.Ticket, note: p.Note}); d != (details{}) {
+		c.details[len(c.entries)] = d
+	}
+	c.kinds = c.kinds || t.lists.AsksKinds()
 	c.known = append(c.known, k)
-	c.entries = append(c.entries, allowlists.Entry{
-		Domain: domain, Methods: p.Methods, Direction: p.Direction, Rule: rule,
-	})
-}
-
-func (c *compiler) usage(k *partner, name string, p PartnerConfig) {
-	k.policy = cmp.Or(certs.UsagePolicy(p.PeerUsage), certs.UsageFederation)
-	if !k.policy.Valid() {
-		c.fault(p.Line, `partner %q: peer_usage %q is none of "federation", "strict", "server"`, name, p.PeerUsage)
-	}
-}
-
-// servers reads what makes a partner direct: servers, and the names that their
-// certificates must prove.
-func (c *compiler) servers(k *partner, name string, p PartnerConfig) {
-	if p.Servers != nil && len(p.Servers) == 0 {
-		c.fault(p.Line, "partner %q: servers is empty; leave it out to find them by DNS", name)
-	}
-	for _, s := range p.Servers {
-		host, address, err := normalServer(s)
-		if err != nil {
-			c.fault(p.Line, "partner %q: server %q: %v", name, s, err)
-			continue
-		}
-		k.servers = append(k.servers, address)
-		if !slices.Contains(k.hosts, host) {
-			k.hosts = append(k.hosts, host)
-		}
-	}
-	if p.PeerName == "" {
-		return
-	}
-	host, err := normalHost(p.PeerName)
-	if err != nil {
-		c.fault(p.Line, "partner %q: peer_name %q: %v", name, p.PeerName, err)
-		return
-	}
-	if len(p.Servers) == 0 {
-		c.fault(p.Line, "partner %q: peer_name needs servers; without them the certificate must name the domain", name)
-	}
-	k.peerName, k.hosts = host, []string{host}
+	c.entries = append(c.entries, allowlists.Entry{Domain: domain, Terms: t.lists, Rule: rule})
 }
 
 // blocked reads one [blocked."DOMAIN"].
@@ -213,7 +187,18 @@ func (c *compiler) blocked(name string, b BlockedConfig) {
 		c.fault(b.Line, "blocked %q: %v", name, err)
 		return
 	}
-	rule := allowlists.Rule{Name: "blocked " + domain, File: c.file, Line: b.Line}
-	c.known = append(c.known, partner{domain, c.same(new(terms))})
+	if _, ok := c.own[domain]; ok {
+		c.fault(b.Line, "blocked %q is a domain of our own: nobody outside may speak for it anyhow", name)
+		return
+	}
+	c.block(domain, b.Because, allowlists.Rule{Name: blockedPrefix + domain, File: c.file, Line: b.Line})
+}
+
+// block puts an entry that blocks in.
+func (c *compiler) block(domain, because string, rule allowlists.Rule) {
+	if because != "" {
+		c.details[len(c.entries)] = details{note: because}
+	}
+	c.known = append(c.known, partner{domain: domain, terms: nobody})
 	c.entries = append(c.entries, allowlists.Entry{Domain: domain, Blocked: true, Rule: rule})
 }

@@ -36,7 +36,7 @@ func TestCompileNamesAllFaults(t *testing.T) {
 		},
 	}, []string{"example.com"}, With{})
 	want := []string{
-		`p.toml:2: unlisted = "anybody" in [federation] is none of "refuse", "discover"`,
+		`p.toml:2: unlisted = "anybody" in [federation] is none of "refuse", "discover", "upstream"`,
 		`p.toml:4: a.example is in two entries: this one and partner a.example (p.toml:3)`,
 		`p.toml:7: partner "example.com" is a domain of our own: it lives in a pool`,
 		`p.toml:8: partner "not a domain": not a domain name`,
@@ -48,9 +48,9 @@ func TestCompileNamesAllFaults(t *testing.T) {
 		`p.toml:12: partner "peer.example": peer_name needs servers; without them the certificate must name the domain`,
 		`p.toml:13: partner "peername.example": peer_name "a b": not a host name or address`,
 		`p.toml:14: partner "usage.example": peer_usage "lax" is none of "federation", "strict", "server"`,
-		`p.toml:15: partner direction.example: direction "up" is none of "both", "in", "out"`,
+		`p.toml:15: partner "direction.example": direction "up" is none of "both", "in", "out"`,
 		`p.toml:16: partner "empty.example": servers is empty; leave it out to find them by DNS`,
-		`p.toml:17: partner methods.example: methods is empty; leave it out to allow all`,
+		`p.toml:17: partner "methods.example": methods is empty; leave it out to allow all`,
 		`p.toml:18: b.example is in two entries: this one and partner b.example (p.toml:5)`,
 		`p.toml:19: blocked "b@d": not a domain name`,
 	}

@@ -36,3 +36,17 @@ type DiscoveryLimits struct {
 	SuspiciousRate float64 // while too many of its requests fail; default 1
 	Addresses      int     // different local addresses before it is watched; default 1,000
 }
+
+// Defaults fills in what is zero.
+func (l DiscoveryLimits) Defaults() DiscoveryLimits {
+	if l.Rate <= 0 {
+		l.Rate = 20
+	}
+	if l.SuspiciousRate <= 0 {
+		l.SuspiciousRate = 1
+	}
+	if l.Addresses <= 0 {
+		l.Addresses = 1000
+	}
+	return l
+}

@@ -13,37 +13,52 @@ type names struct {
 	hosts map[string]bool // names of direct partners' servers
 	addrs []string        // such servers without a name
 	lax   []int           // partners for whom more than names counts, by Index
+	// anybody: of whom DNS may say that it is somebody's server.
+	anybody bool
 }
 
-func namesOf(known []partner) names {
-	n := names{hosts: make(map[string]bool)}
-	for i := range known {
-		k := &known[i]
+func namesOf(p *Partners) names {
+	n := names{hosts: make(map[string]bool), anybody: p.unlisted != nil && !p.unlisted.upstream}
+	for i := range p.known {
+		k := &p.known[i]
+		if k.expired {
+			continue
+		}
 		if k.wildcard || k.cn {
 			n.lax = append(n.lax, i)
 		}
-		for _, host := range k.hosts {
-			if n.hosts[host] {
-				continue
-			}
-			n.hosts[host] = true
-			if _, err := netip.ParseAddr(host); err == nil {
-				n.addrs = append(n.addrs, host)
-			}
-		}
+		n.anybody = n.anybody || k.anyTarget && len(k.servers) == 0
+		n.add(k.hosts)
+	}
+	if p.unlisted != nil {
+		n.add(p.unlisted.hosts)
 	}
 	return n
 }
 
-// Knows reports whether id may speak for any listed partner at all, also one
-// whose DNS must lead to it first. A connection of which that is no longer true
-// after a reload has no business here.
+func (n *names) add(hosts []string) {
+	for _, host := range hosts {
+		if n.hosts[host] {
+			continue
+		}
+		n.hosts[host] = true
+		if _, err := netip.ParseAddr(host); err == nil {
+			n.addrs = append(n.addrs, host)
+		}
+	}
+}
+
+// Knows reports whether id may speak for any partner at all. A connection of
+// which that is no longer true after a reload has no business here.
 func (p *Partners) Knows(id *certs.Identity) bool {
-	if p == nil || id == nil || id.IsZero() {
+	if p == nil || p.lists == nil || id == nil || id.IsZero() {
 		return false
 	}
+	if p.names.anybody && len(id.Domains())+len(id.Hosts()) > 0 {
+		return true // whom DNS leads to it, it may speak for
+	}
 	for _, domain := range id.Domains() {
-		if _, ok := p.lists.Partner([]byte(domain)); ok {
+		if p.counts(domain) != nil {
 			return true
 		}
 	}
@@ -65,11 +80,20 @@ func (p *Partners) Knows(id *certs.Identity) bool {
 	return false
 }
 
+// counts returns the partner that has the domain and is not past its end date.
+func (p *Partners) counts(domain string) *partner {
+	entry, ok := p.lists.Partner([]byte(domain))
+	if !ok || p.known[entry.Index].expired {
+		return nil
+	}
+	return &p.known[entry.Index]
+}
+
 // inDomain reports whether a host lies in the domain of a partner whose servers
 // DNS may name.
 func (p *Partners) inDomain(host string) bool {
 	for host != "" {
-		if entry, ok := p.lists.Partner([]byte(host)); ok && len(p.known[entry.Index].servers) == 0 {
+		if k := p.counts(host); k != nil && len(k.servers) == 0 {
 			return true
 		}
 		_, host, _ = strings.Cut(host, ".")

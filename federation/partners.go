@@ -9,6 +9,8 @@
 package federation
 
 import (
+	"time"
+
 	"github.com/sipedge/sipedge/allowlists"
 	"github.com/sipedge/sipedge/certs"
 )
@@ -23,24 +25,21 @@ type Partners struct {
 	names names
 	// unlisted are the terms of those that are in no list; nil: they are refused.
 	unlisted *terms
+	upstream *terms // the way to the clearing house; nil: none
+
+	section Section
+	details map[int]details      // by Index, of entries that have any
+	noticed []allowlists.Problem // what Compile saw that is no fault
+	now     time.Time            // when it was compiled
+	changes time.Time
+	kinds   bool
 }
 
 // partner is what federation knows of a partner beside its list entry.
 type partner struct {
-	domain string
+	domain  string
+	expired bool
 	*terms
-}
-
-// terms are what an entry says beside its domain. Entries that say the same
-// share them: of 100,000 partners the next one is never in the processor's
-// cache, but their terms are.
-type terms struct {
-	servers  []string // addresses to dial; none: found by DNS SRV
-	hosts    []string // names of which a direct partner's certificate must prove one
-	peerName string
-	policy   certs.UsagePolicy
-	wildcard bool
-	cn       bool
 }
 
 // Admit decides whether a peer with identity id may send us the request q. It
@@ -51,7 +50,7 @@ type terms struct {
 func (p *Partners) Admit(id *certs.Identity, q Request) Grant {
 	g, entry := p.speaks(id, q.Remote, q.Target)
 	if g.Allowed() {
-		return g.may(entry, allowlists.In, q)
+		return g.may(entry, allowlists.In, &q)
 	}
 	g.Search = g.Search && !q.Searched
 	return g
@@ -80,13 +79,14 @@ func (p *Partners) speaks(id *certs.Identity, domain []byte, target string) (Gra
 	if !g.Allowed() {
 		return g, nil
 	}
-	if !g.terms.covered(id, domain, target) {
+	switch t := g.terms; {
+	case !t.covered(id, domain, target):
 		g.Verdict = allowlists.Refusal(allowlists.IdentityDomainMismatch, g.Rule)
-		g.Search = len(g.terms.servers) == 0 && target == ""
-		return g, nil
-	}
-	if !g.terms.fits(id.Usage(), allowlists.In) {
+		g.Search = len(t.servers) == 0 && target == ""
+	case !t.fits(id.Usage(), allowlists.In):
 		g.Verdict = allowlists.Refusal(allowlists.IdentityUsage, g.Rule)
+	case !t.pinned(id):
+		g.Verdict = allowlists.Refusal(allowlists.IdentityPin, g.Rule)
 	}
 	return g, entry
 }
@@ -96,28 +96,29 @@ func (p *Partners) find(domain []byte) (Grant, *allowlists.Partner) {
 	entry, v := p.lists.Listed(domain)
 	if entry != nil {
 		k := &p.known[entry.Index]
+		if k.expired {
+			v = allowlists.Refusal(allowlists.PartnerExpired, entry.Rule)
+		}
 		return Grant{Verdict: v, Tier: k.tier(), terms: k.terms}, entry
 	}
-	if v.Reason != allowlists.PartnerNotAllowed || p.unlisted == nil {
+	switch {
+	case v.Reason != allowlists.PartnerNotAllowed, p.unlisted == nil, !plainDomain(domain):
 		return Grant{Verdict: v}, nil
+	case p.unlisted.upstream:
+		return Grant{Verdict: allowlists.Allowance(allowlists.PartnerUpstream, v.Rule), Tier: TierUpstream, terms: p.unlisted}, nil
 	}
-	if plainDomain(domain) {
-		return Grant{Verdict: allowlists.Allowance(allowlists.PartnerDiscovered, v.Rule), Tier: TierDiscovered, terms: p.unlisted}, nil
-	}
-	return Grant{Verdict: v}, nil
+	return Grant{Verdict: allowlists.Allowance(allowlists.PartnerDiscovered, v.Rule), Tier: TierDiscovered, terms: p.unlisted}, nil
 }
 
 // may judges what the partner says, or hears from us.
-func (g Grant) may(entry *allowlists.Partner, d allowlists.Direction, q Request) Grant {
+func (g Grant) may(entry *allowlists.Partner, d allowlists.Direction, q *Request) Grant {
 	if entry == nil {
 		return g // not listed: no entry restricts it
 	}
-	v := entry.May(d, q.Method)
-	if q.Dialog && v.Reason == allowlists.PartnerDirection {
-		// Whichever way new dialogs go, each side may answer within this one.
-		v = entry.May(1-d, q.Method)
-	}
-	g.Verdict = v
+	g.Verdict = entry.May(&allowlists.Question{
+		Direction: d, Method: q.Method, Remote: q.Remote, Them: q.Them, Us: q.Us,
+		Dialog: q.Dialog, Kinds: q.Kinds, Size: q.Size, Body: q.Body,
+	})
 	return g
 }
 
@@ -130,12 +131,11 @@ func (p *Partners) Permit(q Request) Grant {
 	if !g.Allowed() {
 		return g
 	}
-	return g.may(entry, allowlists.Out, q)
+	return g.may(entry, allowlists.Out, &q)
 }
 
 // TargetOf returns which of the SRV targets of the domain the peer proves to
-// be, or "". One that lies outside of the domain counts only where the entry
-// says so: DNS alone, without a signature, must not make anybody our partner.
+// be, or "".
 func (p *Partners) TargetOf(id *certs.Identity, domain []byte, targets []string) string {
 	if p == nil || p.lists == nil || id == nil || id.IsZero() {
 		return ""
@@ -145,7 +145,7 @@ func (p *Partners) TargetOf(id *certs.Identity, domain []byte, targets []string)
 		return ""
 	}
 	for _, host := range targets {
-		if within(host, domain) && g.terms.coversHost(id, host) {
+		if len(g.terms.servers) == 0 && g.terms.mayBe(host, domain) && g.terms.coversHost(id, host) {
 			return host
 		}
 	}
@@ -158,21 +158,27 @@ func within[T string | []byte](host string, domain T) bool {
 	return n >= 0 && host[n:] == string(domain) && (n == 0 || host[n-1] == '.')
 }
 
-// plainDomain reports whether a name can be looked up in DNS.
+// plainDomain reports whether a name can be one in DNS, and not an address.
 func plainDomain(domain []byte) bool {
 	for _, c := range domain {
 		if !('a' <= c && c <= 'z' || '0' <= c && c <= '9' || c == '-' || c == '.') {
 			return false
 		}
 	}
-	return len(domain) > 0 && len(domain) <= 253
+	return len(domain) > 0 && len(domain) <= 253 && !('0' <= domain[len(domain)-1] && domain[len(domain)-1] <= '9')
 }
 
 // AsksKinds reports whether any entry looks at what a request carries.
-func (p *Partners) AsksKinds() bool { return false }
+func (p *Partners) AsksKinds() bool { return p != nil && p.kinds }
 
-// Discovery returns the limits for partners that nobody listed.
-func (p *Partners) Discovery() DiscoveryLimits { return DiscoveryLimits{} }
+// Changes returns when the next entry ends: Compile would say something else
+// then. Zero: never.
+func (p *Partners) Changes() time.Time {
+	if p == nil {
+		return time.Time{}
+	}
+	return p.changes
+}
 
 // Len returns how many partners there are, and how many blocked domains.
 func (p *Partners) Len() (partners, blocked int) {
@@ -182,35 +188,11 @@ func (p *Partners) Len() (partners, blocked int) {
 	return p.lists.Len()
 }
 
-// covered reports whether id may speak for the partner. A direct partner is who
-// proves the name of one of its servers, whatever domain the certificate names:
-// so one certificate may speak for many entries.
-func (t *terms) covered(id *certs.Identity, domain []byte, target string) bool {
-	for _, host := range t.hosts {
-		if t.coversHost(id, host) {
-			return true
-		}
+// Warnings returns what the administrator should know about lists that work, by
+// line.
+func (p *Partners) Warnings() []allowlists.Problem {
+	if p == nil {
+		return nil
 	}
-	if t.coversDomain(id, domain) {
-		return true
-	}
-	return target != "" && len(t.servers) == 0 && t.coversHost(id, target)
-}
-
-// coversDomain reports whether id proves the domain itself.
-func (t *terms) coversDomain(id *certs.Identity, domain []byte) bool {
-	return id.CoversBytes(domain) || t.wildcard && id.CoversWild(string(domain)) || t.cn && equal(id.CommonName(), string(domain))
-}
-
-// coversHost reports whether id proves the name of a server.
-func (t *terms) coversHost(id *certs.Identity, host string) bool {
-	return id.CoversHost(host) || t.wildcard && id.CoversHostWild(host) || t.cn && equal(id.CommonName(), host)
-}
-
-// tier is how well the partner is known: it is listed.
-func (k *partner) tier() Tier {
-	if len(k.servers) > 0 {
-		return TierDirect
-	}
-	return TierAllowed
+	return p.noticed
 }

@@ -32,9 +32,9 @@ func (t Tier) String() string {
 	return "none"
 }
 
-// An Address is a user at a domain, as far as lists look at one. User is as it
-// is on the wire, Domain in normal form.
-type Address struct{ User, Domain []byte }
+// An Address is a user at a domain. User is as it is on the wire, Domain in
+// normal form.
+type Address = allowlists.Address
 
 // A Request is what the doors ask about: who says what to whom. It is not kept.
 type Request struct {
@@ -67,6 +67,41 @@ type Grant struct {
 	Search bool
 
 	terms *terms
+}
+
+// Rate is how many requests a second the partner may send; 0: as many as it
+// likes.
+func (g Grant) Rate() float64 {
+	if g.terms == nil {
+		return 0
+	}
+	return g.terms.rate
+}
+
+// Subscriptions is how many there may be with the partner; 0: what [limits]
+// says.
+func (g Grant) Subscriptions() int {
+	if g.terms == nil {
+		return 0
+	}
+	return g.terms.subscriptions
+}
+
+// Verification is whether our users see the partner's users as verified.
+func (g Grant) Verification() Verification {
+	if g.terms == nil {
+		return VerifyNever
+	}
+	return g.terms.verification
+}
+
+// Unmarked is what to do with a request without a mark, where Verification is
+// VerifySource.
+func (g Grant) Unmarked() Unmarked {
+	if g.terms == nil {
+		return UnmarkedRefused
+	}
+	return g.terms.unmarked
 }
 
 func refused(reason allowlists.Reason, rule allowlists.Rule) Grant {

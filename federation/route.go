@@ -2,7 +2,6 @@ package federation
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/sipedge/sipedge/allowlists"
@@ -11,7 +10,10 @@ import (
 
 // A Route is the way to a partner's edge.
 type Route struct {
-	Domain   string   // the partner, in normal form
+	// Key is what its connections are kept under: the domain, but one for all
+	// whom the clearing house answers for on the same terms.
+	Key      string
+	Domain   string   // the partner, in normal form; with a shared Key, the one that was asked for
 	Servers  []string // "host:port" each, in order; none: found by DNS SRV
 	PeerName string   // what their certificates must prove; "": the host of each address
 	Tier     Tier
@@ -19,7 +21,10 @@ type Route struct {
 	partner *partner
 }
 
-// Direct reports whether the administrator named the partner's servers.
+// upstreamKey is the Key of the way to the clearing house. No domain is so.
+const upstreamKey = "[upstream]"
+
+// Direct reports whether the administrator named the servers.
 func (r Route) Direct() bool { return len(r.Servers) > 0 }
 
 // Same reports whether a reload left the way as it was: connections may stay.
@@ -27,27 +32,35 @@ func (r Route) Same(o Route) bool {
 	if r.partner == nil || o.partner == nil {
 		return r.partner == o.partner
 	}
-	a, b := r.partner, o.partner
-	return a.domain == b.domain && a.peerName == b.peerName && slices.Equal(a.servers, b.servers) &&
-		a.policy == b.policy && a.wildcard == b.wildcard && a.cn == b.cn
+	return r.Key == o.Key && r.partner.sameWay(o.partner.terms)
 }
 
-// Dial returns the way to the edge of a partner's domain (in normal form). It
-// says nothing about whether a request may go there: Permit does.
+// Dial returns the way to the edge of a partner's domain (in normal form), or
+// that with a Key. It says nothing about whether a request may go there: Permit
+// does.
 func (p *Partners) Dial(domain []byte) (Route, bool) {
 	if p == nil || p.lists == nil {
 		return Route{}, false
 	}
+	if string(domain) == upstreamKey && p.upstream != nil {
+		return p.route(&partner{domain: upstreamKey, terms: p.upstream}, TierUpstream), true
+	}
 	g, entry := p.find(domain)
-	if !g.Allowed() {
+	switch {
+	case !g.Allowed():
 		return Route{}, false
+	case entry == nil:
+		return p.route(&partner{domain: string(domain), terms: g.terms}, g.Tier), true
 	}
-	if entry == nil {
-		k := &partner{string(domain), g.terms}
-		return Route{Domain: k.domain, Servers: k.servers, PeerName: k.peerName, Tier: g.Tier, partner: k}, true
+	return p.route(&p.known[entry.Index], g.Tier), true
+}
+
+func (p *Partners) route(k *partner, t Tier) Route {
+	r := Route{Key: k.domain, Domain: k.domain, Servers: k.servers, PeerName: k.peerName, Tier: t, partner: k}
+	if p.upstream != nil && k.sameWay(p.upstream) {
+		r.Key = upstreamKey
 	}
-	k := &p.known[entry.Index]
-	return Route{Domain: k.domain, Servers: k.servers, PeerName: k.peerName, Tier: g.Tier, partner: k}, true
+	return r
 }
 
 // Accept returns the check of a server's identity, for the handshake with host:
@@ -66,6 +79,12 @@ func (r Route) Accept(host string) func(certs.Identity) error {
 			return &certs.VerifyError{
 				Problem: certs.NameNotCovered,
 				Err:     fmt.Errorf("%s does not speak for %s as a server of %s", id, host, k.domain),
+			}
+		}
+		if !k.pinned(&id) {
+			return &certs.VerifyError{
+				Problem: certs.KeyNotPinned,
+				Err:     fmt.Errorf("the key of %s is none of those that the entry of %s pins", id, k.domain),
 			}
 		}
 		if !k.fits(id.Usage(), allowlists.Out) {
@@ -89,16 +108,7 @@ func (k *partner) accepts(id *certs.Identity, host string) bool {
 	if k.coversDomain(id, []byte(k.domain)) {
 		return true
 	}
-	return within(host, k.domain) && k.coversHost(id, host)
-}
-
-// fits reports whether a certificate's usage is what the partner's peer_usage
-// asks for, when the partner is the client (In) or the server (Out).
-func (k *terms) fits(u certs.Usage, d allowlists.Direction) bool {
-	if d == allowlists.Out && k.policy != certs.UsageFederation {
-		return u.Server()
-	}
-	return k.policy.Allows(u)
+	return k.mayBe(host, []byte(k.domain)) && k.coversHost(id, host)
 }
 
 // equal compares a common name with a name in normal form.

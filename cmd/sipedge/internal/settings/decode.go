@@ -1,7 +1,9 @@
 package settings
 
 import (
+	"encoding"
 	"fmt"
+	"math"
 	"reflect"
 	"strconv"
 	"strings"
@@ -17,7 +19,9 @@ import (
 //
 // A field takes part by its tag: `toml:"KEY"` has the value of KEY,
 // `toml:",line"` the line of the table's header, `toml:"KEY,line"` the line of
-// KEY. Sections with free names are maps. Durations are strings like "5s".
+// KEY; of `toml:"KEY,positive"` zero is a fault, too, since nobody knows whether
+// it would mean nothing or no limit. Sections with free names are maps. Durations
+// are strings like "5s"; a type that reads text is a date.
 func Decode(file string, data []byte, dst any) []allowlists.Problem {
 	problems, _ := decode(file, data, dst)
 	return problems
@@ -45,8 +49,9 @@ func (d *decoder) fault(line int, format string, args ...any) {
 
 // shape is what the tags of a struct say.
 type shape struct {
-	keys  map[string]int // field by key
-	lines map[string]int // field for the line of a key; of "", of the header
+	keys  map[string]int  // field by key
+	lines map[string]int  // field for the line of a key; of "", of the header
+	above map[string]bool // keys whose numbers are more than zero
 }
 
 // shapeOf reads the tags of a type once: with 100,000 partners it is asked
@@ -55,7 +60,7 @@ func (d *decoder) shapeOf(t reflect.Type) *shape {
 	if s, ok := d.shapes[t]; ok {
 		return s
 	}
-	s := &shape{keys: make(map[string]int), lines: make(map[string]int)}
+	s := &shape{keys: make(map[string]int), lines: make(map[string]int), above: make(map[string]bool)}
 	for i := range t.NumField() {
 		tag, ok := t.Field(i).Tag.Lookup("toml")
 		name, option, _ := strings.Cut(tag, ",")
@@ -65,6 +70,7 @@ func (d *decoder) shapeOf(t reflect.Type) *shape {
 			s.lines[name] = i
 		default:
 			s.keys[name] = i
+			s.above[name] = option == "positive"
 		}
 	}
 	d.shapes[t] = s
@@ -87,8 +93,19 @@ func (d *decoder) structure(t *table, dst reflect.Value) {
 		if at, ok := s.lines[k.name]; ok {
 			dst.Field(at).SetInt(int64(k.line))
 		}
+		before := len(d.problems)
 		d.value(t, k.name, &k.value, dst.Field(field))
+		if s.above[k.name] && len(d.problems) == before && !positive(dst.Field(field)) {
+			d.fault(k.line, "%s%s must be more than 0; leave it out for the default", k.name, t.in())
+		}
 	}
+}
+
+func positive(v reflect.Value) bool {
+	if v.CanFloat() {
+		return v.Float() > 0
+	}
+	return v.Int() > 0
 }
 
 // unknown says that nothing has the name of a key, and what may be meant.
@@ -112,6 +129,10 @@ var durationType = reflect.TypeFor[time.Duration]()
 func (d *decoder) value(t *table, name string, v *value, dst reflect.Value) {
 	if dst.Type() == durationType {
 		d.duration(t, name, v, dst)
+		return
+	}
+	if text, ok := dst.Addr().Interface().(encoding.TextUnmarshaler); ok {
+		d.date(t, name, v, text)
 		return
 	}
 	switch dst.Kind() {
@@ -141,6 +162,10 @@ func (d *decoder) value(t *table, name string, v *value, dst reflect.Value) {
 	case reflect.Int, reflect.Int64:
 		if d.is(unstable.Integer, t, name, v, "a number") {
 			d.integer(t, name, v, dst)
+		}
+	case reflect.Float64:
+		if v.kind == unstable.Integer || d.is(unstable.Float, t, name, v, "a number") {
+			d.number(t, name, v, dst)
 		}
 	default:
 		panic("settings: no way to decode into " + dst.Type().String())
@@ -204,6 +229,28 @@ func (d *decoder) integer(t *table, name string, v *value, dst reflect.Value) {
 		return
 	}
 	dst.SetInt(n)
+}
+
+// number decodes what may have a fraction. That TOML knows nan and inf helps
+// nobody here.
+func (d *decoder) number(t *table, name string, v *value, dst reflect.Value) {
+	n, err := strconv.ParseFloat(strings.ReplaceAll(v.text, "_", ""), 64)
+	if err != nil || math.IsNaN(n) || math.IsInf(n, 0) {
+		d.fault(v.line, "%s%s must be a number, not %s", name, t.in(), v.text)
+		return
+	}
+	dst.SetFloat(n)
+}
+
+// date decodes a day of the calendar.
+func (d *decoder) date(t *table, name string, v *value, dst encoding.TextUnmarshaler) {
+	const words = "a date without quotes, like 2026-12-31"
+	if !d.is(unstable.LocalDate, t, name, v, words) {
+		return
+	}
+	if err := dst.UnmarshalText([]byte(v.text)); err != nil {
+		d.fault(v.line, "%s%s must be %s: %v", name, t.in(), words, err)
+	}
 }
 
 func (d *decoder) duration(t *table, name string, v *value, dst reflect.Value) {

@@ -112,7 +112,7 @@ direction = "up"
 		`sipedge.toml:4: unknown key "listen" in [listener.a]; did you mean "address"?`,
 		`partners.toml:1: partner "example.com" is a domain of our own: it lives in a pool`,
 		`partners.toml:3: unknown key "pier_name" in [partner."fabrikam.example"]; did you mean "peer_name"?`,
-		`partners.toml:4: partner contoso.example: direction "up" is none of "both", "in", "out"`,
+		`partners.toml:4: partner "contoso.example": direction "up" is none of "both", "in", "out"`,
 		`without position`,
 	}
 	if got := texts(errs); s != nil || !slices.Equal(got, want) {
