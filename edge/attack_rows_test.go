@@ -79,6 +79,33 @@ func TestMaxForwardsIsCounted(t *testing.T) {
 	}
 }
 
+func TestMaxBreadthIsPassedOn(t *testing.T) {
+	for _, tt := range []struct{ line, inside, answer string }{
+		{"", "60", ""},
+		{"Max-Breadth: 0\n", "", "SIP/2.0 440 Max-Breadth Exceeded"},
+		{"max-breadth: 1\n", "1", ""},
+		{"Max-Breadth: 60\n", "60", ""},
+		{"Max-Breadth: 61\n", "60", ""},
+		{"Max-Breadth: 99999999999999999999999\n", "60", ""},
+		{"Max-Breadth: -1\n", "", "SIP/2.0 400 Malformed Max-Breadth: number out of range"},
+		{"Max-Breadth: 1\nMax-Breadth: 60\n", "", "SIP/2.0 400 Repeated Max-Breadth"},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			b := newBench(t, 1)
+			b.from(b.partner, strings.Replace(request1("MESSAGE", "m1"), "Max-Forwards:", tt.line+"Max-Forwards:", 1))
+			if tt.answer != "" {
+				b.expect(b.partner, tt.answer)
+				b.expect(b.homes[0])
+				return
+			}
+			m := b.expect(b.homes[0], "MESSAGE"+requestLine)
+			if got := string(m.Value(sip.MaxBreadth)); got != tt.inside || m.Count(sip.MaxBreadth) != 1 {
+				t.Errorf("%q became %q, want %q", tt.line, got, tt.inside)
+			}
+		})
+	}
+}
+
 func TestARedirectionFromOutsideIsNotFollowed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, 2)

@@ -37,6 +37,7 @@ func (s *side) appendRoute(dst, token []byte, sips bool) []byte {
 // A plan is how a request leaves, apart from what depends on the hop.
 type plan struct {
 	maxForwards int
+	maxBreadth  int    // 0: as it came
 	routes      int    // Route elements of ours on top
 	outbound    bool   // to a partner
 	record      bool   // we stay in the path
@@ -86,6 +87,7 @@ func (p *plan) edit(s *scratch, x *tx, m *sip.Message, f *Flow) {
 	s.edit = sip.Edit{
 		PopRoutes:   p.routes,
 		MaxForwards: p.maxForwards,
+		MaxBreadth:  p.maxBreadth,
 		Drop:        borderHeaders(p.outbound),
 	}
 	s.via = append(s.via[:0], f.state.side.via...)
@@ -234,7 +236,7 @@ func (e *Edge) forwardStateless(t *turn, r *request) {
 	s := e.scratch.Get().(*scratch)
 	defer e.scratch.Put(s)
 	out := e.sideTowards(r)
-	s.edit = sip.Edit{PopRoutes: r.plan.routes, MaxForwards: r.plan.maxForwards, Drop: borderHeaders(r.plan.outbound)}
+	s.edit = sip.Edit{PopRoutes: r.plan.routes, MaxForwards: r.plan.maxForwards, MaxBreadth: r.plan.maxBreadth, Drop: borderHeaders(r.plan.outbound)}
 	s.via = appendBranch(append(s.via[:0], out.via...), x.id, 0, r.plan.loop)
 	s.edit.PushVia = s.via
 	s.received(r.m, r.f)

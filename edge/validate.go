@@ -33,6 +33,9 @@ func (e *Edge) validate(r *request) allowlists.Verdict {
 		}
 		r.plan.maxForwards = n - 1
 	}
+	if !breadth(r) && !e.asksUs(r) {
+		return step(r, "hops", "Max-Breadth: 0", ruleless(440, allowlists.SIPMaxBreadth))
+	}
 	if e.loops(r) {
 		return step(r, "hops", "a Via of ours", ruleless(482, allowlists.SIPLoop))
 	}
@@ -46,6 +49,21 @@ func (e *Edge) validate(r *request) allowlists.Verdict {
 		return step(r, "encoding", "Content-Encoding", ruleless(415, allowlists.SIPUnsupported))
 	}
 	return step(r, "syntax", "well-formed", pass)
+}
+
+// maxBreadth is how many branches a request may have at the same time, at most
+// and where nobody has said (RFC 5393 §5.3.3).
+const maxBreadth = 60
+
+// breadth sees to it that the request leaves with a Max-Breadth, of which a
+// proxy that does not fork passes all on (RFC 5393 §5.3.3). It reports false if
+// none is left, so that even one branch would be too many.
+func breadth(r *request) bool {
+	n, ok, _ := r.m.MaxBreadth()
+	if !ok || n > maxBreadth {
+		r.plan.maxBreadth = maxBreadth
+	}
+	return !ok || n > 0
 }
 
 // ruleless is a refusal that no list decided, but a standard.

@@ -30,6 +30,7 @@ func TestTheHotPathDoesNotAllocate(t *testing.T) {
 			m.URI()
 			m.CSeq()
 			m.MaxForwards()
+			m.MaxBreadth()
 			m.Vias()
 		}},
 		{"Find", func() { m.Find(UserAgent); m.Count(Route); m.Value(Date) }},

@@ -45,6 +45,7 @@ type Edit struct {
 	PopRoutes       int               // number of Route values to remove from the top
 	PushRoute       []byte            // Route value put on top; nil: none
 	MaxForwards     int               // new value, added if absent; -1: as it came; no matter in a response
+	MaxBreadth      int               // the same; 0: as it came
 	PushRecordRoute [][]byte          // Record-Route values put on top, the first topmost
 	Drop            *Set              // headers to remove, in every spelling; never Via and Content-Length
 	DropOther       func([]byte) bool // fields without identity to remove, by name; nil: none
@@ -84,6 +85,8 @@ func (m *Message) Append(dst []byte, e *Edit) []byte {
 			m.appendRecordRoute(&w, e, i)
 		case MaxForwards:
 			m.appendMaxForwards(&w, e, s)
+		case MaxBreadth:
+			m.appendMaxBreadth(&w, e, s)
 		default:
 			if e.Drop.Has(s.id) {
 				w.drop(int(s.start), int(s.end))
@@ -115,6 +118,11 @@ func (m *Message) push(w *splicer, e *Edit) {
 	if m.count[MaxForwards] == 0 && e.MaxForwards >= 0 && !m.response {
 		w.dst = append(w.dst, "Max-Forwards: "...)
 		w.dst = strconv.AppendInt(w.dst, int64(e.MaxForwards), 10)
+		w.dst = append(w.dst, "\r\n"...)
+	}
+	if m.count[MaxBreadth] == 0 && e.MaxBreadth > 0 && !m.response {
+		w.dst = append(w.dst, "Max-Breadth: "...)
+		w.dst = strconv.AppendInt(w.dst, int64(e.MaxBreadth), 10)
 		w.dst = append(w.dst, "\r\n"...)
 	}
 }
@@ -211,6 +219,17 @@ func (m *Message) appendMaxForwards(w *splicer, e *Edit, s *span) {
 	case e.MaxForwards >= 0 && !m.response:
 		w.drop(int(s.value), int(s.valueEnd))
 		w.dst = strconv.AppendInt(w.dst, int64(e.MaxForwards), 10)
+	}
+}
+
+// appendMaxBreadth edits the Max-Breadth field s.
+func (m *Message) appendMaxBreadth(w *splicer, e *Edit, s *span) {
+	switch {
+	case e.Drop.Has(MaxBreadth):
+		w.drop(int(s.start), int(s.end))
+	case e.MaxBreadth > 0 && !m.response:
+		w.drop(int(s.value), int(s.valueEnd))
+		w.dst = strconv.AppendInt(w.dst, int64(e.MaxBreadth), 10)
 	}
 }
 

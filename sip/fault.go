@@ -31,6 +31,9 @@ func (m *Message) judge() *Error {
 	if _, _, err := m.MaxForwards(); err != nil {
 		return malformed(MaxForwards, err)
 	}
+	if _, _, err := m.MaxBreadth(); err != nil {
+		return malformed(MaxBreadth, err)
+	}
 	if err := m.judgeAddresses(); err != nil {
 		return err
 	}
@@ -52,7 +55,7 @@ func (m *Message) judgeCounts() *Error {
 			return Faultf(StatusBadRequest, "Missing %s", h)
 		}
 	}
-	for _, h := range [...]Header{From, To, CallID, CSeq, MaxForwards, ContentLength} {
+	for _, h := range [...]Header{From, To, CallID, CSeq, MaxForwards, MaxBreadth, ContentLength} {
 		if m.count[h] > 1 {
 			return Faultf(StatusBadRequest, "Repeated %s", h)
 		}

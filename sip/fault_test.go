@@ -41,6 +41,12 @@ func TestFaults(t *testing.T) {
 		{"Max-Forwards 2**32+70", change("To:", "Max-Forwards: 4294967366\r\nTo:"), "400 Malformed Max-Forwards: number out of range"},
 		{"Max-Forwards -1", change("To:", "Max-Forwards: -1\r\nTo:"), "400 Malformed Max-Forwards: number out of range"},
 
+		{"two Max-Breadth", change("To:", "Max-Breadth: 1\r\nmax-breadth: 1\r\nTo:"), "400 Repeated Max-Breadth"},
+		{"Max-Breadth 0", change("To:", "Max-Breadth: 0\r\nTo:"), ""},
+		{"Max-Breadth 2**70", change("To:", "Max-Breadth: 1180591620717411303424\r\nTo:"), ""},
+		{"Max-Breadth empty", change("To:", "Max-Breadth:\r\nTo:"), "400 Malformed Max-Breadth: number out of range"},
+		{"Max-Breadth with a parameter", change("To:", "Max-Breadth: 60;x\r\nTo:"), "400 Malformed Max-Breadth: number out of range"},
+
 		{"From with two addresses", change("<sip:alice@fabrikam.example>;tag=1", `"a" <sip:a@evil.example>, <sip:b@internal.example>`), "400 Malformed From: something after the end"},
 		{"From with a second URI behind the tag", change("<sip:alice@fabrikam.example>;tag=1", `sip:a@evil.example;tag=1 <sip:b@internal.example>`), "400 Malformed From: something after the end"},
 		{"From with a URI in the display name", change("<sip:alice", `"<sip:b@internal.example>" <sip:alice`), ""},

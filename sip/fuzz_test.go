@@ -2,6 +2,7 @@ package sip
 
 import (
 	"bytes"
+	"cmp"
 	"slices"
 	"testing"
 )
@@ -284,11 +285,14 @@ func fuzzEdit(what uint16, routes uint8) *Edit {
 	if set(8) {
 		e.PushRoute = []byte("<sip:route.example.com;lr>")
 	}
+	if set(9) {
+		e.MaxBreadth = 60
+	}
 	return e
 }
 
 // touched are the headers that an edit may change.
-var touched = NewSet(Via, Route, RecordRoute, MaxForwards, ContentLength)
+var touched = NewSet(Via, Route, RecordRoute, MaxForwards, MaxBreadth, ContentLength)
 
 func checkEdited(t *testing.T, m, r *Message, e *Edit) {
 	t.Helper()
@@ -341,6 +345,10 @@ func checkEdited(t *testing.T, m, r *Message, e *Edit) {
 	}
 	if n, _, _ := r.MaxForwards(); e.MaxForwards >= 0 && m.IsRequest() && n != e.MaxForwards {
 		t.Errorf("Max-Forwards is %d", n)
+	}
+	before, _, _ := m.MaxBreadth()
+	if n, _, _ := r.MaxBreadth(); m.IsRequest() && n != cmp.Or(e.MaxBreadth, before) {
+		t.Errorf("Max-Breadth is %d", n)
 	}
 	if f, _ := r.Find(ContentLength); !bytes.Equal(f.Line, appendContentLength(nil, len(m.Body()))) {
 		t.Errorf("length written as %q", f.Line)

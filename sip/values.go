@@ -8,6 +8,7 @@ type values struct {
 	fromURI, toURI known[URI]
 	target         known[URI]
 	maxForwards    known[int]
+	maxBreadth     known[int]
 	seq            known[sequence]
 }
 
@@ -157,4 +158,35 @@ func (m *Message) MaxForwards() (n int, ok bool, err error) {
 		}
 	}
 	return k.v, k.err == nil, k.err
+}
+
+// mostBreadth is more than any request has a use for.
+const mostBreadth = 1 << 16
+
+// MaxBreadth returns the value of Max-Breadth; ok is false if there is none. The
+// grammar has no largest one (RFC 5393 §5.8): beyond mostBreadth all are equal.
+func (m *Message) MaxBreadth() (n int, ok bool, err error) {
+	if m.count[MaxBreadth] == 0 {
+		return 0, false, nil
+	}
+	k := &m.values.maxBreadth
+	if !k.read {
+		k.read = true
+		k.v, k.err = saturated(m.Value(MaxBreadth), mostBreadth)
+	}
+	return k.v, k.err == nil, k.err
+}
+
+// saturated reads a number in digits; above most it is most.
+func saturated(b []byte, most int) (n int, err error) {
+	for _, c := range b {
+		if !isDigit(c) {
+			return 0, errRange
+		}
+		n = min(n*10+int(c-'0'), most)
+	}
+	if len(b) == 0 {
+		return 0, errRange
+	}
+	return n, nil
 }
