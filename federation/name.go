@@ -33,6 +33,19 @@ func Normal(s string) (string, error) {
 	return s, nil
 }
 
+// Unicode returns a domain in normal form as people read it, or as it is if its
+// A-labels mean nothing.
+func Unicode(domain string) string {
+	if !strings.Contains(domain, "xn--") {
+		return domain
+	}
+	u, err := profile.ToUnicode(domain)
+	if err != nil {
+		return domain
+	}
+	return u
+}
+
 // profile is the strict one of idna, without its rule on hyphens: names with
 // "--" in the middle exist.
 var profile = idna.New(

@@ -9,6 +9,7 @@
 package federation
 
 import (
+	"sync"
 	"time"
 
 	"github.com/sipedge/sipedge/allowlists"
@@ -33,6 +34,9 @@ type Partners struct {
 	now     time.Time            // when it was compiled
 	changes time.Time
 	kinds   bool
+
+	byName sync.Once // guards the making of order
+	order  []int     // entries by name
 }
 
 // partner is what federation knows of a partner beside its list entry.
