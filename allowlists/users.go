@@ -106,7 +106,7 @@ func ParsePattern(pattern string) (user, domain string, err error) {
 		return "", "", errors.New("the domain must be a name; leave it out for any")
 	}
 	var buf [longest]byte
-	b, ok := normalUser(buf[:0], []byte(strings.ReplaceAll(user, "*", star)))
+	b, ok := AppendUser(buf[:0], []byte(strings.ReplaceAll(user, "*", star)))
 	if !ok {
 		return "", "", fmt.Errorf("the user is longer than %d octets", longest)
 	}
@@ -125,7 +125,7 @@ func (u *Users) Match(a Address) bool {
 		return true
 	}
 	var buf [longest + 1 + 255]byte
-	user, ok := normalUser(buf[:0:longest], a.User)
+	user, ok := AppendUser(buf[:0:longest], a.User)
 	if !ok || len(a.Domain) > 255 {
 		return false
 	}
@@ -174,7 +174,7 @@ func index(b []byte, part string) int {
 	return -1
 }
 
-// normalUser appends the form of a user part in which lists compare it, unless it
+// AppendUser appends the form of a user part in which lists compare it, unless it
 // does not fit into dst.
 //
 // An octet and its %HH are the same, but for those that are reserved: an escaped
@@ -186,7 +186,7 @@ func index(b []byte, part string) int {
 // might be only the home server knows.
 //
 // The separators of a global phone number are nothing (RFC 3966 §5.1.1).
-func normalUser(dst, user []byte) ([]byte, bool) {
+func AppendUser(dst, user []byte) ([]byte, bool) {
 	for len(user) > 0 {
 		c, n := unescaped(user)
 		if n == 3 && reserved(c) {

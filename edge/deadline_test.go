@@ -71,7 +71,7 @@ func TestAReaderThatCatchesUpLosesNothing(t *testing.T) {
 }
 
 func TestThoseWhoDawdleAreCut(t *testing.T) {
-	short := timeouts{handshake: 2 * time.Second, message: 500 * time.Millisecond, idle: 2 * time.Second}
+	short := timeouts{handshake: time.Second, message: 300 * time.Millisecond, idle: time.Second}
 	l := newLab(t, wireSettings{timeouts: short}, newStub())
 	plain := l.also(listenerSettings{name: "internal", role: RoleInternal, inside: true})
 	half := message(1, "a body that is not complete")
@@ -188,7 +188,7 @@ func TestAPeerThatHangsUpWithItsLastMessageIsAnswered(t *testing.T) {
 }
 
 func TestWhatWeDialledIsPinged(t *testing.T) {
-	l := newLab(t, wireSettings{timeouts: timeouts{ping: 100 * time.Millisecond, pong: 3 * time.Second}}, newStub())
+	l := newLab(t, wireSettings{timeouts: timeouts{ping: 50 * time.Millisecond, pong: 2 * time.Second}}, newStub())
 	server, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

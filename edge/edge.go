@@ -418,10 +418,10 @@ func (e *Edge) SetPartners(p *federation.Partners) {
 	e.partnersMu.Lock()
 	e.partners.Store(p)
 	var changed []*partnerEdge
-	for domain, edge := range e.partnerEdges {
-		if route, ok := p.Dial([]byte(domain)); !ok || !route.Same(edge.route) {
+	for key, edge := range e.partnerEdges {
+		if route, ok := p.Dial([]byte(key)); !ok || !route.Same(edge.route) {
 			changed = append(changed, edge)
-			delete(e.partnerEdges, domain)
+			delete(e.partnerEdges, key)
 		}
 	}
 	e.partnersMu.Unlock()

@@ -38,6 +38,14 @@ type partnerEdge struct {
 	pending   []*buffer // ACKs
 }
 
+// String names the partner, or the clearing house that is the way to many.
+func (p *partnerEdge) String() string {
+	if p.route.Key != p.route.Domain {
+		return "upstream"
+	}
+	return "partner " + p.route.Domain
+}
+
 var errPartnerGone = errors.New("edge: the partner is no longer listed")
 
 // partnerEdge returns the edge of a partner's domain, making it if need be.
@@ -46,7 +54,7 @@ func (e *Edge) partnerEdge(domain []byte) (*partnerEdge, bool) {
 	p, ok := e.partnerEdges[string(domain)]
 	e.partnersMu.RUnlock()
 	if !ok {
-		p, ok = e.newPartnerEdge(domain)
+		p, ok = e.dialPartner(domain)
 	}
 	if ok {
 		p.used.Store(int64(time.Since(e.began)))
@@ -54,21 +62,26 @@ func (e *Edge) partnerEdge(domain []byte) (*partnerEdge, bool) {
 	return p, ok
 }
 
-func (e *Edge) newPartnerEdge(domain []byte) (*partnerEdge, bool) {
+// dialPartner finds the way to a partner, which many may share, and makes its
+// edge if need be.
+func (e *Edge) dialPartner(domain []byte) (*partnerEdge, bool) {
 	e.partnersMu.Lock()
 	defer e.partnersMu.Unlock()
-	if p, ok := e.partnerEdges[string(domain)]; ok {
+	route, ok := e.partners.Load().Dial(domain)
+	if !ok {
+		return nil, false
+	}
+	if p, ok := e.partnerEdges[route.Key]; ok {
 		return p, true
 	}
-	route, ok := e.partners.Load().Dial(domain)
-	if !ok || route.Tier == federation.TierDiscovered && !e.makeRoom() {
+	if route.Tier == federation.TierDiscovered && !e.makeRoom() {
 		return nil, false
 	}
 	p := &partnerEdge{edge: e, route: route}
 	if route.Direct() {
 		p.links = p.direct()
 	}
-	e.partnerEdges[route.Domain] = p
+	e.partnerEdges[route.Key] = p
 	return p, true
 }
 
@@ -95,7 +108,7 @@ func (e *Edge) makeRoom() bool {
 	if oldest == nil {
 		return false
 	}
-	delete(e.partnerEdges, oldest.route.Domain)
+	delete(e.partnerEdges, oldest.route.Key)
 	e.work.Go(oldest.shut)
 	return true
 }
@@ -118,7 +131,7 @@ func (p *partnerEdge) link(addr, host string, resolve func(context.Context) ([]l
 	conf := p.edge.outside.client(p.route, host)
 	return &link{
 		edge:    p.edge,
-		name:    "partner " + p.route.Domain + " " + addr,
+		name:    p.String() + " " + addr,
 		role:    RoleFederation,
 		resolve: resolve,
 		secure:  func(string) *tls.Config { return conf },

@@ -43,7 +43,7 @@ func newBench(t testing.TB, n int) *bench {
 	e := &Edge{
 		log: log, name: "edge1.example.com", limits: Limits{}.defaults(),
 		names: map[string]bool{"edge1.example.com": true},
-		table: newTable(), tokens: newSigner([][]byte{make([]byte, 32)}),
+		began: time.Now(), table: newTable(), tokens: newSigner([][]byte{make([]byte, 32)}),
 		byDomain: make(map[string]*pool), partnerEdges: make(map[string]*partnerEdge),
 	}
 	e.targets, _ = lru.New[uint64, struct{}](16)

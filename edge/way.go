@@ -83,7 +83,7 @@ func (w *way) unknown() bool {
 func (w *way) String() string {
 	switch {
 	case w.partner != nil:
-		return "partner " + w.partner.route.Domain
+		return w.partner.String()
 	case w.pool != nil:
 		return "pool " + w.pool.name
 	}
