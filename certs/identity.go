@@ -122,6 +122,15 @@ func (id Identity) Key() [sha256.Size]byte {
 	return id.p.key
 }
 
+// Subject says whose certificate it is, who issued it, and its serial number. It
+// is safe to log.
+func (id Identity) Subject() string {
+	if id.p == nil {
+		return ""
+	}
+	return id.p.subject
+}
+
 // NotAfter returns when the certificate ends.
 func (id Identity) NotAfter() time.Time {
 	if id.p == nil {

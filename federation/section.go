@@ -29,6 +29,9 @@ func (c *compiler) section(s Section) allowlists.Rule {
 	if s.DiscoveredRate < 0 || s.SuspiciousRate < 0 || s.DiscoveredAddresses < 0 {
 		c.fault(s.Line, "discovered_rate, suspicious_rate and discovered_addresses in [federation] must be more than 0; leave them out for the default")
 	}
+	if s.DiscoveredAddresses > MaxAddresses {
+		c.fault(s.Line, "discovered_addresses in [federation] must be at most %d", MaxAddresses)
+	}
 	return allowlists.Rule{Name: "[federation] unlisted", File: c.file, Line: line}
 }
 
