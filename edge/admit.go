@@ -29,7 +29,14 @@ func (e *Edge) admitPartner(r *request) allowlists.Verdict {
 	}
 	g.Verdict = notAcceptable(r.m, g.Verdict)
 	r.grant = g
-	if !g.Allowed() || !r.bound {
+	if !g.Allowed() {
+		e.knocked(r, g)
+		return g.Verdict
+	}
+	if v := e.within(r, lists); !v.Allowed() {
+		return v
+	}
+	if !r.bound {
 		return g.Verdict
 	}
 	// The dialog is bound to its parties: the same partner, not merely some

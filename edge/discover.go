@@ -102,3 +102,59 @@ func (e *Edge) speaks(id *certs.Identity, domain []byte) bool {
 	}
 	return false
 }
+
+// within keeps a partner within what its entry, or the tier of those that
+// nobody listed, lets it send.
+func (e *Edge) within(r *request, lists *federation.Partners) allowlists.Verdict {
+	g := &r.grant
+	if r.note != nil || r.audit.method == "ACK" {
+		return e.watched(r) // nothing is counted that nobody sent, or that asks for nothing
+	}
+	switch rate := g.Rate(); {
+	case g.Tier == federation.TierDiscovered:
+		var room [2 * 256]byte
+		v := e.discovery.Take(r.from, r.f.Peer, r.addressee(room[:0]), lists.Discovery(), r.began)
+		if !v.Allowed() && v.Rule.Name == "" {
+			v.Rule = g.Rule
+		}
+		return v
+	case rate > 0 && !e.meter.Take(r.from, rate, r.began):
+		return allowlists.Refusal(allowlists.PartnerRate, g.Rule)
+	}
+	return pass
+}
+
+// watched tells explain that a discovered partner is on the watch list.
+func (e *Edge) watched(r *request) allowlists.Verdict {
+	if r.note == nil || r.grant.Tier != federation.TierDiscovered {
+		return pass
+	}
+	known, ok := e.discovery.Record(string(r.from))
+	if !ok {
+		return step(r, "limits", "never seen before", pass)
+	}
+	if known.State == federation.StateWatched {
+		return step(r, "limits", "on the watch list", allowlists.Refusal(allowlists.PartnerWatched, r.grant.Rule))
+	}
+	return step(r, "limits", known.State, pass)
+}
+
+// addressee puts into room whom of ours a request names that begins something,
+// in the form in which addresses are counted. It is nil within a dialog.
+func (r *request) addressee(room []byte) []byte {
+	if r.bound {
+		return nil
+	}
+	half := cap(room) / 2
+	user, _ := allowlists.AppendUser(room[:0:half-1], r.uri.User)
+	b := append(room[:len(user)], '@')
+	return append(b, r.to[:min(len(r.to), half)]...)
+}
+
+// knocked remembers who was refused only because nobody listed it: an
+// administrator may want to.
+func (e *Edge) knocked(r *request, g federation.Grant) {
+	if g.Reason == allowlists.PartnerNotAllowed && r.note == nil && r.f.Peer.CoversBytes(r.from) {
+		e.discovery.Knock(r.from, r.f.Peer, r.began)
+	}
+}

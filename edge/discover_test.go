@@ -10,12 +10,17 @@ import (
 // discovering is a bench with lists that have nobody, and discovery on.
 func discovering(t *testing.T) *bench {
 	b := newBench(t, 1)
+	var err error
 	p, errs := federation.Compile(federation.File{Federation: federation.Section{Unlisted: "discover"}},
 		[]string{"example.com"}, federation.With{})
 	if errs != nil {
 		t.Fatal(errs)
 	}
 	b.e.partners.Store(p)
+	b.e.discovery, err = federation.OpenDiscovery(nil, nil, b.e.log)
+	if err != nil {
+		t.Fatal(err)
+	}
 	return b
 }
 

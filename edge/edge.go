@@ -62,6 +62,8 @@ type Edge struct {
 	buffers *buffers
 	table   *table
 
+	discovery    *federation.Discovery
+	meter        federation.Meter // of those whose entries say how much they may send
 	partners     atomic.Pointer[federation.Partners]
 	partnersMu   sync.RWMutex
 	partnerEdges map[string]*partnerEdge // guarded by partnersMu
@@ -91,11 +93,13 @@ type tally struct {
 // rememberedTargets bounds the Contacts that are remembered because they moved.
 const rememberedTargets = 1 << 16
 
-// New makes an edge from its configuration and the lists of the moment. It
-// opens no port. Errors are of type [allowlists.Problem] where a line of the
+// New makes an edge from its configuration and the lists of the moment. With a
+// nil discovery nobody is remembered, and nobody whom the lists do not have is
+// let in. It opens no port. Errors are of type [allowlists.Problem] where a line of the
 // configuration is to blame; all are returned at once.
-func New(c Config, partners *federation.Partners, log *slog.Logger) (*Edge, []error) {
+func New(c Config, partners *federation.Partners, discovery *federation.Discovery, log *slog.Logger) (*Edge, []error) {
 	e := &Edge{
+		discovery:    discovery,
 		log:          log,
 		config:       c,
 		limits:       c.Limits.defaults(),

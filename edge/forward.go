@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"strconv"
 
+	"github.com/sipedge/sipedge/federation"
 	"github.com/sipedge/sipedge/sip"
 )
 
@@ -47,6 +48,8 @@ type plan struct {
 	tokenKey    int    // that signed it
 	loop        uint64 // second part of the branch (RFC 5393 §4.2.1)
 
+	discovered bool // of a partner that nobody listed
+
 	// For the token:
 	pool    uint32
 	flow    uint64
@@ -60,7 +63,8 @@ func (r *request) settle(s *signer) {
 	p.dialog, p.target, p.tokenKey = r.bound, r.token.target, r.tokenKey
 	p.sips = bytes.EqualFold(r.uri.Scheme, []byte("sips"))
 	p.record = recorded(r.m)
-	if !p.record && !p.dialog {
+	p.discovered = !p.outbound && r.grant.Tier == federation.TierDiscovered
+	if !p.record && !p.dialog && !p.discovered {
 		return
 	}
 	p.flow = r.f.ID

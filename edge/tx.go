@@ -356,6 +356,9 @@ func (x *tx) provisional(t *turn) {
 // finish is called when a final answer went back. The caller holds x.mu.
 func (x *tx) finish(status int) {
 	x.edge.auditForwarded(x, status)
+	if x.plan.discovered {
+		x.edge.discovery.Answered(x.plan.partner, status, time.Now())
+	}
 	if !x.invite {
 		x.end() // Timer J is zero (RFC 3261 §17.2.2)
 		return

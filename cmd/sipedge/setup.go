@@ -15,8 +15,12 @@ import (
 // on w, and the error says only which exit code that is.
 func setup(path string, log *slog.Logger, w io.Writer) (*settings.Settings, *edge.Edge, error) {
 	var e *edge.Edge
+	discovery, err := federation.OpenDiscovery(nil, nil, log)
+	if err != nil {
+		return nil, nil, err
+	}
 	s, errs := settings.Load(path, func(c edge.Config, p *federation.Partners) (errs []error) {
-		e, errs = edge.New(c, p, log)
+		e, errs = edge.New(c, p, discovery, log)
 		return errs
 	})
 	if len(errs) == 0 {
