@@ -21,6 +21,7 @@ const (
 	exitFailed        = 1
 	exitUsage         = 2
 	exitConfiguration = 3
+	exitNotPermitted  = 5
 	exitNo            = 8 // asked and answered: it would not pass
 )
 
@@ -29,6 +30,8 @@ type commands struct {
 	Serve   serveCommand   `cmd:"" help:"Run the edge."`
 	Check   checkCommand   `cmd:"" help:"Check the configuration as serve would, and list all faults."`
 	Explain explainCommand `cmd:"" help:"Would this request pass, and why?"`
+	Doctor  doctorCommand  `cmd:"" help:"Examine our own side: files, certificates, names, clock, ports, pools."`
+	Probe   probeCommand   `cmd:"" help:"Examine a partner's side, step by step."`
 	Demo    demoCommand    `cmd:"" help:"See two companies federate on this machine; nothing to install or configure."`
 	Version versionCommand `cmd:"" help:"Print the version."`
 }

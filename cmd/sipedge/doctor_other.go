@@ -1,0 +1,13 @@
+//go:build !linux
+
+package main
+
+import "os"
+
+// columns is known on Linux only; elsewhere COLUMNS says it.
+func columns(*os.File) int { return 0 }
+
+// kernelClock is known on Linux only.
+func kernelClock() finding {
+	return finding{unchecked, "kernel", "not checked: this system does not tell whether its clock is kept", ""}
+}
