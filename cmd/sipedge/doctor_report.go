@@ -99,19 +99,18 @@ func (all findings) counts() map[string]int {
 	return m
 }
 
-// tally is count for people: "12 ok, 1 note, 2 FAIL".
+// tally is count for people: "2 FAIL, 1 note, 12 ok".
 func (all findings) tally() string {
 	n := all.count()
 	var parts []string
 	for _, l := range []level{failed, warned, noted, fine, unchecked} {
-		if n[l] == 0 {
-			continue
+		words := map[level]string{
+			failed: fmt.Sprint(n[l], " FAIL"), warned: plural(n[l], "warning"), noted: plural(n[l], "note"),
+			fine: fmt.Sprint(n[l], " ok"), unchecked: fmt.Sprint(n[l], " not checked"),
 		}
-		word := l.word()
-		if l == unchecked {
-			word = "not checked"
+		if n[l] > 0 {
+			parts = append(parts, words[l])
 		}
-		parts = append(parts, fmt.Sprint(n[l], " ", word))
 	}
 	return strings.Join(parts, ", ")
 }

@@ -108,7 +108,8 @@ func list(text string) []string {
 }
 
 // tlsConfig is a peer's side of TLS, as server and as client: it trusts ca=NAME
-// (default ca), shows cert=NAME (default none), and expects the name to=HOST.
+// (default ca), shows cert=NAME (default none), and expects the name to=HOST. As
+// a server it demands a certificate, unless unasked says that it does not.
 func (s *stage) tlsConfig(p *peer, o map[string]string) (*tls.Config, error) {
 	ca := "ca"
 	if o["ca"] != "" {
@@ -127,8 +128,14 @@ func (s *stage) tlsConfig(p *peer, o map[string]string) (*tls.Config, error) {
 	if o["to"] != "" {
 		c.ServerName = o["to"]
 	}
-	if o["tls"] == "1.2" {
+	switch o["tls"] {
+	case "1.2":
 		c.MaxVersion = tls.VersionTLS12
+	case "1.1": // what nobody should speak any more
+		c.MinVersion, c.MaxVersion = tls.VersionTLS10, tls.VersionTLS11
+	}
+	if o["unasked"] != "" {
+		c.ClientAuth = tls.NoClientCert
 	}
 	if o["cert"] == "" {
 		return c, nil

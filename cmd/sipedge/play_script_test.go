@@ -57,7 +57,8 @@ func domainOf(name string) string {
 	return name + ".example"
 }
 
-// listens waits for connections: listens ADDRESS [cert=NAME] [ca=NAME] or tcp.
+// listens waits for connections: listens ADDRESS [cert=NAME] [ca=NAME] [tls=1.1]
+// [unasked] or tcp.
 func (p *peer) listens(s *stage, args []string) error {
 	o := options(args[1:])
 	if err := p.openRecord(s.path(p.name + ".raw")); err != nil {

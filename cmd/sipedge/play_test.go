@@ -76,6 +76,7 @@ func openStage(env *testscript.Env) error {
 		return err
 	}
 	env.Setenv("TORTURE", torture)
+	env.Setenv("XDG_CACHE_HOME", filepath.Join(env.WorkDir, "cache"))
 	env.Values[stageKey{}] = s
 	env.Defer(func() {
 		if err := s.close(); err != nil {

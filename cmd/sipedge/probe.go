@@ -9,7 +9,6 @@ import (
 	"net/netip"
 	"os"
 	"slices"
-	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -284,10 +283,12 @@ func (r *probeReport) print(s streams, asJSON bool) error {
 	p := newPage(s.out)
 	p.title("sipedge probe "+r.Domain, "asked by "+r.AskedBy)
 	p.groups(r.Groups)
-	at := fmt.Sprintf("%s answers at %d of %s", r.Domain, r.reached, plural(r.tried, "address"))
-	at = strings.Replace(at, " addresss", " addresses", 1)
-	if r.tried == 0 {
+	at := fmt.Sprintf("%s answers at %d of %d addresses", r.Domain, r.reached, r.tried)
+	switch r.tried {
+	case 0:
 		at = r.Domain + " cannot be found"
+	case 1:
+		at = fmt.Sprintf("%s answers at %d of 1 address", r.Domain, r.reached)
 	}
 	switch r.Answer {
 	case "yes":

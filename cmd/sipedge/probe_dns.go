@@ -39,10 +39,18 @@ func (p *probe) named(ctx context.Context, g *group) (hops []locate.Hop) {
 			g.add(failed, "A, AAAA", escaped(err.Error()), "Correct servers in the entry of "+p.domain+", or ask them for their address.")
 			continue
 		}
-		g.add(fine, "A, AAAA", escaped(host)+": "+hopList(found))
+		g.add(fine, "A, AAAA", hostAt(host, hopList(found)))
 		hops = append(hops, found...)
 	}
 	return hops
+}
+
+// hostAt is a host with its addresses; one that is an address is that.
+func hostAt(host, addrs string) string {
+	if host == addrs {
+		return addrs
+	}
+	return escaped(host) + ": " + addrs
 }
 
 func hopList(hops []locate.Hop) string {
@@ -134,7 +142,7 @@ func (p *probe) target(ctx context.Context, g *group, t locate.Target, seen map[
 		hops = append(hops, locate.Hop{Host: t.Host, Addr: addr, FromDNS: true})
 	}
 	if good != nil {
-		g.add(fine, "A, AAAA", host+": "+few(good))
+		g.add(fine, "A, AAAA", hostAt(t.Host, few(good)))
 	}
 	return hops
 }
