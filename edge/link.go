@@ -24,6 +24,9 @@ const (
 	failureEvery = time.Minute
 	// linkWaiting bounds the requests that wait for a connection.
 	linkWaiting = 2000
+	// retiredTime is how long a connection is used to a server that DNS no longer
+	// names. Mistakes in DNS are mended in less.
+	retiredTime = time.Hour
 	// longestACK bounds an ACK that waits for a connection. It has no
 	// transaction, so nothing else counts what it takes.
 	longestACK = 16 << 10
@@ -54,6 +57,7 @@ type link struct {
 	failed  time.Time // last failure to connect
 	said    time.Time // when the log was told of one
 	err     error     // why
+	retired time.Time // since when DNS no longer names the server; zero: it does
 }
 
 func (l *link) String() string {
@@ -321,6 +325,30 @@ func (l *link) lastError() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.err
+}
+
+// retire keeps the connection, as long as it holds, and makes no other: DNS no
+// longer names the server, or says nothing, and what is open is not touched by
+// that. It reports whether the link is still of use.
+func (l *link) retire(now time.Time) bool {
+	if l.ready() == nil {
+		return false
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.retired.IsZero() {
+		l.retired, l.closed = now, true
+	}
+	return now.Sub(l.retired) < retiredTime
+}
+
+// revive takes retire back: DNS names the server again.
+func (l *link) revive() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.retired.IsZero() {
+		l.retired, l.closed = time.Time{}, false
+	}
 }
 
 // shut closes the connection for good.

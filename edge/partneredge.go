@@ -18,7 +18,7 @@ import (
 
 // partnerRecheck is how often a partner's DNS records are looked at again while
 // requests go there. package locate's cache answers until their TTL is over.
-const partnerRecheck = 10 * time.Second
+const partnerRecheck = 2 * time.Second
 
 // A partnerEdge is the edge of one partner domain, as far as we send there. Its
 // links belong to this domain alone, whatever addresses they lead to.
@@ -31,6 +31,7 @@ type partnerEdge struct {
 	mu        sync.Mutex
 	links     []*link
 	hops      []locate.Hop // what links were made of
+	named     int          // so many of them DNS names now; the rest is retired
 	checked   time.Time
 	resolving bool
 	closed    bool
@@ -78,6 +79,7 @@ func (e *Edge) dialPartner(domain []byte) (*partnerEdge, bool) {
 		return nil, false
 	}
 	p := &partnerEdge{edge: e, route: route}
+	p.used.Store(int64(time.Since(e.began)))
 	if route.Direct() {
 		p.links = p.direct()
 	}
@@ -143,10 +145,32 @@ func (p *partnerEdge) link(addr, host string, resolve func(context.Context) ([]l
 func (p *partnerEdge) hopsNow() []*link {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if !p.route.Direct() && time.Since(p.checked) > partnerRecheck {
+	if p.route.Direct() {
+		return p.links
+	}
+	if time.Since(p.checked) > partnerRecheck && !p.unchanged() {
 		p.lookup()
 	}
+	return p.usable()
+}
+
+// usable returns the links that DNS names, or else those that are open still.
+// The caller holds p.mu.
+func (p *partnerEdge) usable() []*link {
+	if p.named == 0 && !slices.ContainsFunc(p.links, func(l *link) bool { return l.ready() != nil }) {
+		return nil
+	}
 	return p.links
+}
+
+// unchanged reports whether DNS is known to say what it said. The caller holds p.mu.
+func (p *partnerEdge) unchanged() bool {
+	hops, ok := p.edge.directory(p.route.Tier).CachedPartner(p.route.Domain)
+	if !ok || p.named != len(p.links) || !slices.Equal(hops[:min(len(hops), maxHops)], p.hops) {
+		return false
+	}
+	p.checked = time.Now()
+	return true
 }
 
 // lookup starts a DNS lookup unless one is going on. The caller holds p.mu.
@@ -169,8 +193,8 @@ func (p *partnerEdge) resolve() {
 	switch {
 	case p.closed:
 		err = errPartnerGone // while we asked: what waits must not go there any more
-	case err == nil:
-		old = p.replace(hops)
+	default:
+		old = p.replace(hops, time.Now()) // none if there was an error
 	}
 	p.mu.Unlock()
 	for _, l := range old {
@@ -180,28 +204,33 @@ func (p *partnerEdge) resolve() {
 }
 
 // replace makes links for hops, keeps those that there are, and returns those
-// that are no longer. The caller holds p.mu.
-func (p *partnerEdge) replace(hops []locate.Hop) (old []*link) {
-	hops = hops[:min(len(hops), maxHops)]
-	if slices.Equal(hops, p.hops) {
-		return nil
-	}
+// that are of no more use. A connection that is open is no less good because DNS
+// has changed, says nonsense or is silent: it stays the last resort for a while.
+// The caller holds p.mu.
+func (p *partnerEdge) replace(hops []locate.Hop, now time.Time) (old []*link) {
+	hops = slices.Clone(hops[:min(len(hops), maxHops)])
 	links := make([]*link, len(hops))
 	for i, hop := range hops {
 		if k := slices.Index(p.hops, hop); k >= 0 {
 			links[i] = p.links[k]
+			links[i].revive()
 			continue
 		}
 		links[i] = p.link(hop.Addr.String(), hop.Host, func(context.Context) ([]locate.Hop, error) {
 			return []locate.Hop{hop}, nil
 		})
 	}
-	for _, l := range p.links {
-		if !slices.Contains(links, l) {
+	p.named = len(hops)
+	for k, l := range p.links {
+		switch {
+		case slices.Contains(links, l):
+		case len(links) < maxHops && l.retire(now):
+			links, hops = append(links, l), append(hops, p.hops[k])
+		default:
 			old = append(old, l)
 		}
 	}
-	p.hops, p.links = slices.Clone(hops), links
+	p.hops, p.links = hops, links
 	return old
 }
 
@@ -254,7 +283,7 @@ func (x *tx) located(t *turn, links []*link, err error) {
 func (p *partnerEdge) wait(x *tx) (links []*link, waiting bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if len(p.links) > 0 && !p.first() {
+	if len(p.links) > 0 && (p.named > 0 || p.route.Direct()) && !p.first() {
 		return p.links, false
 	}
 	if p.closed || len(p.waiting) >= linkWaiting {
