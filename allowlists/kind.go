@@ -38,3 +38,20 @@ func (k Kinds) String() string {
 	}
 	return strings.Join(names, "+")
 }
+
+// kindsBy are the kinds that requests of a method may carry; a method that is
+// not here carries what no list can name, or nothing.
+var kindsBy = map[string]Kinds{
+	"MESSAGE":   KindIM | KindFiles | KindPresence,
+	"INVITE":    KindIM | KindCalls | KindFiles,
+	"SUBSCRIBE": KindPresence | KindCalls,
+	"NOTIFY":    KindPresence | KindCalls,
+	"BENOTIFY":  KindPresence | KindCalls,
+	"PUBLISH":   KindPresence | KindCalls,
+	"SERVICE":   KindPresence,
+	"REFER":     KindCalls,
+}
+
+// bare are the methods that pass whatever kinds are listed, since what they
+// belong to was asked.
+var bare = []string{"ACK", "BYE", "CANCEL", "PRACK", "UPDATE", "INFO", "OPTIONS"}

@@ -196,23 +196,17 @@ func (t *Terms) lists(q *Question) bool {
 	return false
 }
 
-// carries reports whether what the request carries may pass. A request of which
-// nobody said what it carries does not; but what ends or confirms something that
-// has begun passes, and what changes it if it brings nothing new along.
+// carries reports whether what the request carries may pass. What ends or
+// confirms something that was let in passes whatever it is said to carry. A
+// PRACK or an UPDATE may bring a call into what was let in as a chat (RFC 3262
+// §5, RFC 3311 §5.1), so they are asked like the others.
 func (t *Terms) carries(q *Question) bool {
-	if q.Kinds != 0 && q.Kinds&^t.kinds == 0 {
+	if q.Kinds&^t.kinds == 0 {
 		return true
-	}
-	if !q.Dialog {
-		return false
 	}
 	switch string(q.Method) {
 	case "ACK", "BYE", "CANCEL":
-		return true
-	case "PRACK", "UPDATE":
-		// Both may carry an offer (RFC 3262 §5, RFC 3311 §5.1), and with it a call
-		// into what was let in as a chat.
-		return q.Body == 0 || q.Kinds&^(t.kinds|KindOther) == 0
+		return q.Dialog
 	}
 	return false
 }

@@ -27,6 +27,7 @@ type Users struct {
 type glob struct {
 	head, tail string
 	middle     []string
+	user       string // the whole
 }
 
 // NewUsers compiles a list of patterns; key is what it is called in faults. A
@@ -70,7 +71,7 @@ func (u *Users) add(pattern string) (globs int, err error) {
 	case strings.Contains(user, star):
 		parts := strings.Split(user, star)
 		last := len(parts) - 1
-		g := glob{head: parts[0], tail: parts[last]}
+		g := glob{head: parts[0], tail: parts[last], user: user}
 		for _, p := range parts[1:last] {
 			if p != "" {
 				g.middle = append(g.middle, p)

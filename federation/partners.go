@@ -191,12 +191,3 @@ func (p *Partners) Len() (partners, blocked int) {
 	}
 	return p.lists.Len()
 }
-
-// Warnings returns what the administrator should know about lists that work, by
-// line.
-func (p *Partners) Warnings() []allowlists.Problem {
-	if p == nil {
-		return nil
-	}
-	return p.noticed
-}

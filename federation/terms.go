@@ -124,30 +124,50 @@ func (r *reader) fault(format string, args ...any) {
 
 // lists reads what may pass.
 func (r *reader) lists(p PartnerConfig) {
+	r.patterns("users", p.Users)
+	r.patterns("their_users", p.TheirUsers)
 	var errs []error
-	r.t.lists, errs = allowlists.NewTerms(allowlists.Allowed{
-		Methods: p.Methods, Direction: p.Direction, Kinds: p.Kinds, MaxMessage: p.MaxMessage, MaxBody: p.MaxBody,
-		Users: r.patterns("users", p.Users), TheirUsers: r.patterns("their_users", p.TheirUsers),
-	})
+	r.t.lists, errs = allowlists.NewTerms(p.allowed())
 	r.errs = append(r.errs, errs...)
 }
 
-// patterns brings the domains of address patterns into normal form.
-func (r *reader) patterns(key string, list []string) []string {
+// allowed is what the entry says about what may pass.
+func (p PartnerConfig) allowed() allowlists.Allowed {
+	return allowlists.Allowed{
+		Methods: p.Methods, Direction: p.Direction, Kinds: p.Kinds, MaxMessage: p.MaxMessage, MaxBody: p.MaxBody,
+		Users: normalPatterns(p.Users), TheirUsers: normalPatterns(p.TheirUsers),
+	}
+}
+
+// patterns complains of domains in address patterns.
+func (r *reader) patterns(key string, list []string) {
+	for _, pattern := range list {
+		if _, err := normalPattern(pattern); err != nil {
+			r.fault("%s %q: its domain is %w", key, pattern, err)
+		}
+	}
+}
+
+// normalPatterns brings the domains of address patterns into normal form, as far
+// as they have one. A nil list stays nil.
+func normalPatterns(list []string) []string {
 	out := slices.Clone(list)
-	for i, pattern := range list {
-		user, domain, at := strings.Cut(pattern, "@")
-		if !at || domain == "" || strings.Contains(domain, "*") {
-			continue // said there
-		}
-		name, err := Normal(domain)
-		if err != nil {
-			r.fault("%s %q: %q is %w", key, pattern, domain, err)
-			continue
-		}
-		out[i] = user + "@" + name
+	for i := range out {
+		out[i], _ = normalPattern(out[i])
 	}
 	return out
+}
+
+func normalPattern(pattern string) (string, error) {
+	user, domain, at := strings.Cut(pattern, "@")
+	if !at || domain == "" || strings.ContainsAny(domain, "*@") {
+		return pattern, nil // allowlists says what is wrong with it
+	}
+	name, err := Normal(domain)
+	if err != nil {
+		return pattern, err
+	}
+	return user + "@" + name, nil
 }
 
 // servers reads what makes a partner direct: servers, and the names that their

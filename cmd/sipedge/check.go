@@ -11,6 +11,7 @@ import (
 
 type checkCommand struct {
 	configFlag
+	Strict bool `help:"Exit with code 8 if there are warnings."`
 }
 
 // Run checks the configuration with the code that serve starts with, up to the
@@ -21,10 +22,20 @@ func (c checkCommand) Run(s streams) error {
 		return err
 	}
 	defer e.Close()
+	warned := len(e.Warnings())
 	for _, w := range e.Warnings() {
 		fmt.Fprintln(s.err, w)
 	}
-	return summary(set, s)
+	for _, w := range set.Partners.Warnings() {
+		w.Text = "warning: " + w.Text
+		fmt.Fprintln(s.err, w)
+		warned++
+	}
+	if err := summary(set, s); err != nil || warned == 0 || !c.Strict {
+		return err
+	}
+	fmt.Fprintf(s.err, "%s: %s\n", c.Config, plural(warned, "warning"))
+	return exit{code: exitNo}
 }
 
 // summary prints what the configuration amounts to.
