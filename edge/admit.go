@@ -33,6 +33,9 @@ func (e *Edge) admitPartner(r *request) allowlists.Verdict {
 		e.knocked(r, g)
 		return g.Verdict
 	}
+	if r.unmarked() {
+		return allowlists.Refusal(allowlists.PartnerUnmarked, g.Rule)
+	}
 	if v := e.within(r, lists); !v.Allowed() {
 		return v
 	}

@@ -81,7 +81,7 @@ func (e *Edge) respond(t *turn, f *Flow, m *sip.Message, status int, phrase stri
 
 // answerSelf answers an OPTIONS for the edge itself (RFC 3261 §11.2).
 func (e *Edge) answerSelf(t *turn, r *request) {
-	e.respond(t, r.f, r.m, 200, sip.Phrase(200), []byte("Accept-Encoding: identity\r\n"))
+	e.respond(t, r.f, r.m, 200, sip.Phrase(200), e.appendGenerated([]byte("Accept-Encoding: identity\r\n"), r.f))
 	e.auditDone(r, logAnswered, 200, allowlists.RouteEdge)
 }
 
@@ -125,23 +125,7 @@ func (e *Edge) extra(f *Flow, m *sip.Message, status int, reason allowlists.Reas
 	case 503:
 		b = fmt.Appendf(b, "Retry-After: %d\r\n", retryAfter) // RFC 3261 §21.5.4
 	}
-	if d, ok := diagnostics[reason]; ok && f.Role == RoleInternal {
-		b = fmt.Appendf(b, "ms-diagnostics: %d;reason=\"%s\";source=\"%s\"\r\n", d.id, d.text, e.name)
-	}
-	return b
-}
-
-// diagnostics are the numbers by which the inside is told why a partner cannot
-// be reached ([MS-OCER]). They never leave: the header names us.
-var diagnostics = map[allowlists.Reason]struct {
-	id   int
-	text string
-}{
-	allowlists.RouteNoRecords:         {1008, "Unable to resolve DNS SRV record"},
-	allowlists.RouteForbidden:         {1009, "DNS SRV record and host conflict"},
-	allowlists.IdentityDomainMismatch: {1010, "Certificate trust with next hop failed"},
-	allowlists.RouteDNSFailed:         {1014, "Unable to resolve DNS record"},
-	allowlists.RouteUnreachable:       {1047, "Connection to the partner's edge failed"},
+	return e.appendDiagnostics(b, f, reason)
 }
 
 // appendUnsupported names the extensions that Proxy-Require asks for

@@ -59,8 +59,13 @@ func (b *builder) pool(name string, c PoolConfig) {
 		name:   name,
 		rule:   allowlists.Rule{Name: "pool " + name, File: b.config.File, Line: c.Line},
 		spread: c.Spread,
+		msft:   c.Profile == profileMSFT,
 		every:  c.CheckInterval,
 	}
+	if c.Profile != "" && !p.msft {
+		b.complain(c.ProfileLine, "%s: profile %q is none of \"\" (plain SIP), %q", section, c.Profile, profileMSFT)
+	}
+	b.e.msft = b.e.msft || p.msft
 	if p.every <= 0 {
 		p.every = checkInterval
 	}

@@ -128,6 +128,12 @@ type PoolConfig struct {
 	// true: spread dialogs and requests over all healthy servers. false
 	// (default): the first healthy one takes them all.
 	Spread bool `toml:"spread"`
+	// "msft": the servers are Microsoft's (Live Communications Server to Skype
+	// for Business) and are told about partners in the headers that they know.
+	// Default "": they are told by P-Asserted-Identity who is verified
+	// (RFC 3325), and nothing else.
+	Profile     string `toml:"profile"`
+	ProfileLine int    `toml:"profile,line"`
 	// Time between two health checks (OPTIONS) of a server. Default 1.5s.
 	CheckInterval time.Duration `toml:"check_interval"`
 

@@ -57,6 +57,7 @@ type Edge struct {
 	pools     []*pool
 	byDomain  map[string]*pool
 	inside    []access // who may come to an internal listener
+	msft      bool     // a pool speaks the Microsoft dialect
 
 	wire    *wire
 	buffers *buffers
@@ -262,6 +263,9 @@ func (e *Edge) opened(f *Flow) {
 	default:
 		s.side = e.sides[f.Listener]
 		s.known.Store(e.partners.Load().Knows(f.Peer))
+	}
+	if e.msft && f.Role == RoleFederation {
+		s.peerHost = peerHost(f.Peer)
 	}
 	if !e.seat(f) {
 		f.close(errSeats)

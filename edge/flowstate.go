@@ -11,17 +11,19 @@ import (
 // flowState is what the edge remembers of a flow, beside the connection
 // itself.
 type flowState struct {
-	side    *side           // how we name ourselves on this connection
-	pools   []*pool         // internal: whose home server it is
-	rule    allowlists.Rule // the listener, or the pool that we dialled
-	link    *link           // dialled: what for
-	server  *server         // dialled: the home server
-	known   atomic.Bool     // federation: a listed partner when we last looked
-	account *account        // what its peer has us keep
-	open    atomic.Int64    // transactions that it began
-	sent    atomic.Int64    // requests that were sent on it and wait
-	refused refusals        // bounds what it can make us write to the log, without an account
-	strange int             // requests of a stranger that were refused; the reader's alone
+	side   *side           // how we name ourselves on this connection
+	pools  []*pool         // internal: whose home server it is
+	rule   allowlists.Rule // the listener, or the pool that we dialled
+	link   *link           // dialled: what for
+	server *server         // dialled: the home server
+	// federation: a name that the peer proved, to be told to pools that ask; "" none
+	peerHost string
+	known    atomic.Bool  // federation: a listed partner when we last looked
+	account  *account     // what its peer has us keep
+	open     atomic.Int64 // transactions that it began
+	sent     atomic.Int64 // requests that were sent on it and wait
+	refused  refusals     // bounds what it can make us write to the log, without an account
+	strange  int          // requests of a stranger that were refused; the reader's alone
 
 	searches int       // searches in a row that DNS did not answer; the reader's alone
 	searched time.Time // when the last one ended

@@ -47,6 +47,7 @@ type plan struct {
 	target      uint64 // of that token
 	tokenKey    int    // that signed it
 	loop        uint64 // second part of the branch (RFC 5393 §4.2.1)
+	border      border // what each side is told of the other
 
 	discovered bool // of a partner that nobody listed
 
@@ -63,6 +64,7 @@ func (r *request) settle(s *signer) {
 	p.dialog, p.target, p.tokenKey = r.bound, r.token.target, r.tokenKey
 	p.sips = bytes.EqualFold(r.uri.Scheme, []byte("sips"))
 	p.record = recorded(r.m)
+	p.border = r.border()
 	p.discovered = !p.outbound && r.grant.Tier == federation.TierDiscovered
 	if !p.record && !p.dialog && !p.discovered {
 		return
@@ -81,7 +83,7 @@ func (r *request) settle(s *signer) {
 type scratch struct {
 	edit                       sip.Edit
 	via, near, far, key, extra []byte
-	old, new                   []byte
+	lines, params, old, new    []byte
 	records                    [2][]byte
 }
 
@@ -98,6 +100,7 @@ func (p *plan) edit(s *scratch, x *tx, m *sip.Message, f *Flow) {
 	s.via = appendBranch(s.via, x.id, x.attempt, p.loop)
 	s.edit.PushVia = s.via
 	s.received(m, x.flow)
+	p.border.request(s, x.edge, m, x.flow, p.outbound)
 	if p.dialog && p.outbound {
 		x.edge.moved(p, m)
 	}
@@ -139,6 +142,7 @@ func (p *plan) editResponse(s *scratch, x *tx, m *sip.Message) {
 		MaxForwards: -1,
 		Drop:        borderHeaders(!p.outbound),
 	}
+	p.border.response(s, x.edge, m, x.out, p.outbound)
 	status := m.Status()
 	if p.outbound || status <= 100 || status >= 300 {
 		return
@@ -154,13 +158,14 @@ func (p *plan) editResponse(s *scratch, x *tx, m *sip.Message) {
 }
 
 // Headers that say something about trust are worth something only if no
-// outsider can write them (RFC 3325 §5, and the Microsoft dialect's own). They
-// come off in both directions: what the inside says of itself does not leave.
+// outsider can write them (RFC 3325 §5, RFC 6050 §5.1.2, and the Microsoft dialect's
+// own). They come off in both directions: what the inside says of itself does not
+// leave. What we say ourselves is added then, see border.
 var (
 	borderNames = []sip.Header{
-		sip.PAssertedIdentity, sip.PPreferredIdentity, sip.RemotePartyID,
+		sip.PAssertedIdentity, sip.PPreferredIdentity, sip.RemotePartyID, sip.PAssertedService,
 		sip.MSEdgeProxyMessageTrust, sip.MSUserLogonData, sip.MSSplitDomainInfo, sip.MSInternalInfo,
-		sip.MSAssertedVerificationLevel, sip.MSDiagnostics, sip.MSDiagnosticsPublic,
+		sip.MSAssertedVerificationLevel, sip.MSDiagnostics, sip.MSDiagnosticsPublic, sip.MSClientDiagnostics,
 	}
 	borderIn  = sip.NewSet(borderNames...)
 	borderOut = sip.NewSet(append(borderNames, sip.Authorization, sip.ProxyAuthorization)...)
@@ -244,6 +249,7 @@ func (e *Edge) forwardStateless(t *turn, r *request) {
 	s.via = appendBranch(append(s.via[:0], out.via...), x.id, 0, r.plan.loop)
 	s.edit.PushVia = s.via
 	s.received(r.m, r.f)
+	r.plan.border.request(s, e, r.m, r.f, r.plan.outbound)
 	b := e.buffers.get(len(r.m.Raw()) + editRoom)
 	b.b = r.m.Append(b.b, &s.edit)
 	r.way.sendRaw(t, b.b)
@@ -251,7 +257,8 @@ func (e *Edge) forwardStateless(t *turn, r *request) {
 	e.auditDone(r, logForwarded, 0, r.audit.reason)
 }
 
-// sendRaw sends an ACK the way that its INVITE went.
+// sendRaw sends an ACK the way that its INVITE went, or another request without
+// an answer.
 func (w *way) sendRaw(t *turn, b []byte) {
 	if w.partner != nil && w.flow == nil {
 		w.partner.sendRaw(t, b)

@@ -38,8 +38,16 @@ func (e *Edge) handleRequest(t *turn, f *Flow, m *sip.Message) {
 	case bytes.Equal(m.Method(), methodCancel) && m.Fault() == nil:
 		e.handleCancel(t, r)
 		return
+	case e.negotiates(r):
+		e.decline(t, r)
+		return
 	}
-	if v := e.judge(r); !v.Allowed() {
+	v := e.judge(r)
+	if e.oneWay(r) {
+		e.pushOn(t, r, v)
+		return
+	}
+	if !v.Allowed() {
 		e.refuse(t, r, v)
 		return
 	}

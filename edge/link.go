@@ -41,6 +41,7 @@ var errLinkDown = errors.New("edge: server was not reachable a moment ago")
 type link struct {
 	edge    *Edge
 	name    string // "pool main sip1.example.com:5061", for the log
+	host    string // of a partner's server, in normal form
 	role    Role
 	resolve func(context.Context) ([]locate.Hop, error)
 	secure  func(host string) *tls.Config // nil: plain TCP

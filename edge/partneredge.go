@@ -14,6 +14,7 @@ import (
 
 	"github.com/sipedge/sipedge/federation"
 	"github.com/sipedge/sipedge/locate"
+	"github.com/sipedge/sipedge/sip"
 )
 
 // partnerRecheck is how often a partner's DNS records are looked at again while
@@ -134,6 +135,7 @@ func (p *partnerEdge) link(addr, host string, resolve func(context.Context) ([]l
 	return &link{
 		edge:    p.edge,
 		name:    p.String() + " " + addr,
+		host:    string(sip.AppendDomain(nil, []byte(host))),
 		role:    RoleFederation,
 		resolve: resolve,
 		secure:  func(string) *tls.Config { return conf },

@@ -18,6 +18,7 @@ type pool struct {
 	side    *side // how we name ourselves towards them
 	only    bool  // no other pool behind this edge
 	spread  bool
+	msft    bool          // it speaks the Microsoft dialect
 	turn    atomic.Uint32 // whose turn it is, with spread
 	every   time.Duration // between two health checks
 }

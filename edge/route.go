@@ -61,7 +61,7 @@ func (e *Edge) route(r *request) allowlists.Verdict {
 		// A To tag is no proof: a dialog that crossed us has our token, and so
 		// has the ACK that its answer gets.
 		return step(r, "dialog", "a To tag without our Route", ruleless(481, allowlists.SIPNoTransaction))
-	case r.m.Count(sip.Route) > 0 && e.foreignRoute(r):
+	case r.m.Count(sip.Route) > 0 && e.foreignRoute(r) && !e.edgeRoute(r):
 		return step(r, "route", "a Route that is not ours", allowlists.Refusal(allowlists.RoutePreloaded, allowlists.Rule{}))
 	case e.asksUs(r):
 		return step(r, "route", "the edge itself", allowlists.Allowance(allowlists.RouteEdge, allowlists.Rule{}))

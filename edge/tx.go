@@ -159,6 +159,10 @@ func (x *tx) next(t *turn, m *sip.Message) {
 			}
 			x.way.links = links
 		}
+		if x.way.astray() {
+			x.answer(t, 403, allowlists.RoutePreloaded)
+			return
+		}
 		l, f := x.way.next()
 		if l == nil && f == nil {
 			x.unreachable(t)
@@ -347,7 +351,7 @@ func (x *tx) provisional(t *turn) {
 	}
 	x.told = true
 	b := x.edge.buffers.get(editRoom)
-	b.b = sip.AppendResponse(b.b, m, 100, sip.Phrase(100), "", nil)
+	b.b = sip.AppendResponse(b.b, m, 100, sip.Phrase(100), "", x.edge.appendGenerated(nil, x.flow))
 	_ = x.flow.queueRaw(t, b.b) // a gone sender ends the transaction by itself
 	x.edge.buffers.put(b)
 	x.edge.messages.Put(m)

@@ -18,6 +18,8 @@ type way struct {
 	partner *partnerEdge // or the servers of this partner
 	links   []*link      // of the partner, as they were known when the request came
 	tried   uint64       // bits of servers or links that had their turn
+	prefer  string       // the host whose link is tried before the others; "": none
+	must    bool         // it must be one of the links
 	broken  *link        // last of all, once: whose connection ended before an answer came
 	err     error        // the last failure to connect
 }
@@ -63,11 +65,22 @@ func (w *way) next() (*link, *Flow) {
 // giving up.
 func (w *way) nextLink() *link {
 	for _, resting := range []bool{false, true} {
+		best := -1
 		for i, l := range w.links {
-			if w.tried&(1<<i) == 0 && l.resting() == resting {
-				w.tried |= 1 << i
-				return l
+			if w.tried&(1<<i) != 0 || l.resting() != resting {
+				continue
 			}
+			if best < 0 {
+				best = i
+			}
+			if w.prefer == "" || l.host == w.prefer {
+				best = i
+				break
+			}
+		}
+		if best >= 0 {
+			w.tried |= 1 << best
+			return w.links[best]
 		}
 	}
 	return nil

@@ -1,0 +1,171 @@
+package edge
+
+import (
+	"bytes"
+
+	"github.com/sipedge/sipedge/federation"
+	"github.com/sipedge/sipedge/sip"
+)
+
+// A verification says whose word counts for who a partner's users are. The zero
+// verification is nobody's.
+type verification uint8
+
+const (
+	verifyNever  verification = iota // what the partner says is not verified
+	verifySource                     // it is if the partner marks it so
+	verifyAlways                     // it is
+)
+
+// verificationOf is the verification of the partner that a grant is about. Of
+// one that nobody listed we know no more than its domain.
+func verificationOf(g federation.Grant) verification {
+	if !listed(g.Tier) {
+		return verifyNever
+	}
+	return verifySource
+}
+
+// listed reports whether a partner stands in the lists by name: somebody here
+// has decided to talk to it. To all others nothing is said of trust, and
+// nothing that they say of it is heard.
+func listed(t federation.Tier) bool {
+	return t == federation.TierAllowed || t == federation.TierDirect
+}
+
+// verifies reports whether the user who sent m counts as verified.
+func (v verification) verifies(m *sip.Message) bool {
+	return v == verifyAlways || v == verifySource && readMark(m) == markVerified
+}
+
+// A mark is what a partner says of a message's sender.
+type mark uint8
+
+const (
+	markNone mark = iota
+	markUnverified
+	markVerified
+)
+
+// verifiedUser is the parameter that says it.
+const verifiedUser = "ms-source-verified-user"
+
+// readMark reads ms-asserted-verification-level. Parameters may come in any
+// order, and others beside; but a sender that says two things has said nothing
+// good of itself.
+func readMark(m *sip.Message) mark {
+	found := markNone
+	if m.Count(sip.MSAssertedVerificationLevel) == 0 {
+		return found
+	}
+	elems := m.Elements(sip.MSAssertedVerificationLevel)
+	for {
+		elem, ok := elems.Next()
+		if !ok {
+			return found
+		}
+		for param := range bytes.SplitSeq(elem, []byte(";")) {
+			name, value, _ := bytes.Cut(param, []byte("="))
+			if !bytes.EqualFold(bytes.TrimSpace(name), []byte(verifiedUser)) {
+				continue
+			}
+			if found != markNone {
+				return markUnverified
+			}
+			found = markUnverified
+			if bytes.EqualFold(bytes.Trim(value, " \t\r\n\""), []byte("verified")) {
+				found = markVerified
+			}
+		}
+	}
+}
+
+// unmarked reports whether a partner's entry refuses this request because it
+// does not say whether its sender is verified. An ACK belongs to an INVITE that
+// was asked, and nothing can be answered to it.
+func (r *request) unmarked() bool {
+	return refusesUnmarked(r.grant) && r.audit.method != "ACK" && readMark(r.m) == markNone
+}
+
+// refusesUnmarked reports what the entry says.
+func refusesUnmarked(federation.Grant) bool { return false }
+
+// A border is what one side of the edge is told of the other in a transaction.
+type border struct {
+	msft bool            // the pool inside speaks the Microsoft dialect
+	tier federation.Tier // of the partner outside; none between two pools
+	user verification    // of what the partner says
+}
+
+// border says what the two sides of r are told of each other.
+func (r *request) border() border {
+	p := r.way.pool
+	if r.plan.outbound {
+		p = r.inside
+	}
+	return border{msft: p != nil && p.msft, tier: r.grant.Tier, user: verificationOf(r.grant)}
+}
+
+// request adds to s what the next hop is told of a request that came on from.
+func (b *border) request(s *scratch, e *Edge, m *sip.Message, from *Flow, outbound bool) {
+	s.lines = s.lines[:0]
+	switch {
+	case outbound && b.msft:
+		s.lines = b.appendOutward(s.lines, m, string(m.Method()) == "BYE")
+	case outbound:
+	case b.msft:
+		s.params = appendReceived(s.params[:0], from)
+		s.edit.DropViaParams, s.edit.AddViaParams = receivedParams, s.params
+		s.lines = b.appendInward(s.lines, e, m, from)
+		if listed(b.tier) && string(m.Method()) == "BYE" {
+			s.lines = appendPublic(s.lines, m)
+		}
+	case b.user.verifies(m):
+		s.lines = appendAsserted(s.lines, m)
+	}
+	s.edit.Add = s.lines
+}
+
+// response adds to s what the sender of a request is told of an answer that
+// came on from.
+//
+// A plain pool is told nothing. RFC 3325 §5 has us authenticate who is asserted,
+// and nobody says who answers: To is what our own user wrote. RFC 5876 §1 leaves
+// P-Asserted-Identity out of responses for that reason.
+func (b *border) response(s *scratch, e *Edge, m *sip.Message, from *Flow, outbound bool) {
+	if !b.msft {
+		return
+	}
+	s.lines = s.lines[:0]
+	if outbound {
+		s.lines = b.appendInward(s.lines, e, m, from)
+		if m.Status() >= 400 {
+			s.lines = b.appendRelayed(s.lines, e, m)
+		}
+	} else {
+		s.edit.DropViaParams = receivedParams
+		s.lines = b.appendOutward(s.lines, m, m.Status() >= 400)
+	}
+	s.edit.Add = s.lines
+}
+
+// appendAsserted appends who sent a request, for home servers that know no
+// dialect. The certificate proved the domain in From, and the partner's word for
+// the user counts; nothing else in From is proved. Our home servers are the trust
+// domain (RFC 3325 §5), so that "Privacy: id" keeps nothing from them; towards
+// partners it comes off always: there is no Spec(T) with anybody outside
+// (RFC 3324 §2.4), so not even "Privacy: none" (RFC 3325 §7) lets it out.
+//
+// We are no privacy service: what RFC 3323 §5 asks of one is left to others, and
+// Privacy leaves as it came.
+func appendAsserted(dst []byte, m *sip.Message) []byte {
+	uri, err := m.FromURI()
+	if err != nil || string(m.Method()) == "ACK" { // RFC 5876 §3.2
+		return dst
+	}
+	dst = append(append(append(dst, "P-Asserted-Identity: <"...), uri.Scheme...), ':')
+	if len(uri.User) > 0 {
+		dst = append(append(dst, uri.User...), '@')
+	}
+	return append(append(dst, uri.Host...), ">\r\n"...)
+}
