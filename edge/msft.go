@@ -46,7 +46,7 @@ func (b *border) appendInward(dst []byte, e *Edge, m *sip.Message, from *Flow) [
 		return dst // between two pools nothing comes from outside
 	}
 	user := "unverified"
-	if b.user.verifies(m) {
+	if b.verifies(m) {
 		user = "verified"
 	}
 	dst = append(append(dst, "ms-edge-proxy-message-trust: ms-source-type="...), sourceType(b.tier)...)

@@ -27,7 +27,7 @@ func (e *Edge) edgeRoute(r *request) bool {
 	route, ok := e.partners.Load().Dial(r.to)
 	switch {
 	case !ok: // nobody that we would send to; permit says why
-	case names(route, host) || within(host, string(r.to)):
+	case names(route, host) || inDomain(host, string(r.to)):
 	case route.Direct():
 		return false
 	default:
@@ -72,8 +72,8 @@ func names(route federation.Route, host string) bool {
 	return route.PeerName != "" && strings.EqualFold(route.PeerName, host)
 }
 
-// within reports whether a host is the domain or lies in it.
-func within(host, domain string) bool {
+// inDomain reports whether a host is the domain or lies in it.
+func inDomain(host, domain string) bool {
 	return host == domain || strings.HasSuffix(host, "."+domain)
 }
 

@@ -7,35 +7,22 @@ import (
 	"github.com/sipedge/sipedge/sip"
 )
 
-// A verification says whose word counts for who a partner's users are. The zero
-// verification is nobody's.
-type verification uint8
-
-const (
-	verifyNever  verification = iota // what the partner says is not verified
-	verifySource                     // it is if the partner marks it so
-	verifyAlways                     // it is
-)
-
-// verificationOf is the verification of the partner that a grant is about. Of
-// one that nobody listed we know no more than its domain.
-func verificationOf(g federation.Grant) verification {
-	if !listed(g.Tier) {
-		return verifyNever
-	}
-	return verifySource
-}
-
 // listed reports whether a partner stands in the lists by name: somebody here
-// has decided to talk to it. To all others nothing is said of trust, and
-// nothing that they say of it is heard.
+// has decided to talk to it. To all others nothing is said of trust.
 func listed(t federation.Tier) bool {
 	return t == federation.TierAllowed || t == federation.TierDirect
 }
 
-// verifies reports whether the user who sent m counts as verified.
-func (v verification) verifies(m *sip.Message) bool {
-	return v == verifyAlways || v == verifySource && readMark(m) == markVerified
+// verifies reports whether the user who sent m counts as verified. Of partners
+// that nobody listed we know no more than the domain.
+func (b *border) verifies(m *sip.Message) bool {
+	switch b.user {
+	case federation.VerifyAlways:
+		return b.tier > federation.TierDiscovered
+	case federation.VerifySource:
+		return b.tier > federation.TierDiscovered && readMark(m) == markVerified
+	}
+	return false
 }
 
 // A mark is what a partner says of a message's sender.
@@ -84,17 +71,15 @@ func readMark(m *sip.Message) mark {
 // does not say whether its sender is verified. An ACK belongs to an INVITE that
 // was asked, and nothing can be answered to it.
 func (r *request) unmarked() bool {
-	return refusesUnmarked(r.grant) && r.audit.method != "ACK" && readMark(r.m) == markNone
+	return r.grant.Verification() == federation.VerifySource && r.grant.Unmarked() == federation.UnmarkedRefused &&
+		readMark(r.m) == markNone && r.audit.method != "ACK"
 }
-
-// refusesUnmarked reports what the entry says.
-func refusesUnmarked(federation.Grant) bool { return false }
 
 // A border is what one side of the edge is told of the other in a transaction.
 type border struct {
 	msft bool            // the pool inside speaks the Microsoft dialect
 	tier federation.Tier // of the partner outside; none between two pools
-	user verification    // of what the partner says
+	user federation.Verification
 }
 
 // border says what the two sides of r are told of each other.
@@ -103,7 +88,7 @@ func (r *request) border() border {
 	if r.plan.outbound {
 		p = r.inside
 	}
-	return border{msft: p != nil && p.msft, tier: r.grant.Tier, user: verificationOf(r.grant)}
+	return border{msft: p != nil && p.msft, tier: r.grant.Tier, user: r.grant.Verification()}
 }
 
 // request adds to s what the next hop is told of a request that came on from.
@@ -120,7 +105,7 @@ func (b *border) request(s *scratch, e *Edge, m *sip.Message, from *Flow, outbou
 		if listed(b.tier) && string(m.Method()) == "BYE" {
 			s.lines = appendPublic(s.lines, m)
 		}
-	case b.user.verifies(m):
+	case b.verifies(m):
 		s.lines = appendAsserted(s.lines, m)
 	}
 	s.edit.Add = s.lines
@@ -149,6 +134,10 @@ func (b *border) response(s *scratch, e *Edge, m *sip.Message, from *Flow, outbo
 	s.edit.Add = s.lines
 }
 
+// maxAsserted bounds the user of an identity. What we add to a message must not
+// make it longer than we could read again.
+const maxAsserted = 1 << 10
+
 // appendAsserted appends who sent a request, for home servers that know no
 // dialect. The certificate proved the domain in From, and the partner's word for
 // the user counts; nothing else in From is proved. Our home servers are the trust
@@ -160,7 +149,7 @@ func (b *border) response(s *scratch, e *Edge, m *sip.Message, from *Flow, outbo
 // Privacy leaves as it came.
 func appendAsserted(dst []byte, m *sip.Message) []byte {
 	uri, err := m.FromURI()
-	if err != nil || string(m.Method()) == "ACK" { // RFC 5876 §3.2
+	if err != nil || string(m.Method()) == "ACK" || len(uri.User) > maxAsserted { // RFC 5876 §3.2
 		return dst
 	}
 	dst = append(append(append(dst, "P-Asserted-Identity: <"...), uri.Scheme...), ':')
