@@ -88,9 +88,9 @@ func (e *Edge) knows(f *Flow) bool {
 
 // appendRelayed appends why a partner refused what came from inside: what it
 // says itself if it is listed, or that it says nothing.
-func (b *border) appendRelayed(dst []byte, e *Edge, m *sip.Message) []byte {
+func (b border) appendRelayed(dst []byte, e *Edge, m *sip.Message) []byte {
 	n := len(dst)
-	if listed(b.tier) {
+	if listed(b.partner()) {
 		dst = appendPublic(dst, m)
 	}
 	if len(dst) > n {

@@ -41,15 +41,15 @@ func sourceType(t federation.Tier) string {
 // appendInward appends what the home servers are told of a message from the
 // partner at the other end of a flow ([MS-SIPRE] §2.2.15). What anybody else
 // wrote under these names has been taken off.
-func (b *border) appendInward(dst []byte, e *Edge, m *sip.Message, from *Flow) []byte {
-	if b.tier == federation.TierNone {
+func (b border) appendInward(dst []byte, e *Edge, m *sip.Message, from *Flow) []byte {
+	if b.partner() == federation.TierNone {
 		return dst // between two pools nothing comes from outside
 	}
 	user := "unverified"
 	if b.verifies(m) {
 		user = "verified"
 	}
-	dst = append(append(dst, "ms-edge-proxy-message-trust: ms-source-type="...), sourceType(b.tier)...)
+	dst = append(append(dst, "ms-edge-proxy-message-trust: ms-source-type="...), sourceType(b.partner())...)
 	dst = append(append(dst, ";ms-ep-fqdn="...), e.name...)
 	dst = append(append(dst, ";"+verifiedUser+"="...), user...)
 	dst = append(dst, ";ms-source-network=federation"...)
@@ -66,8 +66,8 @@ const markPrefix = "ms-asserted-verification-level: " + verifiedUser + "="
 // that our home server knows its user. Discovered ones are told nothing, since
 // they would not believe us and have no business to know what we run. public
 // says that the message may carry a diagnostic.
-func (b *border) appendOutward(dst []byte, m *sip.Message, public bool) []byte {
-	if !listed(b.tier) {
+func (b border) appendOutward(dst []byte, m *sip.Message, public bool) []byte {
+	if !listed(b.partner()) {
 		return dst
 	}
 	dst = append(dst, markPrefix+"verified\r\n"...)

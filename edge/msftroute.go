@@ -8,6 +8,12 @@ import (
 	"github.com/sipedge/sipedge/sip"
 )
 
+// An edgeHint is which of a partner's edges a home server asks for.
+type edgeHint struct {
+	host string // in normal form
+	must bool   // it must turn out to be one of the partner's
+}
+
 // edgeRoute reports whether the one Route below ours is a hint of a home server
 // which of a partner's edges to take, and notes it:
 //
@@ -20,10 +26,11 @@ func (e *Edge) edgeRoute(r *request) bool {
 	if r.f.Role != RoleInternal || r.inside == nil || !r.inside.msft || e.poolOf(r.to) != nil {
 		return false
 	}
-	host, ok := r.edgeHint()
+	host, ok := r.readHint()
 	if !ok {
 		return false
 	}
+	hint := &edgeHint{host: host}
 	route, ok := e.partners.Load().Dial(r.to)
 	switch {
 	case !ok: // nobody that we would send to; permit says why
@@ -31,15 +38,15 @@ func (e *Edge) edgeRoute(r *request) bool {
 	case route.Direct():
 		return false
 	default:
-		r.way.must = true
+		hint.must = true
 	}
-	r.way.prefer = host
+	r.way.hint = hint
 	r.plan.routes = r.ours + 1
 	return true
 }
 
-// edgeHint reads the Route below ours, if it is the only one and such a hint.
-func (r *request) edgeHint() (host string, ok bool) {
+// readHint reads the Route below ours, if it is the only one and such a hint.
+func (r *request) readHint() (host string, ok bool) {
 	routes := r.m.Elements(sip.Route)
 	for range r.ours {
 		routes.Next()
@@ -80,8 +87,6 @@ func inDomain(host, domain string) bool {
 // astray reports whether the home server asked for an edge that turned out not
 // to be the partner's.
 func (w *way) astray() bool {
-	if !w.must || len(w.links) == 0 {
-		return false
-	}
-	return !slices.ContainsFunc(w.links, func(l *link) bool { return l.host == w.prefer })
+	return w.hint != nil && w.hint.must && len(w.links) > 0 &&
+		!slices.ContainsFunc(w.links, func(l *link) bool { return l.host == w.hint.host })
 }

@@ -15,12 +15,15 @@ func listed(t federation.Tier) bool {
 
 // verifies reports whether the user who sent m counts as verified. Of partners
 // that nobody listed we know no more than the domain.
-func (b *border) verifies(m *sip.Message) bool {
-	switch b.user {
+func (b border) verifies(m *sip.Message) bool {
+	if b.partner() <= federation.TierDiscovered {
+		return false
+	}
+	switch federation.Verification(b.verify) {
 	case federation.VerifyAlways:
-		return b.tier > federation.TierDiscovered
+		return true
 	case federation.VerifySource:
-		return b.tier > federation.TierDiscovered && readMark(m) == markVerified
+		return readMark(m) == markVerified
 	}
 	return false
 }
@@ -76,11 +79,15 @@ func (r *request) unmarked() bool {
 }
 
 // A border is what one side of the edge is told of the other in a transaction.
+// There is one in each transaction, so it is small.
 type border struct {
-	msft bool            // the pool inside speaks the Microsoft dialect
-	tier federation.Tier // of the partner outside; none between two pools
-	user federation.Verification
+	msft   bool  // the pool inside speaks the Microsoft dialect
+	tier   uint8 // federation.Tier of the partner outside; none between two pools
+	verify uint8 // federation.Verification of what it says
 }
+
+// partner is how well we know who is outside.
+func (b border) partner() federation.Tier { return federation.Tier(b.tier) }
 
 // border says what the two sides of r are told of each other.
 func (r *request) border() border {
@@ -88,11 +95,11 @@ func (r *request) border() border {
 	if r.plan.outbound {
 		p = r.inside
 	}
-	return border{msft: p != nil && p.msft, tier: r.grant.Tier, user: r.grant.Verification()}
+	return border{msft: p != nil && p.msft, tier: uint8(r.grant.Tier), verify: uint8(r.grant.Verification())}
 }
 
 // request adds to s what the next hop is told of a request that came on from.
-func (b *border) request(s *scratch, e *Edge, m *sip.Message, from *Flow, outbound bool) {
+func (b border) request(s *scratch, e *Edge, m *sip.Message, from *Flow, outbound bool) {
 	s.lines = s.lines[:0]
 	switch {
 	case outbound && b.msft:
@@ -102,7 +109,7 @@ func (b *border) request(s *scratch, e *Edge, m *sip.Message, from *Flow, outbou
 		s.params = appendReceived(s.params[:0], from)
 		s.edit.DropViaParams, s.edit.AddViaParams = receivedParams, s.params
 		s.lines = b.appendInward(s.lines, e, m, from)
-		if listed(b.tier) && string(m.Method()) == "BYE" {
+		if listed(b.partner()) && string(m.Method()) == "BYE" {
 			s.lines = appendPublic(s.lines, m)
 		}
 	case b.verifies(m):
@@ -117,7 +124,7 @@ func (b *border) request(s *scratch, e *Edge, m *sip.Message, from *Flow, outbou
 // A plain pool is told nothing. RFC 3325 §5 has us authenticate who is asserted,
 // and nobody says who answers: To is what our own user wrote. RFC 5876 §1 leaves
 // P-Asserted-Identity out of responses for that reason.
-func (b *border) response(s *scratch, e *Edge, m *sip.Message, from *Flow, outbound bool) {
+func (b border) response(s *scratch, e *Edge, m *sip.Message, from *Flow, outbound bool) {
 	if !b.msft {
 		return
 	}

@@ -18,8 +18,7 @@ type way struct {
 	partner *partnerEdge // or the servers of this partner
 	links   []*link      // of the partner, as they were known when the request came
 	tried   uint64       // bits of servers or links that had their turn
-	prefer  string       // the host whose link is tried before the others; "": none
-	must    bool         // it must be one of the links
+	hint    *edgeHint    // which of the links is tried first, nil: the first
 	broken  *link        // last of all, once: whose connection ended before an answer came
 	err     error        // the last failure to connect
 }
@@ -73,7 +72,7 @@ func (w *way) nextLink() *link {
 			if best < 0 {
 				best = i
 			}
-			if w.prefer == "" || l.host == w.prefer {
+			if w.hint == nil || l.host == w.hint.host {
 				best = i
 				break
 			}
