@@ -44,12 +44,11 @@ type plan struct {
 	record      bool   // we stay in the path
 	sips        bool   // the Request-URI is a sips one
 	dialog      bool   // within a dialog, by our token
+	discovered  bool   // from a partner that nobody listed
 	border      border // what each side is told of the other
 	target      uint64 // of that token
 	tokenKey    int    // that signed it
 	loop        uint64 // second part of the branch (RFC 5393 §4.2.1)
-
-	discovered bool // of a partner that nobody listed
 
 	// For the token:
 	pool    uint32
