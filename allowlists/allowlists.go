@@ -115,9 +115,11 @@ type Question struct {
 	Them, Us Address // who on the partner's side, and who on ours
 	// Dialog: the request belongs to a dialog that began with leave. Who may
 	// begin one, which way, is not asked again.
-	Dialog     bool
-	Kinds      Kinds // what it carries
-	Size, Body int   // octets of the message, and of its body
+	Dialog bool
+	Kinds  Kinds // what it carries
+	// Number: Us is a telephone number.
+	Number     bool
+	Size, Body int // octets of the message, and of its body
 }
 
 // A Problem is a fault of a list, at the line where it was written.

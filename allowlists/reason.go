@@ -21,6 +21,7 @@ const (
 	PartnerExpired    Reason = "partner.expired"
 	PartnerKind       Reason = "partner.kind"
 	PartnerUser       Reason = "partner.user"
+	PartnerNumber     Reason = "partner.number"
 	PartnerSize       Reason = "partner.size"
 	PartnerRate       Reason = "partner.rate"
 	PartnerLimit      Reason = "partner.discovered_limit"
@@ -114,6 +115,7 @@ var meanings = []Meaning{
 	{PartnerExpired, 403, "The partner's entry is past its end date."},
 	{PartnerKind, 403, "The partner is listed, but not for what this request carries."},
 	{PartnerUser, 403, "The partner is listed, but not for this user on our side or on its own."},
+	{PartnerNumber, 403, "The partner asks for a telephone number, which would cost us, and no entry of it says that it may."},
 	{PartnerSize, 513, "The message is larger than the partner's entry allows."},
 	{PartnerRate, 503, "The partner sends more than its entry allows."},
 	{PartnerLimit, 503, "A discovered partner sends more than one may that nobody has listed."},

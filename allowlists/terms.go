@@ -15,6 +15,7 @@ type Allowed struct {
 	Kinds      []string // nil: all
 	Users      []string // patterns of users on our side; nil: all
 	TheirUsers []string // of users on the partner's side
+	Numbers    bool     // telephone numbers on our side, too
 	MaxMessage int      // octets; 0: any
 	MaxBody    int
 }
@@ -29,6 +30,7 @@ type Terms struct {
 	kinds   Kinds    // 0: all
 	users   *Users   // nil: all
 	theirs  *Users
+	numbers bool
 	message int // octets; 0: any
 	body    int
 }
@@ -36,7 +38,7 @@ type Terms struct {
 // NewTerms compiles what an entry says. All that is wrong with it is returned,
 // and no Terms then.
 func NewTerms(a Allowed) (*Terms, []error) {
-	t := &Terms{message: a.MaxMessage, body: a.MaxBody}
+	t := &Terms{numbers: a.Numbers, message: a.MaxMessage, body: a.MaxBody}
 	var errs []error
 	fault := func(err error) {
 		if err != nil {
@@ -170,6 +172,8 @@ func (t *Terms) judge(q *Question) Reason {
 		return PartnerKind
 	case !q.Dialog && !(t.users.Match(q.Us) && t.theirs.Match(q.Them)):
 		return PartnerUser
+	case !q.Dialog && q.Number && q.Direction == In && !t.numbers:
+		return PartnerNumber
 	case t.message > 0 && q.Size > t.message, t.body > 0 && q.Body > t.body:
 		return PartnerSize
 	}

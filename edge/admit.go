@@ -1,10 +1,12 @@
 package edge
 
 import (
+	"bytes"
 	"slices"
 
 	"github.com/sipedge/sipedge/allowlists"
 	"github.com/sipedge/sipedge/federation"
+	"github.com/sipedge/sipedge/sip"
 )
 
 // admit is the first door: may this peer say this?
@@ -59,6 +61,7 @@ func (r *request) question(remote []byte, lists *federation.Partners) federation
 		Remote: remote,
 		Them:   federation.Address{User: r.fromURI.User, Domain: r.from},
 		Us:     federation.Address{User: r.uri.User, Domain: r.to},
+		Number: telephone(&r.uri),
 		Dialog: r.bound,
 		Size:   len(r.m.Raw()),
 		Body:   len(r.m.Body()),
@@ -70,6 +73,22 @@ func (r *request) question(remote []byte, lists *federation.Partners) federation
 		q.Kinds = kindsOf(r.m)
 	}
 	return q
+}
+
+// telephone reports whether a URI means a telephone number: it says so
+// (RFC 3261 §19.1.1), or it is a global one (RFC 3966 §3).
+func telephone(u *sip.URI) bool {
+	if kind, ok := sip.Param(u.Params, "user"); ok && bytes.EqualFold(kind, []byte("phone")) {
+		return true
+	}
+	number, _, _ := bytes.Cut(u.User, []byte(";"))
+	var room [64]byte
+	number, ok := allowlists.AppendUser(room[:0], number)
+	rest, plus := bytes.CutPrefix(number, []byte("+"))
+	if !plus {
+		rest, plus = bytes.CutPrefix(number, []byte("%2B")) // not the same, but who will tell
+	}
+	return ok && plus && len(rest) > 0 && len(bytes.Trim(rest, "0123456789-.()")) == 0
 }
 
 // admitInside asks whether a home server may speak for the domain in From:

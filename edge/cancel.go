@@ -72,6 +72,9 @@ func (e *Edge) handleAck(t *turn, r *request) {
 	if x != nil && x.acked() {
 		return // RFC 3261 §17.2.1: the ACK to a refusal ends here
 	}
+	if to, err := r.m.To(); err == nil && string(to.Tag()) == e.tag(r.m) {
+		return // as does that to one that we made without a transaction (RFC 3261 §16.2)
+	}
 	if v := e.judge(r); !v.Allowed() {
 		e.auditRefused(r, v, 0, "")
 		return

@@ -117,11 +117,14 @@ func (p *Partners) find(domain []byte) (Grant, *allowlists.Partner) {
 // may judges what the partner says, or hears from us.
 func (g Grant) may(entry *allowlists.Partner, d allowlists.Direction, q *Request) Grant {
 	if entry == nil {
+		if q.Number && d == allowlists.In && !q.Dialog {
+			g.Verdict = allowlists.Refusal(allowlists.PartnerNumber, g.Rule)
+		}
 		return g // not listed: no entry restricts it
 	}
 	g.Verdict = entry.May(&allowlists.Question{
 		Direction: d, Method: q.Method, Remote: q.Remote, Them: q.Them, Us: q.Us,
-		Dialog: q.Dialog, Kinds: q.Kinds, Size: q.Size, Body: q.Body,
+		Number: q.Number, Dialog: q.Dialog, Kinds: q.Kinds, Size: q.Size, Body: q.Body,
 	})
 	return g
 }

@@ -42,6 +42,8 @@ type Request struct {
 	Remote []byte // the partner's domain, in normal form
 	// Them is the user on the partner's side, Us the one on ours.
 	Them, Us Address
+	// Number: the user on our side is a telephone number.
+	Number bool
 	// Dialog: it belongs to a dialog that our token vouches for. Whichever way
 	// new ones go and whoever may begin them, this one may go on.
 	Dialog bool

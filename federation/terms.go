@@ -134,7 +134,7 @@ func (r *reader) lists(p PartnerConfig) {
 // allowed is what the entry says about what may pass.
 func (p PartnerConfig) allowed() allowlists.Allowed {
 	return allowlists.Allowed{
-		Methods: p.Methods, Direction: p.Direction, Kinds: p.Kinds, MaxMessage: p.MaxMessage, MaxBody: p.MaxBody,
+		Methods: p.Methods, Direction: p.Direction, Kinds: p.Kinds, Numbers: p.PhoneNumbers, MaxMessage: p.MaxMessage, MaxBody: p.MaxBody,
 		Users: normalPatterns(p.Users), TheirUsers: normalPatterns(p.TheirUsers),
 	}
 }
