@@ -93,7 +93,7 @@ func (r doctorReport) print(s streams, asJSON bool) error {
 		return writeJSON(s.out, r)
 	}
 	p := newPage(s.out)
-	p.title("sipedge doctor", escaped(strings.TrimSpace(r.Name+"  "+r.Config)), "files as seen by "+r.User)
+	p.title("sipedge doctor", escaped(strings.TrimSpace(r.Name+"  "+r.Config)))
 	p.groups(r.Groups)
 	n := r.Groups.count()
 	switch tally := r.Groups.tally(); {
@@ -101,6 +101,8 @@ func (r doctorReport) print(s streams, asJSON bool) error {
 		p.end(red, tally+". Begin with what says FAIL.")
 	case n[warned] > 0:
 		p.end(yellow, tally+". It works; what says warn will not for everybody, or not for long.")
+	case n[unchecked] > 0:
+		p.end(green, tally+". Nothing to mend, as far as it could be checked.")
 	default:
 		p.end(green, tally+". Nothing to mend.")
 	}

@@ -17,12 +17,9 @@ import (
 	"github.com/sipedge/sipedge/federation"
 )
 
-// ending is how long before its end a certificate is worth a warning, and
-// ended how long it is worth a note: who renews by machine does so before.
-const (
-	ending = 14 * 24 * time.Hour
-	ageing = 30 * 24 * time.Hour
-)
+// ending is how long before its end a certificate is worth a warning, unless it
+// lives so shortly that a fifth of its life is less.
+const ending = 14 * 24 * time.Hour
 
 // certificate judges one of our certificates, for what it is used for.
 func (d *doctor) certificate(name string) group {
@@ -41,6 +38,7 @@ func (d *doctor) certificate(name string) group {
 	}
 	d.chain(&g, name, pair)
 	g.Findings = append(g.Findings, validity(leaf, d.now, "Renew it; the edge takes the new files by itself."))
+	d.between(&g, pair)
 	id, err := certs.ReadIdentity(leaf)
 	if err != nil {
 		g.add(failed, "names", escaped(err.Error()), "Have a certificate issued without that name: nobody can rely on it.")
@@ -129,6 +127,21 @@ func (d *doctor) chain(g *group, name string, pair *certs.Keypair) {
 	}
 }
 
+// between complains of certificates above ours that are out of their time or
+// will be before ours is.
+func (d *doctor) between(g *group, pair *certs.Keypair) {
+	for _, der := range pair.Certificate().Certificate[1:] {
+		c, err := x509.ParseCertificate(der)
+		if err != nil {
+			continue // Load has read it
+		}
+		if f := validity(c, d.now, "Have ours issued anew: the file then has the new chain."); f.Level > fine {
+			f.Evidence = titleOf(c) + ", above ours, " + f.Evidence
+			g.Findings = append(g.Findings, f)
+		}
+	}
+}
+
 // knows reports whether the issuer of c is an authority of the system, or one
 // that the configuration names.
 func (d *doctor) knows(c *x509.Certificate) bool {
@@ -168,7 +181,7 @@ func validity(c *x509.Certificate, now time.Time, remedy string) finding {
 			"If that is not the time, set the clock. Else wait, or use the certificate before."}
 	case left <= 0:
 		return finding{failed, subject, "ended " + c.NotAfter.UTC().Format(time.RFC3339) + ", and it is " + now.UTC().Format(time.RFC3339) + " here", remedy}
-	case left < ending && c.NotAfter.Sub(c.NotBefore) > ageing:
+	case left < min(ending, c.NotAfter.Sub(c.NotBefore)/5):
 		return finding{warned, subject, "ends " + c.NotAfter.UTC().Format(day) + ", in " + days, remedy}
 	}
 	return finding{fine, subject, "until " + c.NotAfter.UTC().Format(day) + ", " + days + " left", ""}
@@ -310,7 +323,11 @@ func keyOf(c *x509.Certificate) string {
 
 // titleOf is what a certificate is called, escaped.
 func titleOf(c *x509.Certificate) string {
-	return escaped(nameOf(c.Subject.CommonName, c.Subject.String()))
+	name := c.Subject.CommonName
+	if name == "" && len(c.DNSNames) > 0 {
+		name = c.DNSNames[0]
+	}
+	return escaped(nameOf(name, c.Subject.String()))
 }
 
 // nameOf is a common name, or all of a name that has none.

@@ -193,9 +193,11 @@ func (f file) exposed(a account, path string, info fs.FileInfo) (level, string, 
 	case !f.secret:
 	case others.reads(path, info) == "":
 		return failed, "everybody on this machine can read it", fmt.Sprintf("chmod 0600 %s, and have a new key certified if somebody may have read it.", f.path)
+	case others.may(info, toRead):
+		return warned, "only " + others.locked(path) + " keeps everybody from reading it", "chmod 0600 " + f.path
 	case owner != a.uid && owner != 0:
 		return warned, accountNumbered(owner).name + " owns it and can read it", fmt.Sprintf("chown %s %s", a.name, f.path)
-	case info.Mode().Perm()&0o040 != 0 && gid != 0 && (len(a.gids) == 0 || gid != a.gids[len(a.gids)-1]):
+	case info.Mode().Perm()&0o040 != 0 && gid != 0:
 		return noted, "its group can read it", "Make sure that only those are in the group who may have the key."
 	}
 	return fine, "", ""
