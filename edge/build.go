@@ -349,6 +349,7 @@ func (l Limits) defaults() Limits {
 	set(&l.Transactions, 5000)
 	set(&l.TotalTransactions, 200000)
 	set(&l.Memory, 512<<20)
+	set(&l.Subscriptions, 1000)
 	return l
 }
 

@@ -76,6 +76,10 @@ type Limits struct {
 	// together. One peer may have a quarter. Default 512 MiB.
 	Memory int `toml:"memory"`
 
+	// Subscriptions that one partner may hold with our users, unless its entry
+	// says otherwise; one that nobody listed has at most 100. Default 1,000.
+	Subscriptions int `toml:"subscriptions"`
+
 	Line int `toml:",line"`
 }
 

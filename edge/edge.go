@@ -63,8 +63,10 @@ type Edge struct {
 	buffers *buffers
 	table   *table
 
-	discovery    *federation.Discovery
-	meter        federation.Meter // of those whose entries say how much they may send
+	discovery     *federation.Discovery
+	meter         federation.Meter // of those whose entries say how much they may send
+	subscriptions subscriptions    // that partners hold with our users
+
 	partners     atomic.Pointer[federation.Partners]
 	partnersMu   sync.RWMutex
 	partnerEdges map[string]*partnerEdge // guarded by partnersMu
@@ -185,6 +187,7 @@ func (e *Edge) Run(ctx context.Context) {
 	group.Go(func() { e.table.run(e.ctx.Done(), e.fire) })
 	group.Go(e.watchFiles)
 	group.Go(e.buryAll)
+	group.Go(e.forgetSubscriptions)
 	for _, p := range e.pools {
 		for _, s := range p.servers {
 			group.Go(s.watch)

@@ -118,6 +118,7 @@ func (x *tx) relayFinal(t *turn, m *sip.Message, status int) {
 		x.finish(x.instead(t, 502))
 		return
 	}
+	x.subscribed(m)
 	x.finish(x.pass(t, m, status))
 }
 

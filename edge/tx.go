@@ -75,6 +75,7 @@ type tx struct {
 	req      *buffer     // the request as it came
 	sent     *buffer     // INVITE as it left, to build CANCEL and ACK from
 	plan     plan        // how the request leaves
+	ticket   ticket      // of a SUBSCRIBE
 	audit    auditRecord // what the log will say of it
 }
 
@@ -101,6 +102,11 @@ func (e *Edge) begin(t *turn, r *request) *tx {
 		e.refuse(t, r, v)
 		return nil
 	}
+	k, v := e.subscribe(r)
+	if !v.Allowed() {
+		e.refuse(t, r, v)
+		return nil
+	}
 	x := &tx{
 		edge:   e,
 		key:    r.key,
@@ -110,6 +116,7 @@ func (e *Edge) begin(t *turn, r *request) *tx {
 		way:    r.way,
 		plan:   r.plan,
 		audit:  r.audit,
+		ticket: k,
 		req:    e.buffers.get(len(r.m.Raw())),
 	}
 	x.req.b = append(x.req.b, r.m.Raw()...)
@@ -462,6 +469,7 @@ func (x *tx) end() {
 	x.edge.buffers.put(x.sent)
 	x.sent = nil
 	x.keep(0)
+	x.subscribed(nil)
 	x.edge.table.remove(x)
 }
 
@@ -471,6 +479,7 @@ func (x *tx) drop() {
 	x.edge.buffers.put(x.req)
 	x.req = nil
 	x.keep(0)
+	x.subscribed(nil)
 }
 
 // abandoned is called when the sender of x is gone: nobody waits for the
