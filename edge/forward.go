@@ -44,7 +44,7 @@ type plan struct {
 	record      bool   // we stay in the path
 	sips        bool   // the Request-URI is a sips one
 	dialog      bool   // within a dialog, by our token
-	discovered  bool   // from a partner that nobody listed
+	discovered  bool   // from a partner that nobody listed, and no part of a dialog
 	border      border // what each side is told of the other
 	target      uint64 // of that token
 	tokenKey    int    // that signed it
@@ -64,7 +64,7 @@ func (r *request) settle(s *signer) {
 	p.sips = bytes.EqualFold(r.uri.Scheme, []byte("sips"))
 	p.record = recorded(r.m)
 	p.border = r.border()
-	p.discovered = !p.outbound && r.grant.Tier == federation.TierDiscovered
+	p.discovered = !p.outbound && !r.bound && r.grant.Tier == federation.TierDiscovered
 	if !p.record && !p.dialog && !p.discovered {
 		return
 	}
