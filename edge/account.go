@@ -14,6 +14,7 @@ type account struct {
 	held     atomic.Int64 // octets
 	searches atomic.Int64 // lookups of domains that it claims
 	refused  refusals     // bounds what it can make us write to the log
+	demand   demand       // what it wants while there is too much to do
 }
 
 // share is the part of all that one peer may use: with less it would not get

@@ -74,7 +74,7 @@ func (e *Edge) reply(t *turn, f *Flow, m *sip.Message, status int, reason allowl
 // respond sends an answer of our own.
 func (e *Edge) respond(t *turn, f *Flow, m *sip.Message, status int, phrase string, extra []byte) {
 	b := e.buffers.get(len(m.Raw()) + editRoom)
-	b.b = sip.AppendResponse(b.b, m, status, phrase, e.tag(m), extra)
+	b.b = sip.AppendThrottled(b.b, m, status, phrase, e.tag(m), extra, e.throttleFor(f, m))
 	_ = f.queueRaw(t, b.b) // nobody is there any more to be told
 	e.buffers.put(b)
 }

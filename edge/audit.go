@@ -33,6 +33,8 @@ const (
 	logDraining     = "stopping: finishing what has begun"
 	logPlainTCP     = "plain TCP inside: peers are known by address only"
 	logBug          = "work panicked"
+	logOverload     = "overload: who sends most is refused new requests"
+	logRelief       = "overload is over"
 
 	keyFlow     = "flow"
 	keyRole     = "role"
@@ -199,10 +201,14 @@ func (e *Edge) writeAudit(msg string, f *Flow, a *auditRecord, status int, targe
 // auditRefused writes the line of a request that a door did not let through.
 func (e *Edge) auditRefused(r *request, v allowlists.Verdict, status int, ref string) {
 	e.counts.refused.Add(1)
-	missed, ok := r.f.refusals().take(time.Now())
-	if !ok {
-		return
+	if missed, ok := r.f.refusals().take(time.Now()); ok {
+		e.writeRefused(r, v, status, ref, missed)
 	}
+}
+
+// writeRefused writes the line of a refused request, and how many lines were left
+// out before it.
+func (e *Edge) writeRefused(r *request, v allowlists.Verdict, status int, ref string, missed int) {
 	a := &r.audit
 	attrs := []slog.Attr{
 		slog.Uint64(keyFlow, r.f.ID),

@@ -55,6 +55,7 @@ func (b *builder) pool(name string, c PoolConfig) {
 		b.complain(c.Line, "%s: servers holds %d addresses; it takes 1 to %d", section, n, maxHops)
 	}
 	p := &pool{
+		demand: demand{pool: true},
 		edge:   b.e,
 		name:   name,
 		rule:   allowlists.Rule{Name: "pool " + name, File: b.config.File, Line: c.Line},

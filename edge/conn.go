@@ -47,6 +47,7 @@ type conn struct {
 	in          *buffer // what was read ahead; nil: nothing
 	at          int     // how far in.b has been handed out
 	left        int     // octets of the current record not handed out yet
+	taken       uint64  // octets read from the socket, ever
 	readErr     error   // why no more will come
 
 	mu       sync.Mutex
@@ -98,6 +99,7 @@ func (c *conn) fill(fd uintptr) (full bool, err error) {
 			c.readErr = io.EOF
 		default:
 			c.in.b = c.in.b[:have+n]
+			c.taken += uint64(n)
 			return have+n == cap(c.in.b), nil
 		}
 		return false, c.readErr

@@ -76,6 +76,7 @@ type Edge struct {
 	endedMu sync.Mutex
 	ended   []*Flow // gone, and something may be left of them; guarded by endedMu
 
+	overload  overload
 	counts    tally
 	strangers atomic.Int64 // connections of those who were no partner when they came
 	refs      atomic.Uint64
@@ -126,6 +127,8 @@ func New(c Config, partners *federation.Partners, discovery *federation.Discover
 	e.wire = newWire(e.limits.wire(log), e)
 	e.wire.lastID.Store(rand.Uint64() >> 8) // an ID in a token from before a restart must be nobody's
 	e.buffers = &e.wire.buffers
+	e.overload.delay = e.newDelay()
+	e.overload.calm.Store(calmFeedback(time.Now().UnixMicro()))
 	b := builder{e: e, config: &c}
 	b.build()
 	return e, b.errs
@@ -188,6 +191,7 @@ func (e *Edge) Run(ctx context.Context) {
 	group.Go(e.watchFiles)
 	group.Go(e.buryAll)
 	group.Go(e.forgetSubscriptions)
+	group.Go(e.watchOverload)
 	for _, p := range e.pools {
 		for _, s := range p.servers {
 			group.Go(s.watch)

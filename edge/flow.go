@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/sipedge/sipedge/certs"
 	"github.com/sipedge/sipedge/sip"
@@ -66,6 +67,9 @@ type Flow struct {
 	conn *conn
 	tls  *tls.Conn // nil: plain TCP
 	in   input     // the reader's alone
+
+	backlog backlog       // the reader's alone
+	pause   time.Duration // before it reads again; the reader's alone
 
 	mu       sync.Mutex
 	out      *buffer // queued messages, guarded by mu

@@ -49,6 +49,7 @@ type plan struct {
 	target      uint64 // of that token
 	tokenKey    int    // that signed it
 	loop        uint64 // second part of the branch (RFC 5393 §4.2.1)
+	throttles   bool   // its sender wants to be told about overload
 
 	// For the token:
 	pool    uint32
@@ -60,6 +61,7 @@ type plan struct {
 func (r *request) settle(s *signer) {
 	p := &r.plan
 	p.loop = r.loop
+	p.throttles = r.via.Throttles && r.f.hears()
 	p.dialog, p.target, p.tokenKey = r.bound, r.token.target, r.tokenKey
 	p.sips = bytes.EqualFold(r.uri.Scheme, []byte("sips"))
 	p.record = recorded(r.m)
@@ -142,6 +144,9 @@ func (p *plan) editResponse(s *scratch, x *tx, m *sip.Message) {
 		Drop:        borderHeaders(!p.outbound),
 	}
 	p.border.response(s, x.edge, m, x.out, p.outbound)
+	if p.throttles {
+		s.edit.Throttle = x.edge.throttle(x.flow)
+	}
 	status := m.Status()
 	if p.outbound || status <= 100 || status >= 300 {
 		return

@@ -27,6 +27,9 @@ var (
 // handleRequest is the only way through the edge. A request passes two doors:
 // admit asks whether this peer may say this, permit whether it may go there.
 func (e *Edge) handleRequest(t *turn, f *Flow, m *sip.Message) {
+	if e.overload.on.Load() && e.weigh(t, f, m) {
+		return
+	}
 	r := e.requests.Get().(*request)
 	defer e.release(r)
 	r.f, r.m, r.turn, r.began = f, m, t, time.Now()

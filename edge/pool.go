@@ -21,6 +21,7 @@ type pool struct {
 	msft    bool          // it speaks the Microsoft dialect
 	turn    atomic.Uint32 // whose turn it is, with spread
 	every   time.Duration // between two health checks
+	demand  demand        // what it wants while there is too much to do
 }
 
 // A server is one home server of a pool. Its health is what its answers to

@@ -17,6 +17,13 @@ func readNow(fd uintptr, p []byte) (int, error) { return now(syscall.SYS_READ, f
 
 func writeNow(fd uintptr, p []byte) (int, error) { return now(syscall.SYS_WRITE, fd, p) }
 
+// unread is how many octets have arrived that were not read yet.
+func unread(fd uintptr) int {
+	var n int32
+	syscall.RawSyscall(syscall.SYS_IOCTL, fd, syscall.TIOCINQ, uintptr(unsafe.Pointer(&n)))
+	return int(n)
+}
+
 func now(call, fd uintptr, p []byte) (int, error) {
 	n, _, errno := syscall.RawSyscall(call, fd, uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)))
 	if errno != 0 {

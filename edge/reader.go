@@ -58,10 +58,14 @@ func (f *Flow) read() (err error) {
 	if err := f.takeTurn(); err != nil {
 		return err
 	}
+	f.takePause()
 	waitErr := f.conn.raw.Read(func(fd uintptr) bool {
 		for {
-			if _, err = f.conn.fill(fd); err == nil {
+			var full bool
+			if full, err = f.conn.fill(fd); err == nil {
+				f.measure(fd, full)
 				err = f.takeTurn()
+				f.takePause()
 			}
 			switch err {
 			case nil:

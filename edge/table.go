@@ -58,6 +58,9 @@ func newTable() *table {
 	return t
 }
 
+// now is the time, in nanoseconds since the table was made.
+func (t *table) now() int64 { return int64(time.Since(t.start)) }
+
 // key makes the serverKey of a request on flow with this branch, sent-by and
 // method.
 func (t *table) key(flow uint64, branch, sentBy, method []byte) serverKey {

@@ -1,0 +1,135 @@
+package edge
+
+import "time"
+
+// overloadTick is how often overload is looked for, and the time in which what a
+// peer begins is counted.
+const overloadTick = 50 * time.Millisecond
+
+const (
+	// delayTarget is how long work may wait before it is too much. A tenth of
+	// what a client waits for an answer before it thinks of sending again (T1),
+	// and more than a full machine that keeps up lets anybody wait.
+	delayTarget = 40 * time.Millisecond
+	// overloadPatience is for how many ticks in a row it is too much before
+	// anything follows: a collection of garbage or a stolen moment of the
+	// processor is no overload.
+	overloadPatience = 2
+	// What a limit is multiplied by in a tick with too much delay, and in one
+	// without.
+	paceDown = 0.8
+	paceUp   = 1.03
+	// leastPace is what no peer has less of, in octets per second: some forty
+	// requests.
+	leastPace = 64 << 10
+	// leastPart is the part of what a peer wanted when it was first limited that
+	// it keeps, however bad it is: a machine that is stolen from us for a second
+	// is not a reason to refuse all that comes in the next.
+	leastPart = 1.0 / 64
+	// calmTicks is for how many ticks nobody may want more than the limit before
+	// there is none any more.
+	calmTicks = 20
+)
+
+// A control decides how much peers may begin while the edge has more to do than
+// it can. It knows nothing of processors and rates: it looks at how long work
+// waits, and turns one knob until that is right.
+//
+// The knob is what a single peer may begin per second, the same for all. Whoever
+// wants less gets all that it wants, and those who want more get the same
+// (max-min fairness), so a flood is cut down before anybody else feels anything.
+// Our own home servers have a knob of their own, which is turned last.
+//
+// The zero control limits nobody.
+type control struct {
+	on      bool          // there is too much to do, or was a moment ago
+	late    int           // ticks in a row with too much delay
+	last    time.Duration // the delay in the tick before
+	outside pace
+	inside  pace
+}
+
+// A load is what happened in one tick.
+type load struct {
+	delay           time.Duration // how long work waited
+	outside, inside demands
+}
+
+// demands are what the peers of one side wanted, in octets per second.
+type demands struct {
+	largest float64 // of any one of them
+	begun   float64 // what all together were let begin
+}
+
+// A pace is what one peer may begin, in octets per second. 0: what it likes.
+type pace struct {
+	limit float64
+	least float64
+	calm  int // ticks in a row in which nobody wanted more
+}
+
+// step takes in what happened in the last tick.
+func (c *control) step(l load) {
+	switch late := l.delay > delayTarget; {
+	case !c.on:
+		c.suspect(late)
+		return // what they want is counted first, for a tick
+	case !late:
+		c.outside.grow(l.outside.largest)
+		c.inside.grow(l.inside.largest)
+		c.late = 0
+		c.on = c.outside.limit > 0 || c.inside.limit > 0
+	case l.delay > c.last*9/10:
+		c.cut(l)
+	default: // what was cut is enough: what has piled up is being worked off
+	}
+	c.last = l.delay
+}
+
+// suspect waits until it is too much for some time.
+func (c *control) suspect(late bool) {
+	if !late {
+		c.late = 0
+		return
+	}
+	c.late++
+	c.on = c.late >= overloadPatience
+	c.last = 0
+}
+
+// cut limits whoever makes the load: partners, and home servers when there is
+// little left to take from partners, or when hardly anything comes from them.
+func (c *control) cut(l load) {
+	if c.outside.bottom() || 4*l.outside.begun < l.inside.begun {
+		c.inside.cut(l.inside.largest)
+		return
+	}
+	c.outside.cut(l.outside.largest)
+}
+
+// bottom reports whether the pace cannot be cut further.
+func (p *pace) bottom() bool { return p.limit > 0 && p.limit <= p.least }
+
+// cut makes the limit less than what the largest got.
+func (p *pace) cut(largest float64) {
+	p.calm = 0
+	if p.limit == 0 {
+		p.limit, p.least = largest, max(largest*leastPart, leastPace)
+	}
+	p.limit = max(min(p.limit, largest)*paceDown, p.least)
+}
+
+// grow lets everybody have a little more, and all when nobody wants it.
+func (p *pace) grow(largest float64) {
+	if p.limit == 0 {
+		return
+	}
+	p.limit *= paceUp
+	if largest > p.limit {
+		p.calm = 0
+		return
+	}
+	if p.calm++; p.calm >= calmTicks {
+		*p = pace{}
+	}
+}

@@ -1,0 +1,117 @@
+package edge
+
+import (
+	"runtime/metrics"
+	"time"
+)
+
+// fewWaits is how many waits for the processor say something about it.
+const fewWaits = 8
+
+// A schedMeter reads how long goroutines that could have run waited for a
+// processor. What the runtime has counted since the process began is read into
+// the same memory each time.
+type schedMeter struct {
+	sample [1]metrics.Sample
+	seen   []uint64
+}
+
+func newSchedMeter() *schedMeter {
+	m := new(schedMeter)
+	m.sample[0].Name = "/sched/latencies:seconds"
+	m.read()
+	return m
+}
+
+// read returns how long nine of ten waited less than, of those that got their
+// turn since the last time.
+func (m *schedMeter) read() time.Duration {
+	metrics.Read(m.sample[:])
+	if m.sample[0].Value.Kind() != metrics.KindFloat64Histogram {
+		return 0
+	}
+	h := m.sample[0].Value.Float64Histogram()
+	if m.seen == nil {
+		m.seen = make([]uint64, len(h.Counts))
+	}
+	for i, n := range h.Counts {
+		h.Counts[i], m.seen[i] = n-m.seen[i], n
+	}
+	return quantile(h, 0.9)
+}
+
+// quantile returns the lower end of the bucket in which the part q of all ends.
+func quantile(h *metrics.Float64Histogram, q float64) time.Duration {
+	var all uint64
+	for _, n := range h.Counts {
+		all += n
+	}
+	if all < fewWaits {
+		return 0
+	}
+	left := uint64(q * float64(all))
+	for i, n := range h.Counts {
+		if n > left {
+			return time.Duration(max(h.Buckets[i], 0) * float64(time.Second))
+		}
+		left -= n
+	}
+	return 0
+}
+
+// A backlog says how long octets wait in a flow's socket before they are read.
+// Processors can be free and goroutines run at once while a single connection
+// brings more than its reader can handle: what waits then waits in the socket,
+// and the scheduler knows nothing of it.
+//
+// Only the reader touches it. It costs nothing until a read fills the whole
+// buffer: a mark is set behind what waits at that moment, and when the reader
+// has come there, it has waited for so long.
+type backlog struct {
+	mark  uint64    // where the last of those ends that waited when the mark was set
+	since time.Time // when that was; zero: there is no mark
+}
+
+// measure is called when something was read. full says that there may be more.
+func (f *Flow) measure(fd uintptr, full bool) {
+	b := &f.backlog
+	if b.since.IsZero() {
+		if full {
+			b.mark, b.since = f.conn.taken+uint64(unread(fd)), time.Now()
+		}
+		return
+	}
+	f.w.late(time.Since(b.since))
+	if !full || f.conn.taken >= b.mark {
+		b.since = time.Time{}
+	}
+}
+
+// takePause waits until the flow may be read again. Its peer notices by the
+// window that TCP gives it. What has waited for that is no sign of overload.
+func (f *Flow) takePause() {
+	if f.pause <= 0 {
+		return
+	}
+	time.Sleep(f.pause)
+	f.pause, f.backlog.since = 0, time.Time{}
+}
+
+// late notes how long something waited.
+func (w *wire) late(d time.Duration) {
+	for {
+		longest := w.longest.Load()
+		if int64(d) <= longest || w.longest.CompareAndSwap(longest, int64(d)) {
+			return
+		}
+	}
+}
+
+// newDelay returns a function that says how long work has waited since the last
+// time that it was asked.
+func (e *Edge) newDelay() func() time.Duration {
+	m := newSchedMeter()
+	return func() time.Duration {
+		return max(m.read(), time.Duration(e.wire.longest.Swap(0)))
+	}
+}
