@@ -94,7 +94,8 @@ func (e *Edge) tag(m *sip.Message) string {
 	if via, ok := m.Find(sip.Via); ok {
 		h.Write(via.Value)
 	}
-	return fmt.Sprintf("%016x", h.Sum64())
+	var room [16]byte
+	return string(appendHex(room[:0], h.Sum64(), len(room)))
 }
 
 // reference names a refusal, so that the admin finds the line of which a peer

@@ -122,3 +122,30 @@ func FuzzMessage(f *testing.F) {
 		}
 	})
 }
+
+// BenchmarkRefuse is a MESSAGE that is refused because of overload, from its
+// octets to its answer: it must cost a small part of Forward.
+func BenchmarkRefuse(b *testing.B) {
+	x := newBench(b, 1)
+	x.e.log = slog.New(slog.DiscardHandler)
+	x.account(x.partner)
+	x.e.overload.on.Store(true)
+	x.e.overload.outside.Store(1)
+	x.partner.state.account.demand.paid.Store(1 << 62)
+	raw := benchMessage("m1")
+	var t turn
+	b.ReportAllocs()
+	req := new(sip.Message)
+	var framer sip.Framer
+	for b.Loop() {
+		if kind, _, err := framer.Next(raw, req); err != nil || kind != sip.Complete {
+			b.Fatal(kind, err)
+		}
+		x.e.message(&t, x.partner, req)
+		x.partner.mu.Lock()
+		x.partner.out.b = x.partner.out.b[:0]
+		x.partner.mu.Unlock()
+		t.dirty = t.dirty[:0]
+		x.partner.noted = nil
+	}
+}

@@ -20,10 +20,8 @@ type overload struct {
 	outside atomic.Int64 // octets per second that one peer may begin
 	inside  atomic.Int64 // that one pool may
 
-	tick    atomic.Uint64 // number of this one
-	next    atomic.Int64  // when it ends
-	refused atomic.Int64  // requests, in this tick
-	most    atomic.Int64  // requests that may be refused in it
+	tick     atomic.Uint64 // number of this one
+	refusals atomic.Int64  // how many more may be made
 
 	calm   atomic.Pointer[[]byte] // what peers that ask are told while there is no overload
 	others demand                 // of those without a certificate or a pool
@@ -106,6 +104,10 @@ func (e *Edge) demandOf(f *Flow) (d *demand, pace int64) {
 	return &o.others, o.outside.Load()
 }
 
+// restTime is for how long a flow is not read whose peer wants more than its
+// share. It adds to the time in which the rest of what it wants is done.
+const restTime = 2 * overloadTick
+
 // weigh refuses a request that begins something new if its peer has had its
 // share. What belongs to a dialog or a transaction goes on, but counts; who floods
 // us with that is read more slowly.
@@ -120,13 +122,16 @@ func (e *Edge) weigh(t *turn, f *Flow, m *sip.Message) (refused bool) {
 		d.begun.Add(octets)
 		d.passed.Add(1)
 		if goesOn && f.Role != RoleInternal && d.paid.Load()-now > int64(debt) {
-			f.pause = time.Duration(o.next.Load() - now)
+			f.rest(overloadTick, true)
 		}
 		return false
 	}
-	e.turnAway(t, f, m, d)
-	if o.refused.Add(1) > o.most.Load() && f.Role != RoleInternal {
-		f.pause = time.Duration(o.next.Load() - now)
+	e.turnAway(t, f, m, d, now)
+	if many := o.refusals.Add(-1) < 0; f.Role != RoleInternal {
+		f.rest(restTime, false)
+		if many {
+			f.rest(overloadTick, true)
+		}
 	}
 	return true
 }
@@ -176,9 +181,8 @@ type notice struct {
 // nothing at all for that time. That is what we want of one that does not take
 // part in overload control and has used up more than its share; the time differs
 // from peer to peer, so that they do not all come back at once.
-func (e *Edge) turnAway(t *turn, f *Flow, m *sip.Message, d *demand) {
+func (e *Edge) turnAway(t *turn, f *Flow, m *sip.Message, d *demand, now int64) {
 	e.counts.refused.Add(1)
-	now := e.table.now()
 	n := d.notice.Load()
 	if n == nil || now >= n.until {
 		n = e.giveNotice(f, m, d, n, now)

@@ -16,9 +16,14 @@ const (
 	// processor is no overload.
 	overloadPatience = 2
 	// What a limit is multiplied by in a tick with too much delay, and in one
-	// without.
-	paceDown = 0.8
-	paceUp   = 1.03
+	// without: first quickly back to where it was nearly too much, then with care.
+	paceDown = 0.85
+	paceBack = 1.1
+	paceUp   = 1.05
+	paceNear = 1.02
+	// nearly is the part of the limit at which it was too much that counts as
+	// nearly too much.
+	nearly = 0.9
 	// leastPace is what no peer has less of, in octets per second: some forty
 	// requests.
 	leastPace = 64 << 10
@@ -43,8 +48,8 @@ const (
 // The zero control limits nobody.
 type control struct {
 	on      bool          // there is too much to do, or was a moment ago
-	late    int           // ticks in a row with too much delay
-	last    time.Duration // the delay in the tick before
+	late    int           // ticks in a row with too much delay, this one included
+	hold    time.Duration // how long to wait before the next cut
 	outside pace
 	inside  pace
 }
@@ -65,36 +70,32 @@ type demands struct {
 type pace struct {
 	limit float64
 	least float64
-	calm  int // ticks in a row in which nobody wanted more
+	known float64 // the limit at which it was too much
+	calm  int     // ticks in a row in which nobody wanted more
 }
 
 // step takes in what happened in the last tick.
 func (c *control) step(l load) {
-	switch late := l.delay > delayTarget; {
+	c.hold -= overloadTick
+	if l.delay > delayTarget {
+		c.late++
+	} else {
+		c.late = 0
+	}
+	switch {
 	case !c.on:
-		c.suspect(late)
-		return // what they want is counted first, for a tick
-	case !late:
-		c.outside.grow(l.outside.largest)
-		c.inside.grow(l.inside.largest)
-		c.late = 0
+		// What everybody wants is counted for a tick before anything is cut.
+		c.on, c.hold = c.late >= overloadPatience, 0
+	case c.late == 0:
+		c.outside.grow(l.outside.largest, l.delay)
+		c.inside.grow(l.inside.largest, l.delay)
 		c.on = c.outside.limit > 0 || c.inside.limit > 0
-	case l.delay > c.last*9/10:
+	case c.late >= overloadPatience && c.hold <= 0:
 		c.cut(l)
-	default: // what was cut is enough: what has piled up is being worked off
+		// What waits now has come before anything was cut: what the cut does is
+		// seen when that is worked off.
+		c.hold = l.delay + overloadTick
 	}
-	c.last = l.delay
-}
-
-// suspect waits until it is too much for some time.
-func (c *control) suspect(late bool) {
-	if !late {
-		c.late = 0
-		return
-	}
-	c.late++
-	c.on = c.late >= overloadPatience
-	c.last = 0
 }
 
 // cut limits whoever makes the load: partners, and home servers when there is
@@ -116,15 +117,23 @@ func (p *pace) cut(largest float64) {
 	if p.limit == 0 {
 		p.limit, p.least = largest, max(largest*leastPart, leastPace)
 	}
-	p.limit = max(min(p.limit, largest)*paceDown, p.least)
+	p.known = min(p.limit, largest)
+	p.limit = max(p.known*paceDown, p.least)
 }
 
 // grow lets everybody have a little more, and all when nobody wants it.
-func (p *pace) grow(largest float64) {
+func (p *pace) grow(largest float64, delay time.Duration) {
 	if p.limit == 0 {
 		return
 	}
-	p.limit *= paceUp
+	switch {
+	case p.limit < nearly*p.known:
+		p.limit = min(p.limit*paceBack, nearly*p.known)
+	case delay < delayTarget/4:
+		p.limit *= paceUp
+	default:
+		p.limit *= paceNear
+	}
 	if largest > p.limit {
 		p.calm = 0
 		return

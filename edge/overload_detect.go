@@ -22,6 +22,9 @@ type overloadWatch struct {
 	e       *Edge
 	control control
 	last    int64     // when the last tick ended
+	usual   float64   // requests that we let through in a tick, about
+	able    float64   // the most of that lately
+	credit  int64     // refusals that were allowed
 	spare   []*demand // the list of active ones, next time
 	told    []*demand // who has feedback of its own
 	since   time.Time // the beginning of the overload; zero: nobody is refused
@@ -43,7 +46,7 @@ func (w *overloadWatch) tick() {
 	active, passed := w.gather(&l, now-w.last)
 	w.last = now
 	w.control.step(l)
-	w.apply(passed, now)
+	w.apply(passed)
 	w.report(l)
 	w.tell(active)
 	w.spare = active[:0]
@@ -71,22 +74,34 @@ func (w *overloadWatch) gather(l *load, ns int64) (active []*demand, passed int6
 	return active, passed
 }
 
-// Refusing costs something, too. In one tick no more is refused than so many
-// times what was let through in the one before, and leastRefused; who wants to
-// be refused beyond that is not read until the next.
+// Refusing costs something, too. No more is refused than so many times what we
+// have been seen to do lately, and leastRefused in a tick; who wants to be refused
+// beyond that is not read for a while. At three times of what the edge can do that
+// is not reached.
 const (
-	refusedPart  = 4
+	refusedPart  = 3
 	leastRefused = 100
+	// savedTicks is for how many ticks what was not used up is kept: a flow that
+	// rests comes back with all that came in the meantime.
+	savedTicks = 4
+	// What a tick adds to what we think that we can do, and how much of the most
+	// that we could do is remembered a tick later.
+	newest   = 0.2
+	remember = 0.998
 )
 
 // apply puts what the control says in force.
-func (w *overloadWatch) apply(passed, now int64) {
+func (w *overloadWatch) apply(passed int64) {
 	o := &w.e.overload
 	o.outside.Store(w.control.outside.perSecond())
 	o.inside.Store(w.control.inside.perSecond())
-	w.refused += uint64(o.refused.Swap(0))
-	o.most.Store(refusedPart*passed + leastRefused)
-	o.next.Store(now + int64(overloadTick))
+	w.usual += newest * (float64(passed) - w.usual)
+	w.able = max(w.usual, w.able*remember)
+	left := o.refusals.Load()
+	w.refused += uint64(w.credit - left)
+	each := int64(refusedPart*w.able) + leastRefused
+	w.credit = min(max(left, -each)+each, savedTicks*each)
+	o.refusals.Add(w.credit - left)
 	o.on.Store(w.control.on)
 }
 

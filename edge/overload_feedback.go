@@ -1,6 +1,7 @@
 package edge
 
 import (
+	"bytes"
 	"fmt"
 	"time"
 
@@ -56,11 +57,18 @@ func (e *Edge) throttle(f *Flow) []byte {
 // throttleFor is what our own answer to m says about overload: nil if its sender
 // does not ask, or must not know.
 func (e *Edge) throttleFor(f *Flow, m *sip.Message) []byte {
-	if via, err := m.TopVia(); err != nil || !via.Throttles || !f.hears() {
+	if !f.hears() || !bytes.Contains(m.Value(sip.Via), offer) {
+		return nil // nearly all; the Via need not be read for that
+	}
+	if via, err := m.TopVia(); err != nil || !via.Throttles {
 		return nil
 	}
 	return e.throttle(f)
 }
+
+// offer is in each Via whose sender takes part. Nobody spells it otherwise, and if
+// somebody does, the answers that we relay tell him all the same.
+var offer = []byte("oc-algo")
 
 // calmFeedback says that we take part and have no wish (RFC 7339 §5.1): for the
 // rate-based way, too, in which 0 alone would mean to send nothing.

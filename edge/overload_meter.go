@@ -68,33 +68,45 @@ func quantile(h *metrics.Float64Histogram, q float64) time.Duration {
 // buffer: a mark is set behind what waits at that moment, and when the reader
 // has come there, it has waited for so long.
 type backlog struct {
-	mark  uint64    // where the last of those ends that waited when the mark was set
-	since time.Time // when that was; zero: there is no mark
+	mark  uint64        // where the last of those ends that waited when the mark was set
+	since time.Time     // when that was; zero: there is no mark
+	rest  time.Duration // for how long the reader had rested when it was set
 }
 
-// measure is called when something was read. full says that there may be more.
-func (f *Flow) measure(fd uintptr, full bool) {
+// measure is called when something was read.
+func (f *Flow) measure(fd uintptr) {
 	b := &f.backlog
 	if b.since.IsZero() {
-		if full {
+		if f.full {
 			b.mark, b.since = f.conn.taken+uint64(unread(fd)), time.Now()
 		}
 		return
 	}
-	f.w.late(time.Since(b.since))
-	if !full || f.conn.taken >= b.mark {
-		b.since = time.Time{}
+	// What came while the reader rested may take as long to be worked off.
+	f.w.late(time.Since(b.since) - b.rest)
+	if !f.full || f.conn.taken >= b.mark {
+		b.since, b.rest = time.Time{}, 0
 	}
 }
 
-// takePause waits until the flow may be read again. Its peer notices by the
-// window that TCP gives it. What has waited for that is no sign of overload.
+// rest lets the reader of f wait before it reads on: at once, or when it has read
+// all that is there. What comes in the meantime is read in one piece, which costs
+// a fraction of reading it one by one; and if it is more than a socket holds, its
+// sender has to wait, too. Calls are the reader's own.
+func (f *Flow) rest(d time.Duration, now bool) {
+	if now || !f.full {
+		f.pause = d
+	}
+}
+
+// takePause waits until the flow may be read again.
 func (f *Flow) takePause() {
 	if f.pause <= 0 {
 		return
 	}
 	time.Sleep(f.pause)
-	f.pause, f.backlog.since = 0, time.Time{}
+	f.backlog = backlog{rest: f.pause}
+	f.pause = 0
 }
 
 // late notes how long something waited.

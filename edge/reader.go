@@ -61,9 +61,8 @@ func (f *Flow) read() (err error) {
 	f.takePause()
 	waitErr := f.conn.raw.Read(func(fd uintptr) bool {
 		for {
-			var full bool
-			if full, err = f.conn.fill(fd); err == nil {
-				f.measure(fd, full)
+			if f.full, err = f.conn.fill(fd); err == nil {
+				f.measure(fd)
 				err = f.takeTurn()
 				f.takePause()
 			}
@@ -102,9 +101,11 @@ func (f *Flow) takeTurn() (err error) {
 	}()
 	err = f.consume(r)
 	f.settle(r)
-	if len(r.turn.dirty) > 0 && w.reading.Load() > 1 {
+	if len(r.turn.dirty) > 0 && w.reading.Load() > 1 && !(f.full && f.Role == RoleInternal) {
 		// Others are reading too. Let them go first: what they queue to the
-		// flows that we are about to flush goes along in one record.
+		// flows that we are about to flush goes along in one record. But answers
+		// of home servers that have piled up go before new requests: one
+		// connection has them all, and would get one turn of many.
 		runtime.Gosched()
 	}
 	return err
