@@ -50,13 +50,31 @@ func (d *Discovery) Decide(what Decision) error {
 		return fmt.Errorf("decide about %s: %w", what.Domain, err)
 	}
 	d.mu.Lock()
-	defer d.mu.Unlock()
 	d.decide(what.Domain, &what)
-	if o := d.owners[registrable(what.Domain)]; o != nil && what.Action == ActionIgnore {
+	o := d.owners[registrable(what.Domain)]
+	forgiven := o != nil && what.Action == ActionIgnore
+	if forgiven {
 		o.forgive()
 		d.settleAll(o)
 	}
+	d.mu.Unlock()
+	if forgiven {
+		d.forgiven(o)
+	}
 	return nil
+}
+
+// forgiven writes down that an owner begins anew. If that fails, Run tries it
+// again.
+func (d *Discovery) forgiven(o *owner) {
+	if d.bucket == nil {
+		return
+	}
+	d.writing.Lock()
+	defer d.writing.Unlock()
+	if err := d.flushOwners([]*owner{o}); err != nil {
+		d.log.Error("discovered partners not written", "err", err)
+	}
 }
 
 // Revoke takes back what was decided about a domain: it is again what it was

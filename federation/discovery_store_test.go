@@ -104,9 +104,11 @@ func TestADecisionOutlivesACrash(t *testing.T) {
 	f.lim.Addresses = 1
 	f.harvest("evil.example", 2)
 	f.harvest("worse.example", 2)
+	f.harvest("curious.example", 1)
 	if err := f.flush(); err != nil {
 		t.Fatal(err)
 	}
+	f.decide("curious.example", ActionIgnore)
 	f.now = f.now.Add(time.Minute)
 	f.decide("evil.example", ActionIgnore)
 	want := Decision{Domain: "card.example", Action: ActionAllow, At: f.now, By: "uid 0", Note: "by card", Partner: &PartnerConfig{
@@ -121,11 +123,36 @@ func TestADecisionOutlivesACrash(t *testing.T) {
 	}
 
 	f.open(crash(t, dir), quiet)
-	if got := f.Decisions(); len(got) != 2 || cmp.Diff(want, got[0]) != "" {
+	if got := f.Decisions(); len(got) != 3 || cmp.Diff(want, got[0]) != "" {
 		t.Errorf("decisions (-want +got):\n%s", cmp.Diff(want, got[0]))
 	}
-	f.wants("evil.example", "alice", "") // off the watch list, although that was not written
+	f.wants("evil.example", "alice", "")
+	f.wants("curious.example", "another", "")
 	f.wants("worse.example", "alice", allowlists.PartnerWatched)
+	f.consistent()
+}
+
+// The edge may end when a decision is on the disk, and what it does to the watch
+// list is not.
+func TestADecisionIsCarriedOutAfterACrash(t *testing.T) {
+	f := newFinder(t)
+	dir := t.TempDir()
+	f.open(dir, quiet)
+	f.lim.Addresses = 1
+	f.harvest("evil.example", 2)
+	f.harvest("again.example", 2)
+	if err := f.keep(&Decision{Domain: "again.example", Action: ActionIgnore, At: noon}); err != nil { // before it was watched
+		t.Fatal(err)
+	}
+	if err := f.keep(&Decision{Domain: "evil.example", Action: ActionIgnore, At: f.now}); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.flush(); err != nil {
+		t.Fatal(err)
+	}
+	f.open(crash(t, dir), quiet)
+	f.state("evil.example", StateIgnored)
+	f.state("again.example", StateWatched)
 	f.consistent()
 }
 
