@@ -152,10 +152,7 @@ func (d *doctor) listFaults(g *group, path, text string) {
 		}
 		g.add(failed, escaped(subject), escaped(fault), "Mend it; sipedge check lists the same.")
 	}
-	_, _ = settings.Load(path, func(c edge.Config, p *federation.Partners) []error {
-		d.conf = c
-		return nil
-	})
+	d.conf, _ = settings.LoadEdge(path)
 }
 
 // servingUser is who will run the edge.

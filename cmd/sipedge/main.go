@@ -21,7 +21,10 @@ const (
 	exitFailed        = 1
 	exitUsage         = 2
 	exitConfiguration = 3
+	exitUnreachable   = 4 // no edge runs there
 	exitNotPermitted  = 5
+	exitNotFound      = 6
+	exitConflict      = 7 // a file says otherwise, and wins
 	exitNo            = 8 // asked and answered: it would not pass
 )
 
@@ -32,6 +35,7 @@ type commands struct {
 	Explain explainCommand `cmd:"" help:"Would this request pass, and why?"`
 	Doctor  doctorCommand  `cmd:"" help:"Examine our own side: files, certificates, names, clock, ports, pools."`
 	Probe   probeCommand   `cmd:"" help:"Examine a partner's side, step by step."`
+	Partner partnerCommand `cmd:"" help:"Look at partners and decide about them: list, show, discovered, allow, block, ignore, forget, card, add."`
 	Demo    demoCommand    `cmd:"" help:"See two companies federate on this machine; nothing to install or configure."`
 	Version versionCommand `cmd:"" help:"Print the version."`
 }

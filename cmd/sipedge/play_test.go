@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/user"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -37,8 +38,11 @@ func TestPlays(t *testing.T) {
 	})
 }
 
-// condition is what plays may ask of the machine: [ipv6].
+// condition is what plays may ask of the machine: [ipv6], [root].
 func condition(name string) (bool, error) {
+	if name == "root" {
+		return os.Geteuid() == 0, nil
+	}
 	if name != "ipv6" {
 		return false, fmt.Errorf("unknown condition %q", name)
 	}
@@ -76,6 +80,11 @@ func openStage(env *testscript.Env) error {
 		return err
 	}
 	env.Setenv("TORTURE", torture)
+	me, err := user.Current()
+	if err != nil {
+		return err
+	}
+	env.Setenv("WHO", me.Username)
 	env.Setenv("XDG_CACHE_HOME", filepath.Join(env.WorkDir, "cache"))
 	env.Values[stageKey{}] = s
 	env.Defer(func() {

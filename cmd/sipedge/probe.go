@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"net/netip"
 	"os"
 	"slices"
@@ -19,6 +20,7 @@ import (
 	"github.com/sipedge/sipedge/federation"
 	"github.com/sipedge/sipedge/locate"
 	"github.com/sipedge/sipedge/sip"
+	"github.com/sipedge/sipedge/store"
 )
 
 type probeCommand struct {
@@ -105,7 +107,9 @@ func (p *probe) prepare(config string, s streams) (group, error) {
 		}
 		config = "sipedge.toml"
 	}
-	set, errs := settings.Load(config, func(edge.Config, *federation.Partners) []error { return nil })
+	i := new(installation)
+	defer i.close()
+	set, errs := settings.Load(config, i.decided(store.OpenReadOnly, slog.New(slog.DiscardHandler)), func(edge.Config, *federation.Partners) []error { return nil })
 	if len(errs) > 0 {
 		for _, err := range errs {
 			fmt.Fprintln(s.err, err)

@@ -13,8 +13,10 @@ import (
 	"sync"
 	"syscall"
 
+	"github.com/sipedge/sipedge/admin"
 	"github.com/sipedge/sipedge/cmd/sipedge/internal/settings"
 	"github.com/sipedge/sipedge/edge"
+	"github.com/sipedge/sipedge/store"
 )
 
 type serveCommand struct {
@@ -59,11 +61,22 @@ func (c serveCommand) logger(w io.Writer) *slog.Logger {
 // serve" but the process. Faults of the configuration go to faults; ready is
 // called when the ports are open.
 func serve(ctx context.Context, config string, log *slog.Logger, hup <-chan os.Signal, faults io.Writer, ready func(*edge.Edge)) error {
-	set, e, err := setup(config, log, faults)
+	i, err := assemble(config, store.Open, log, faults)
 	if err != nil {
 		return err
 	}
+	defer i.store.Close()
+	e, set := i.edge, i.set
 	if err := e.Listen(); err != nil {
+		return err
+	}
+	watcher := settings.NewWatcher(set, e.SetPartners, log)
+	control, err := admin.Listen(admin.SocketPath(stateDir(set.Edge)), admin.Config{
+		Name: set.Edge.Name, Domains: set.Edge.Domains, Version: version(),
+		Edge: e, Lists: watcher, Discovery: i.discovery, Log: log,
+	})
+	if err != nil {
+		e.Close()
 		return err
 	}
 	for _, a := range e.Addresses() {
@@ -77,8 +90,10 @@ func serve(ctx context.Context, config string, log *slog.Logger, hup <-chan os.S
 	defer group.Wait()
 	defer stop() // a panic of Run must not wait for the others
 	now := make(chan struct{})
-	group.Go(func() { settings.NewWatcher(set, e.SetPartners, log).Run(ctx, now) })
+	group.Go(func() { watcher.Run(ctx, now) })
 	group.Go(func() { reload(ctx, hup, e, now) })
+	group.Go(func() { i.discovery.Run(ctx) })
+	group.Go(func() { control.Run(ctx) })
 	ready(e)
 	e.Run(ctx)
 	log.Info("stopped")

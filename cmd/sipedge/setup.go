@@ -1,37 +1,102 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"path/filepath"
 
+	"github.com/sipedge/sipedge/admin"
 	"github.com/sipedge/sipedge/cmd/sipedge/internal/settings"
 	"github.com/sipedge/sipedge/edge"
 	"github.com/sipedge/sipedge/federation"
+	"github.com/sipedge/sipedge/store"
 )
 
-// setup reads the configuration and makes the edge of it, without opening a
-// port: check and explain do the same as serve up to here. All faults are listed
-// on w, and the error says only which exit code that is.
+// An installation is what the configuration and the state folder make together.
+type installation struct {
+	set       *settings.Settings
+	edge      *edge.Edge
+	discovery *federation.Discovery
+	store     *store.Store
+}
+
+// close gives up what an installation that does not run holds.
+func (s *installation) close() error {
+	if s.edge != nil {
+		s.edge.Close()
+	}
+	if s.store == nil {
+		return nil
+	}
+	return s.store.Close()
+}
+
+// setup reads the configuration and what was decided beside it, and makes the
+// edge of it, without opening a port or changing a file: check and explain do the
+// same as serve up to here. All faults are listed on w, and the error says only
+// which exit code that is.
 func setup(path string, log *slog.Logger, w io.Writer) (*settings.Settings, *edge.Edge, error) {
-	var e *edge.Edge
-	discovery, err := federation.OpenDiscovery(nil, nil, log)
+	s, err := assemble(path, store.OpenReadOnly, log, w)
 	if err != nil {
 		return nil, nil, err
 	}
-	s, errs := settings.Load(path, func(c edge.Config, p *federation.Partners) (errs []error) {
-		e, errs = edge.New(c, p, discovery, log)
+	return s.set, s.edge, s.store.Close() // all of it is in memory
+}
+
+// assemble is setup with a way to open the store.
+func assemble(path string, open func(dir string) (*store.Store, error), log *slog.Logger, w io.Writer) (*installation, error) {
+	s := new(installation)
+	set, errs := settings.Load(path, s.decided(open, log), func(c edge.Config, p *federation.Partners) (errs []error) {
+		s.edge, errs = edge.New(c, p, s.discovery, log)
 		return errs
 	})
 	if len(errs) == 0 {
-		return s, e, nil
+		s.set = set
+		return s, nil
 	}
-	if e != nil {
-		e.Close()
-	}
+	s.close() // what went wrong is said already
 	for _, err := range errs {
 		fmt.Fprintln(w, err)
 	}
 	fmt.Fprintf(w, "%s: %s in the configuration\n", path, plural(len(errs), "fault"))
-	return nil, nil, exit{code: exitConfiguration}
+	return nil, exit{code: exitConfiguration}
 }
+
+// decided opens what the edge knows from before, once the main file has said
+// where that is.
+func (s *installation) decided(open func(dir string) (*store.Store, error), log *slog.Logger) settings.Decided {
+	return func(c edge.Config) (settings.Decisions, error) {
+		if c.StateDir == "" {
+			return nil, nil // a fault that the edge finds
+		}
+		if err := s.openState(stateDir(c), open, log); err != nil {
+			return nil, err
+		}
+		return s.discovery.Decisions, nil
+	}
+}
+
+// openState opens what the edge knows from before.
+func (s *installation) openState(dir string, open func(dir string) (*store.Store, error), log *slog.Logger) (err error) {
+	if err := admin.CheckPath(admin.SocketPath(dir)); err != nil {
+		return err
+	}
+	s.store, err = open(filepath.Join(dir, "store"))
+	switch {
+	case errors.Is(err, store.ErrLocked):
+		return fmt.Errorf("state_dir: another edge runs here: %w", err)
+	case err != nil:
+		return fmt.Errorf("state_dir: %w", err)
+	}
+	discovered, decisions, err := federation.Buckets(s.store)
+	if err != nil {
+		return fmt.Errorf("state_dir: %w", err)
+	}
+	s.discovery, err = federation.OpenDiscovery(discovered, decisions, log)
+	return err
+}
+
+// stateDir is the state folder of a configuration.
+func stateDir(c edge.Config) string { return beside(c.Dir, c.StateDir) }

@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/sipedge/sipedge/allowlists"
 	"github.com/sipedge/sipedge/edge"
 	"github.com/sipedge/sipedge/federation"
 )
@@ -32,22 +33,37 @@ type Settings struct {
 	Partners *federation.Partners
 	// PartnersPath is where the partners stand, or would.
 	PartnersPath string
-	// NoPartners: there is no such file, so nobody is a partner.
+	// NoPartners: there is no such file, so nobody is a partner but by decision.
 	NoPartners bool
 
-	stamp stamp // of the file of partners, before it was read
+	decisions Decisions
+	list      list  // what Partners were made of
+	stamp     stamp // of the file of partners, before it was read
 }
+
+// Decisions returns what administrators have decided beside the file.
+type Decisions func() []federation.Decision
+
+// A Decided finds the decisions that go with the main file's settings. It is
+// asked before the partners are read; a nil Decided, and nil Decisions, are none.
+type Decided func(edge.Config) (Decisions, error)
 
 // A Build makes something of the settings, most likely an edge, and says what is
 // wrong with them. It gets nil partners if their file is faulty.
 type Build func(edge.Config, *federation.Partners) []error
 
-// Load reads the main file and what lies beside it, and gives them to build. Its
-// faults are listed with those of the files. With errors, sorted by file and
-// line, there are no Settings.
-func Load(path string, build Build) (*Settings, []error) {
+// Load reads the main file, what was decided and the partners, and gives them to
+// build. Its faults are listed with those of the files. With errors, sorted by
+// file and line, there are no Settings.
+func Load(path string, decided Decided, build Build) (*Settings, []error) {
 	s := &Settings{PartnersPath: filepath.Join(filepath.Dir(path), partnersFile)}
 	errs, whole := s.loadEdge(path)
+	if whole && decided != nil {
+		var err error
+		if s.decisions, err = decided(s.Edge); err != nil {
+			errs = append(errs, allowlists.Problem{File: s.Edge.File, Line: s.Edge.StateDirLine, Text: err.Error()})
+		}
+	}
 	errs = append(errs, s.loadPartners()...)
 	if whole {
 		errs = append(errs, build(s.Edge, s.Partners)...)
@@ -74,32 +90,63 @@ func (s *Settings) loadEdge(path string) (errs []error, whole bool) {
 	return asErrors(problems), whole
 }
 
+// LoadEdge reads the main file alone, for commands that ask a running edge or
+// need its certificates. They bear with faults that do not concern them: errors
+// are only those of a file that cannot be read at all.
+func LoadEdge(path string) (edge.Config, error) {
+	var s Settings
+	errs, whole := s.loadEdge(path)
+	if !whole {
+		return edge.Config{}, errors.Join(errs...)
+	}
+	return s.Edge, nil
+}
+
 // loadPartners reads the list of partners, and takes none for an empty one.
 func (s *Settings) loadPartners() (errs []error) {
 	s.stamp = stampOf(s.PartnersPath)
-	s.Partners, errs = LoadPartners(s.PartnersPath, s.Edge.Domains)
-	if len(errs) == 1 && errors.Is(errs[0], fs.ErrNotExist) {
+	var err error
+	s.list, err = readList(s.PartnersPath)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
 		s.NoPartners = true
-		s.Partners, errs = federation.Compile(federation.File{File: partnersFile}, s.Edge.Domains, federation.With{Now: time.Now()})
+	case err != nil:
+		return []error{err}
 	}
+	s.Partners, errs = s.list.compile(s.Edge.Domains, s.decisions)
 	return errs
 }
 
-// LoadPartners reads the list of partners; own are our domains. The error of a
-// file that is not there is fs.ErrNotExist.
-func LoadPartners(path string, own []string) (*federation.Partners, []error) {
+// A list is the octets of partners.toml. They are kept, and not what they mean:
+// decoded, 100,000 partners would be many small pieces of memory that the garbage
+// collector goes over for ever, for the sake of a decision now and then.
+type list struct {
+	name string
+	data []byte
+}
+
+// readList reads the file. The error of one that is not there is fs.ErrNotExist,
+// and goes with an empty list.
+func readList(path string) (list, error) {
 	data, err := readFile(path)
-	if err != nil {
-		return nil, []error{err}
-	}
+	return list{filepath.Base(path), data}, err
+}
+
+// compile makes partners of the list, what was decided and the clock. Own are our
+// domains. The errors are sorted by line.
+func (l list) compile(own []string, decisions Decisions) (*federation.Partners, []error) {
 	file := federation.File{}
-	problems, whole := decode(filepath.Base(path), data, &file)
-	file.File = filepath.Base(path)
+	problems, whole := decode(l.name, l.data, &file)
+	file.File = l.name
 	errs := asErrors(problems)
 	if !whole {
 		return nil, errs
 	}
-	partners, more := federation.Compile(file, own, federation.With{Now: time.Now()})
+	with := federation.With{Now: time.Now()}
+	if decisions != nil {
+		with.Decisions = decisions()
+	}
+	partners, more := federation.Compile(file, own, with)
 	if errs = append(errs, more...); len(errs) > 0 {
 		sortErrors(errs)
 		return nil, errs

@@ -62,7 +62,7 @@ allowed_ranges = ["10.0.0.0/8"]
 `,
 		"partners.toml": `[partner."fabrikam.example"]`,
 	})
-	s, errs := Load(path, nothingWrong)
+	s, errs := Load(path, nil, nothingWrong)
 	if errs != nil {
 		t.Fatal(errs)
 	}
@@ -76,7 +76,7 @@ allowed_ranges = ["10.0.0.0/8"]
 }
 
 func TestLoadWithoutPartnersAllowsNobody(t *testing.T) {
-	s, errs := Load(folder(t, map[string]string{"sipedge.toml": `domains = ["example.com"]`}), nothingWrong)
+	s, errs := Load(folder(t, map[string]string{"sipedge.toml": `domains = ["example.com"]`}), nil, nothingWrong)
 	if errs != nil {
 		t.Fatal(errs)
 	}
@@ -105,7 +105,7 @@ direction = "up"
 			allowlists.Problem{File: "sipedge.toml", Line: 3, Text: "listener has no role"},
 		}
 	}
-	s, errs := Load(path, check)
+	s, errs := Load(path, nil, check)
 	want := []string{
 		`sipedge.toml:1: unknown key "nome"; did you mean "name"?`,
 		`sipedge.toml:3: listener has no role`,
@@ -122,7 +122,7 @@ direction = "up"
 
 func TestLoadDoesNotHoldAgainstAFileWhatItCouldNotRead(t *testing.T) {
 	path := folder(t, map[string]string{"sipedge.toml": "name = \n", "partners.toml": "[partner.\n[blocked.'a b']\n"})
-	_, errs := Load(path, func(edge.Config, *federation.Partners) []error { return []error{errors.New("no name")} })
+	_, errs := Load(path, nil, func(edge.Config, *federation.Partners) []error { return []error{errors.New("no name")} })
 	want := []string{
 		"sipedge.toml:1: unexpected character U+000A at start of value",
 		"partners.toml:1: invalid character at start of key: U+000A",
@@ -134,10 +134,10 @@ func TestLoadDoesNotHoldAgainstAFileWhatItCouldNotRead(t *testing.T) {
 
 func TestLoadTakesOnlyFiles(t *testing.T) {
 	dir := t.TempDir()
-	if _, errs := Load(filepath.Join(dir, "sipedge.toml"), nothingWrong); len(errs) != 1 || !errors.Is(errs[0], fs.ErrNotExist) {
+	if _, errs := Load(filepath.Join(dir, "sipedge.toml"), nil, nothingWrong); len(errs) != 1 || !errors.Is(errs[0], fs.ErrNotExist) {
 		t.Errorf("Load of nothing says %v", errs)
 	}
-	if _, errs := Load(dir, nothingWrong); len(errs) != 1 || !strings.Contains(errs[0].Error(), "not a regular file") {
+	if _, errs := Load(dir, nil, nothingWrong); len(errs) != 1 || !strings.Contains(errs[0].Error(), "not a regular file") {
 		t.Errorf("Load of a folder says %v", errs)
 	}
 	big := filepath.Join(dir, "big.toml")
@@ -147,7 +147,7 @@ func TestLoadTakesOnlyFiles(t *testing.T) {
 	if err := os.Truncate(big, maxFile+1); err != nil {
 		t.Fatal(err)
 	}
-	if _, errs := Load(big, nothingWrong); len(errs) != 1 || !strings.Contains(errs[0].Error(), "larger than 64 MiB") {
+	if _, errs := Load(big, nil, nothingWrong); len(errs) != 1 || !strings.Contains(errs[0].Error(), "larger than 64 MiB") {
 		t.Errorf("Load of a large file says %v", errs)
 	}
 }

@@ -2,9 +2,11 @@ package settings
 
 import (
 	"context"
+	"errors"
 	"io/fs"
 	"log/slog"
 	"os"
+	"sync"
 	"time"
 
 	"github.com/sipedge/sipedge/federation"
@@ -15,18 +17,27 @@ import (
 // within half a second and the time that reading takes.
 const pollEvery = 250 * time.Millisecond
 
-// A Watcher reads the list of partners again when it changes. A bad file is
-// refused whole, and the last good one stays; so it does when the file vanishes,
-// which is an accident more often than a wish (an empty file is the way to say
-// "nobody").
+// A Watcher keeps the partners in force: those of the file, as administrators
+// have decided beside it, on this day. It makes them anew when the file changes,
+// when something was decided and when an end date comes.
+//
+// A bad file is refused whole, and the last good one stays, also under what is
+// decided then; so it does when the file vanishes, which is an accident more
+// often than a wish (an empty file is the way to say "nobody").
 type Watcher struct {
-	Path  string
-	Own   []string // our domains
-	Apply func(*federation.Partners)
-	Log   *slog.Logger
+	Path      string
+	Own       []string // our domains
+	Decisions Decisions
+	Apply     func(*federation.Partners)
+	Log       *slog.Logger
 
 	taken stamp // of the file that was read last, good or bad
 	seen  stamp // of the last look
+
+	mu       sync.Mutex // held while lists are made and put in force, so that the last one made is
+	good     list       // guarded by mu; the last good file
+	partners *federation.Partners
+	due      time.Time // guarded by mu; when partners change by themselves; zero: never
 }
 
 // A stamp tells one state of a file from another without reading it.
@@ -53,11 +64,12 @@ func (s stamp) same(o stamp) bool {
 }
 
 // NewWatcher watches the partners of s from the state in which they were read.
+// They are in force; apply puts others there.
 func NewWatcher(s *Settings, apply func(*federation.Partners), log *slog.Logger) *Watcher {
-	w := &Watcher{Path: s.PartnersPath, Own: s.Edge.Domains, Apply: apply, Log: log}
-	w.seen = s.stamp
-	w.taken = s.stamp
-	return w
+	return &Watcher{
+		Path: s.PartnersPath, Own: s.Edge.Domains, Decisions: s.decisions, Apply: apply, Log: log,
+		seen: s.stamp, taken: s.stamp, good: s.list, partners: s.Partners, due: s.Partners.Changes(),
+	}
 }
 
 // Run watches until ctx ends. What comes on now makes it read at once, changed
@@ -73,6 +85,7 @@ func (w *Watcher) Run(ctx context.Context, now <-chan struct{}) {
 			w.reload(stampOf(w.Path))
 		case <-poll.C:
 			w.look()
+			w.dates()
 		}
 	}
 }
@@ -88,15 +101,71 @@ func (w *Watcher) look() {
 	}
 }
 
+// dates makes the partners anew when an entry ends. The date is looked at, and
+// not waited for: clocks are set, and machines sleep.
+func (w *Watcher) dates() {
+	w.mu.Lock()
+	due := w.due
+	w.mu.Unlock()
+	if due.IsZero() || time.Now().Before(due) {
+		return
+	}
+	if err := w.Refresh(); err != nil {
+		w.Log.Error("partners not renewed at an end date", "err", err)
+	}
+}
+
 func (w *Watcher) reload(found stamp) {
 	w.seen, w.taken = found, found
-	partners, errs := LoadPartners(w.Path, w.Own)
+	fresh, err := readList(w.Path)
+	errs := []error{err}
+	if err == nil {
+		errs = w.take(fresh)
+	}
 	if len(errs) > 0 {
 		for _, err := range errs {
 			w.Log.Error("partners faulty", "err", err)
 		}
 		w.Log.Error("partners not reloaded", "faults", len(errs))
-		return
 	}
+}
+
+// Partners returns those in force.
+func (w *Watcher) Partners() *federation.Partners {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.partners
+}
+
+// Refresh puts in force what has been decided, on top of the last good file.
+// With an error nothing has changed.
+func (w *Watcher) Refresh() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return errors.Join(w.apply(w.good)...)
+}
+
+// take puts another file in force.
+func (w *Watcher) take(l list) []error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.apply(l)
+}
+
+// retryEvery is after how long an end date is tried again that could not be put in
+// force.
+const retryEvery = time.Minute
+
+// apply makes partners of a list and puts them in force. The caller holds w.mu.
+func (w *Watcher) apply(l list) []error {
+	partners, errs := l.compile(w.Own, w.Decisions)
+	if len(errs) > 0 {
+		if now := time.Now(); !w.due.IsZero() && !now.Before(w.due) {
+			w.due = now.Add(retryEvery)
+		}
+		return errs
+	}
+	w.good, w.partners, w.due = l, partners, partners.Changes()
 	w.Apply(partners)
+	return nil
 }

@@ -28,7 +28,7 @@ type watched struct {
 
 func watch(t *testing.T, partners string) *watched {
 	path := folder(t, map[string]string{"sipedge.toml": `domains = ["example.com"]`, "partners.toml": partners})
-	s, errs := Load(path, nothingWrong)
+	s, errs := Load(path, nil, nothingWrong)
 	if errs != nil {
 		t.Fatal(errs)
 	}

@@ -1,0 +1,108 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+
+	"github.com/sipedge/sipedge/admin"
+	"github.com/sipedge/sipedge/federation"
+)
+
+type noteFlag struct {
+	Note string `placeholder:"TEXT" help:"Why, for those who read it later."`
+}
+
+type partnerAllowCommand struct {
+	configFlag
+	domainArg
+	noteFlag
+}
+
+type partnerBlockCommand struct {
+	configFlag
+	domainArg
+	noteFlag
+}
+
+type partnerIgnoreCommand struct {
+	configFlag
+	domainArg
+	noteFlag
+}
+
+type partnerForgetCommand struct {
+	configFlag
+	domainArg
+}
+
+// Run allows a domain.
+func (c partnerAllowCommand) Run(s streams) error {
+	return c.decide(s, c.domainArg, admin.Wish{Action: federation.ActionAllow, Note: c.Note})
+}
+
+// Run blocks a domain.
+func (c partnerBlockCommand) Run(s streams) error {
+	return c.decide(s, c.domainArg, admin.Wish{Action: federation.ActionBlock, Note: c.Note})
+}
+
+// Run has a domain be what it is, without asking about it again.
+func (c partnerIgnoreCommand) Run(s streams) error {
+	return c.decide(s, c.domainArg, admin.Wish{Action: federation.ActionIgnore, Note: c.Note})
+}
+
+// decide makes one decision and says what it changed.
+func (c configFlag) decide(s streams, arg domainArg, w admin.Wish) error {
+	domain, err := arg.normal()
+	if err != nil {
+		return err
+	}
+	return c.talk(func(ctx context.Context, edge *admin.Client) error {
+		a, err := edge.Decide(ctx, domain, w)
+		if err != nil {
+			return err
+		}
+		for _, warning := range a.Warnings {
+			fmt.Fprintln(s.err, "warning:", plain(warning))
+		}
+		c.reportDecision(s.out, domain, a)
+		return nil
+	})
+}
+
+// reportDecision says what is in force now and how to take it back.
+func (c configFlag) reportDecision(w io.Writer, domain string, a admin.Decided) {
+	before := ""
+	if a.Previous != nil {
+		before = " (it was " + decidedBy(a.Previous) + ")"
+	}
+	switch a.Decision.Action {
+	case federation.ActionAllow:
+		fmt.Fprintf(w, "%s is allowed, in force now%s.\n", named(domain), before)
+	case federation.ActionBlock:
+		fmt.Fprintf(w, "%s is blocked, in force now%s.\n", named(domain), before)
+	case federation.ActionIgnore:
+		fmt.Fprintf(w, "%s stays as it is, and no longer waits for a decision%s.\n", named(domain), before)
+	}
+	fmt.Fprintf(w, "To take it back: %s\n", c.command("partner", "forget", domain))
+}
+
+// Run takes a decision back.
+func (c partnerForgetCommand) Run(s streams) error {
+	domain, err := c.normal()
+	if err != nil {
+		return err
+	}
+	return c.talk(func(ctx context.Context, edge *admin.Client) error {
+		a, err := edge.Revoke(ctx, domain)
+		if err != nil {
+			return err
+		}
+		now := "it is in no list"
+		if p, err := edge.Partner(ctx, domain); err == nil && p.Source == admin.SourceFile {
+			now = place(p) + " says what it is: " + p.State
+		}
+		fmt.Fprintf(s.out, "%s: the decision is taken back, in force now (it was %s); %s.\n", named(domain), decidedBy(a.Previous), now)
+		return nil
+	})
+}

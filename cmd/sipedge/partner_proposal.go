@@ -1,0 +1,86 @@
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+
+	"github.com/sipedge/sipedge/federation"
+)
+
+// proposal shows what would be allowed, and how that differs from what is.
+func (a *adding) proposal() {
+	terms := a.terms()
+	fmt.Fprintln(a.out, "\nWould be allowed:")
+	t := newTable(a.out)
+	hosted := a.card.Hosted()
+	for i, d := range a.card.Domains {
+		mark := ""
+		if slices.Contains(hosted, d) {
+			mark = "NOT on their certificate"
+		}
+		t.row("  "+[]string{"domains", ""}[min(i, 1)], named(d), mark)
+	}
+	for i, s := range terms.Servers {
+		t.row("  "+[]string{"servers", ""}[min(i, 1)], s)
+	}
+	t.row("  must prove", cmp.Or(terms.PeerName, "the host of each server"))
+	for i, p := range terms.Pins {
+		t.row("  "+[]string{"keys", ""}[min(i, 1)], p)
+	}
+	if terms.Pins == nil {
+		t.row("  keys", "any")
+	}
+	t.flush()
+	if n := len(hosted); n > 0 {
+		fmt.Fprintf(a.out, "\nTheir certificate does not name %s of these domains: that the edge answers for\nthem is only what the card says. Ask those whose domains they are.\n", number(n))
+	}
+	for _, d := range a.card.Domains {
+		if p, ok := a.known[d]; ok && p.Decision != nil && p.Decision.Partner != nil {
+			a.difference(d, *p.Decision.Partner, *terms)
+		}
+	}
+	fmt.Fprintln(a.out)
+}
+
+// number is a small number in figures, and one as a word.
+func number(n int) string {
+	if n == 1 {
+		return "one"
+	}
+	return fmt.Sprint(n)
+}
+
+// difference shows what a new card changes for a partner that is known.
+func (a *adding) difference(domain string, before, after federation.PartnerConfig) {
+	var lines []string
+	lines = changes(lines, "servers", before.Servers, after.Servers)
+	lines = changes(lines, "must prove", []string{before.PeerName}, []string{after.PeerName})
+	lines = changes(lines, "keys", before.Pins, after.Pins)
+	if lines == nil {
+		fmt.Fprintf(a.out, "\n%s is allowed with the same terms already.\n", named(domain))
+		return
+	}
+	fmt.Fprintf(a.out, "\n%s is allowed already; this card changes:\n", named(domain))
+	for _, l := range lines {
+		fmt.Fprintln(a.out, l)
+	}
+	if len(before.Pins) > 0 && !slices.ContainsFunc(after.Pins, func(p string) bool { return slices.Contains(before.Pins, p) }) {
+		fmt.Fprintln(a.out, "All its keys are new. Do not take it without comparing the fingerprint.")
+	}
+}
+
+// changes adds a line for each that is gone or new.
+func changes(lines []string, name string, before, after []string) []string {
+	for _, b := range before {
+		if !slices.Contains(after, b) {
+			lines = append(lines, fmt.Sprintf("  - %-10s  %s", name, plain(b)))
+		}
+	}
+	for _, b := range after {
+		if !slices.Contains(before, b) {
+			lines = append(lines, fmt.Sprintf("  + %-10s  %s", name, plain(b)))
+		}
+	}
+	return lines
+}
