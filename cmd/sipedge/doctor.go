@@ -93,7 +93,7 @@ func (r doctorReport) print(s streams, asJSON bool) error {
 		return writeJSON(s.out, r)
 	}
 	p := newPage(s.out)
-	p.title("sipedge doctor", escaped(strings.TrimSpace(r.Name+"  "+r.Config)))
+	p.title("sipedge doctor", escaped(strings.TrimSpace(r.Name+" ("+r.Config+")")))
 	p.groups(r.Groups)
 	n := r.Groups.count()
 	switch tally := r.Groups.tally(); {
@@ -125,8 +125,11 @@ func (d *doctor) configuration(path string) (g group, valid bool) {
 		plural(len(d.conf.Pools), "pool"), plural(listed, "partner"), blocked))
 	for _, w := range e.Warnings() {
 		if !strings.HasPrefix(w, "[certificate.") { // they have a group of their own
-			g.add(warned, "", escaped(w), "See docs/config.md about it.")
+			g.add(warned, "sipedge.toml", escaped(w), "Change it, unless it is meant so.")
 		}
+	}
+	for _, w := range set.Partners.Warnings() {
+		g.add(warned, escaped(fmt.Sprintf("%s:%d", w.File, w.Line)), escaped(w.Text), "Change the entry, unless it is meant so.")
 	}
 	if set.NoPartners {
 		g.add(noted, "partners", "there is no "+set.PartnersPath+": nobody is a partner", "Write one, with a section for each partner.")

@@ -162,7 +162,7 @@ func (f file) check(a account) finding {
 	case !info.Mode().IsRegular():
 		return finding{failed, f.path, f.what + ": not a regular file", "Put a file there."}
 	}
-	out := finding{fine, f.path, f.what + ", " + mode(info) + ", " + a.name + " can read it", ""}
+	out := finding{fine, f.path, f.what + ", " + mode(info) + ", readable", ""}
 	for _, judge := range []func(account, string, fs.FileInfo) (level, string, string){f.unreadable, f.exposed, f.changeable} {
 		if l, evidence, remedy := judge(a, path, info); l > out.Level {
 			out = finding{l, f.path, f.what + ", " + mode(info) + ": " + evidence, remedy}
@@ -210,7 +210,7 @@ func (f file) changeable(a account, path string, info fs.FileInfo) (level, strin
 	}
 	for _, folder := range foldersOf(path) {
 		dir, err := os.Stat(folder)
-		if err == nil && others.may(dir, toWrite) && dir.Mode()&fs.ModeSticky == 0 && others.locked(path) == "" {
+		if err == nil && others.may(dir, toWrite) && dir.Mode()&fs.ModeSticky == 0 && others.locked(filepath.Join(folder, "x")) == "" {
 			return failed, "everybody can put another file in its place, in " + folder, "chmod o-w " + folder
 		}
 	}
@@ -241,7 +241,7 @@ func checkState(dir string, a account) []finding {
 	case others.locked(path) == "" && (others.may(info, toWrite) || others.may(info, toRead|toEnter)):
 		return append([]finding{{warned, dir, head + "others can look into it", "chmod 0700 " + dir}}, stateFiles(dir, path, a)...)
 	}
-	return append([]finding{{fine, dir, what + ", " + mode(info) + ", " + a.name + " can write there", ""}}, stateFiles(dir, path, a)...)
+	return append([]finding{{fine, dir, what + ", " + mode(info) + ", writable", ""}}, stateFiles(dir, path, a)...)
 }
 
 // absentState: serve makes the folder, if it can.

@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/sipedge/sipedge/allowlists"
 	"github.com/sipedge/sipedge/certs"
 	"github.com/sipedge/sipedge/cmd/sipedge/internal/settings"
 	"github.com/sipedge/sipedge/edge"
@@ -204,7 +205,11 @@ func (p *probe) listed(g *group) {
 	if grant.Allowed() {
 		g.add(fine, subject, escaped(fmt.Sprintf("%s: %s", grant.Tier, by)))
 	} else {
-		g.add(noted, subject, escaped(fmt.Sprintf("would not let a MESSAGE go there: %s by %s", grant.Reason, by)), meaning(grant.Reason))
+		remedy := meaning(grant.Reason)
+		if grant.Reason == allowlists.PartnerNotAllowed {
+			remedy += " To allow it: [partner.\"" + p.domain + "\"] in partners.toml."
+		}
+		g.add(noted, subject, escaped(fmt.Sprintf("would not let a MESSAGE go there: %s by %s", grant.Reason, by)), remedy)
 	}
 	var ok bool
 	if p.route, ok = p.partners.Dial([]byte(p.domain)); !ok {
@@ -296,11 +301,11 @@ func (r *probeReport) print(s streams, asJSON bool) error {
 	}
 	switch r.Answer {
 	case "yes":
-		p.end(green, "YES  "+at+". "+r.Groups.tally()+".")
+		p.end(green, "YES: "+at+". "+r.Groups.tally()+".")
 	case "no":
-		p.end(red, "NO   "+at+"; it stops at "+r.Groups.first()+". "+r.Groups.tally()+".")
+		p.end(red, "NO: "+at+"; it stops at "+r.Groups.first()+". "+r.Groups.tally()+".")
 	default:
-		p.end(yellow, "NOT KNOWN  As far as one can see without our certificate, nothing is wrong. "+r.Groups.tally()+".")
+		p.end(yellow, "NOT KNOWN: as far as one can see without our certificate, nothing is wrong. "+r.Groups.tally()+".")
 	}
 	return nil
 }

@@ -57,11 +57,11 @@ func TestProbeNamesTheStepThatFails(t *testing.T) {
 		code     int
 		want     []string // patterns of lines, in this order
 	}{
-		{name: "all is well", want: []string{"ok +OPTIONS +200", "^YES  fabrikam.example answers at 1 of 1 address"}},
+		{name: "all is well", want: []string{"ok +OPTIONS +200", "^YES: fabrikam.example answers at 1 of 1 address"}},
 		{name: "no SRV", zone: "x.fabrikam.example. IN A 127.0.0.1", code: exitNo, want: []string{
 			"FAIL +SRV +neither _sipfederationtls._tcp.fabrikam.example nor _sips._tcp.fabrikam.example", "→ .*servers = ",
 			"- +target in domain +not checked: there is no target", "^server", "- +OPTIONS +not checked: there is no address",
-			"^NO   fabrikam.example cannot be found; it stops at SRV",
+			"^NO: fabrikam.example cannot be found; it stops at SRV",
 		}},
 		{name: "only _sips", zone: "_sips._tcp.fabrikam.example. IN SRV 1 1 $FABRIKAM_PORT edge.fabrikam.example.\nedge.fabrikam.example. IN A 127.0.0.1", want: []string{
 			"note +SRV +_sipfederationtls._tcp.fabrikam.example: no records", "Microsoft", "ok +SRV +_sips", "^YES",
@@ -92,7 +92,7 @@ func TestProbeNamesTheStepThatFails(t *testing.T) {
 		}},
 		{name: "a closed port", lines: "peers x", code: exitNo, want: []string{"FAIL +TCP +nobody listens there", "- +TLS +not checked: there is no connection", "- +clock", "answers at 0 of 1 address; it stops at TCP"}},
 		{name: "one of two is closed", zone: probeZone + "_sipfederationtls._tcp.fabrikam.example. IN SRV 20 5 $GONE_PORT edge2.fabrikam.example.\nedge2.fabrikam.example. IN A 127.0.0.1", code: exitNo, want: []string{
-			"ok +OPTIONS +200", "^edge2.fabrikam.example", "FAIL +TCP", "^NO   fabrikam.example answers at 1 of 2 addresses; it stops at TCP",
+			"ok +OPTIONS +200", "^edge2.fabrikam.example", "FAIL +TCP", "^NO: fabrikam.example answers at 1 of 2 addresses; it stops at TCP",
 		}},
 		{name: "TLS 1.1", lines: good + " tls=1.1", code: exitNo, want: []string{"FAIL +TLS +it speaks TLS 1.1 with TLS_\\w+ at best", "→ .*TLS 1.2", "- +chain +not checked: there is no TLS"}},
 		{name: "TLS 1.2", lines: good + " tls=1.2", want: []string{"ok +TLS +TLS 1.2, TLS_ECDHE", "ok +our certificate +asked for, and taken", "^YES"}},
