@@ -242,10 +242,11 @@ func parseIP(host string) (netip.Addr, bool) {
 }
 
 // domainName returns a domain in normal form, without allocation if it has it
-// already. Numeric names are addresses to some resolvers and no domains.
+// already. Numeric names are addresses to some resolvers and no domains, and
+// localhost is nobody's (RFC 6761 §6.3).
 func domainName(s string) (string, bool) {
 	name, ok := hostName(s)
-	return name, ok && strings.IndexByte(name, '_') < 0
+	return name, ok && strings.IndexByte(name, '_') < 0 && name != "localhost" && !strings.HasSuffix(name, ".localhost")
 }
 
 // hostName is domainName, and takes underscores: COMPAT(Windows), whose old

@@ -92,7 +92,7 @@ func (s *Server) fromElsewhere(w dns.ResponseWriter, m *dns.Msg) {
 }
 
 // poisoned adds records that nobody asked for, in all sections: that all hosts
-// of the answer, and example.com, are at 192.0.2.66.
+// of the answer, and two others, are at 192.0.2.66.
 func poisoned(m *dns.Msg) *dns.Msg {
 	p := m.Copy()
 	names := []string{"example.com.", "edge.contoso.example."}
@@ -102,6 +102,9 @@ func poisoned(m *dns.Msg) *dns.Msg {
 		}
 	}
 	for _, name := range names {
+		if strings.EqualFold(name, m.Question[0].Name) {
+			continue // that would be an answer
+		}
 		a := &dns.A{Hdr: dns.RR_Header{Name: name, Rrtype: dns.TypeA, Class: dns.ClassINET, Ttl: 3600}, A: net.IPv4(192, 0, 2, 66)}
 		p.Answer, p.Ns, p.Extra = append(p.Answer, a), append(p.Ns, a), append(p.Extra, a)
 	}
