@@ -1,6 +1,7 @@
 package allowlists
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"strings"
@@ -26,7 +27,7 @@ type Users struct {
 // and after the last.
 type glob struct {
 	head, tail string
-	middle     []string
+	middle     [][]byte
 	user       string // the whole
 }
 
@@ -74,7 +75,7 @@ func (u *Users) add(pattern string) (globs int, err error) {
 		g := glob{head: parts[0], tail: parts[last], user: user}
 		for _, p := range parts[1:last] {
 			if p != "" {
-				g.middle = append(g.middle, p)
+				g.middle = append(g.middle, []byte(p))
 			}
 		}
 		u.globs[domain] = append(u.globs[domain], g)
@@ -157,22 +158,13 @@ func (g *glob) match(user []byte) bool {
 	}
 	user = user[len(g.head):end]
 	for _, part := range g.middle {
-		i := index(user, part)
+		i := bytes.Index(user, part)
 		if i < 0 {
 			return false
 		}
 		user = user[i+len(part):]
 	}
 	return true
-}
-
-func index(b []byte, part string) int {
-	for i := 0; i+len(part) <= len(b); i++ {
-		if string(b[i:i+len(part)]) == part {
-			return i
-		}
-	}
-	return -1
 }
 
 // AppendUser appends the form of a user part in which lists compare it, unless it

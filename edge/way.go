@@ -157,6 +157,9 @@ func hopReason(err error) allowlists.Reason {
 	case errors.Is(err, locate.ErrForbiddenAddress):
 		return allowlists.RouteForbidden
 	case errors.As(err, &refused):
+		if refused.Problem == certs.KeyNotPinned {
+			return allowlists.IdentityPin
+		}
 		return allowlists.IdentityDomainMismatch
 	case errors.Is(err, locate.ErrTimeout), errors.Is(err, locate.ErrServfail):
 		return allowlists.RouteDNSFailed
