@@ -27,6 +27,7 @@ type peer struct {
 	count  int              // requests asked
 	resume *tls.Config      // of the last connection, with its session tickets
 	listen net.Listener     // nil until the peer listens
+	bounce *bouncing        // forwards what comes
 
 	mu    sync.Mutex // guards what follows
 	conns map[*peerConn]bool

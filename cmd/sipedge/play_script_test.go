@@ -33,6 +33,8 @@ func (p *peer) act(s *stage, args []string) error {
 		"answers":      p.answers,
 		"checks":       p.checks,
 		"crowds":       p.crowds,
+		"bounces":      p.bounces,
+		"bounced":      p.bounced,
 		"pings":        func(*stage, []string) error { return p.writes("\r\n\r\n") },
 		"sends-blank":  func(*stage, []string) error { return p.writes("\r\n") },
 		"sees-close":   func(*stage, []string) error { return p.nextEnd() },
