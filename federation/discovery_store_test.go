@@ -241,6 +241,37 @@ func TestADiskThatTakesNothing(t *testing.T) {
 	g.state("second.example", StateTalking)
 }
 
+// What could not be written is not taken for written.
+func TestAFailedFlushIsTriedAgain(t *testing.T) {
+	f := newFinder(t)
+	dir := t.TempDir()
+	s := f.open(dir, quiet)
+	f.take("first.example", "alice")
+	if err := f.flush(); err != nil {
+		t.Fatal(err)
+	}
+	s.Close()
+	f.take("first.example", "bob")
+	for range 2 {
+		if err := f.flush(); !errors.Is(err, store.ErrClosed) {
+			t.Errorf("flush to a closed store: %v", err)
+		}
+		f.owners["first.example"].dirty = false // so that the next fails at the record
+	}
+	if !f.records["first.example"].dirty {
+		t.Error("the record is taken for written")
+	}
+	for _, err := range []error{
+		f.Decide(Decision{Domain: "first.example", Action: ActionAllow, At: noon}),
+		f.keep(&Decision{Domain: "first.example"}),
+	} {
+		if !errors.Is(err, store.ErrClosed) {
+			t.Errorf("a decision that cannot be kept: %v", err)
+		}
+	}
+	f.state("first.example", StateTalking)
+}
+
 // What drove somebody out of the table drives it out of the store.
 func TestTheStoreIsBounded(t *testing.T) {
 	f := newFinder(t)
