@@ -126,7 +126,7 @@ func (e *Edge) extra(f *Flow, m *sip.Message, status int, reason allowlists.Reas
 	case 503:
 		b = fmt.Appendf(b, "Retry-After: %d\r\n", retryAfter) // RFC 3261 §21.5.4
 	}
-	return e.appendDiagnostics(b, f, reason)
+	return e.appendDiagnostics(b, f, m, reason)
 }
 
 // appendUnsupported names the extensions that Proxy-Require asks for

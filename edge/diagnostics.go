@@ -67,7 +67,7 @@ func (d diagnostic) appendInside(dst []byte, e *Edge) []byte {
 // appendDiagnostics appends the number of a reason to an answer of ours: inside
 // always; to a partner in the form without a source, if it is listed and we
 // speak the dialect at all.
-func (e *Edge) appendDiagnostics(dst []byte, f *Flow, reason allowlists.Reason) []byte {
+func (e *Edge) appendDiagnostics(dst []byte, f *Flow, m *sip.Message, reason allowlists.Reason) []byte {
 	dst = e.appendGenerated(dst, f)
 	d, ok := diagnostics[reason]
 	switch {
@@ -75,15 +75,28 @@ func (e *Edge) appendDiagnostics(dst []byte, f *Flow, reason allowlists.Reason) 
 		return dst
 	case f.Role == RoleInternal:
 		return d.appendInside(dst, e)
-	case e.msft && e.knows(f):
+	case e.msft && e.listedPeer(f, m):
 		return fmt.Appendf(dst, "ms-diagnostics-public: %d;reason=\"%s\"\r\n", d.id, d.text)
 	}
 	return dst
 }
 
-// knows reports whether a listed partner is at the other end.
-func (e *Edge) knows(f *Flow) bool {
-	return f.Role == RoleFederation && (f.state.known.Load() || f.state.link != nil && e.partners.Load().Knows(f.Peer))
+// listedPeer reports whether m came from a partner that somebody here listed:
+// one whose certificate speaks for the domain in From.
+func (e *Edge) listedPeer(f *Flow, m *sip.Message) bool {
+	uri, err := m.FromURI()
+	if err != nil || f.Role != RoleFederation {
+		return false
+	}
+	domain := sip.AppendDomain(nil, uri.Host)
+	lists := e.partners.Load()
+	v := lists.Speaks(f.Peer, domain, "")
+	if v.Reason == allowlists.IdentityDomainMismatch {
+		if hosts, ok := e.locator.CachedTargets(string(domain)); ok {
+			v = lists.Speaks(f.Peer, domain, lists.TargetOf(f.Peer, domain, hosts))
+		}
+	}
+	return v.Allowed() && v.Reason == allowlists.PartnerAllowed
 }
 
 // appendRelayed appends why a partner refused what came from inside: what it
