@@ -36,7 +36,7 @@ func (e *Edge) admitPartner(r *request) allowlists.Verdict {
 		return g.Verdict
 	}
 	if r.unmarked() {
-		return allowlists.Refusal(allowlists.PartnerUnmarked, g.Rule)
+		return step(r, "mark", "no "+sip.MSAssertedVerificationLevel.String(), allowlists.Refusal(allowlists.PartnerUnmarked, g.Rule))
 	}
 	if v := e.within(r, lists); !v.Allowed() {
 		return v

@@ -33,7 +33,7 @@ func (b *bench) outward() {
 	route, _ := b.e.partners.Load().Dial([]byte("fabrikam.example"))
 	l := &link{edge: b.e, name: "partner fabrikam.example", role: RoleFederation}
 	l.up.Store(b.partner)
-	b.e.partnerEdges["fabrikam.example"] = &partnerEdge{edge: b.e, route: route, links: []*link{l}}
+	b.e.partnerEdges["fabrikam.example"] = &partnerEdge{edge: b.e, route: route, links: []*link{l}, named: 1, checked: time.Now()}
 }
 
 // outgoing is a request of bob to alice at the partner, by a home server that
