@@ -18,6 +18,7 @@ type diagnostic struct {
 // diagnostics are the numbers of those reasons for which there is one.
 var diagnostics = map[allowlists.Reason]diagnostic{
 	allowlists.PartnerDirection: {1002, "From URI not authorized to communicate with federated partners"},
+	allowlists.PartnerNumber:    {1002, "From URI not authorized to communicate with federated partners"},
 	allowlists.PartnerUser:      {1002, "From URI not authorized to communicate with federated partners"},
 
 	allowlists.SIPNoTransaction:  {1004, "Route set is no longer valid"},
