@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/asn1"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"strings"
@@ -40,7 +41,7 @@ func (p *probe) certificate(g *group, k *call, leaf *x509.Certificate) {
 			id = &read
 		}
 	}
-	g.Findings = append(g.Findings, p.chain(k, problem, err), p.names(k, leaf, id, problem, unproven), p.usage(k, id, problem), age)
+	g.Findings = append(g.Findings, p.chain(k, problem, err), p.key(k, leaf, id, problem), p.names(k, leaf, id, problem, unproven), p.usage(k, id, problem), age)
 	info := revocationInfo(leaf, k.state.OCSPResponse, "Ask them for one with a distribution point for revocation lists.")
 	if problem == certs.Revoked {
 		info = finding{failed, stepRevocation, escaped(err.Error()), "Speak with them: their key may be stolen. Our peer_crl says so."}
@@ -61,10 +62,24 @@ func (p *probe) chain(k *call, problem certs.Problem, err error) finding {
 	case certs.Expired, certs.NotYetValid:
 		return finding{unchecked, stepChain, "not checked: one of it is out of its time", ""}
 	}
-	if weak, text := weakness(sent[0]); weak > noted {
-		return finding{noted, stepChain, fmt.Sprintf("%d sent, up to %s; %s", len(sent), issuer, text), "Ask them for a stronger one."}
+	return finding{fine, stepChain, fmt.Sprintf("%d sent, up to %s", len(sent), issuer), ""}
+}
+
+// key judges the key of the certificate, and shows the pin that an entry in our
+// list can hold it by (RFC 7469 §2.4).
+func (p *probe) key(k *call, leaf *x509.Certificate, id *certs.Identity, problem certs.Problem) finding {
+	if problem == certs.Malformed {
+		return finding{unchecked, stepKey, "not checked: the certificate is malformed", ""}
 	}
-	return finding{fine, stepChain, fmt.Sprintf("%d sent, up to %s; %s", len(sent), issuer, keyOf(sent[0])), ""}
+	key := id.Key()
+	words := keyOf(leaf) + ", pin sha256/" + base64.StdEncoding.EncodeToString(key[:])
+	if certs.ProblemOf(p.route.Accept(k.hop.Host)(*id)) == certs.KeyNotPinned {
+		return finding{failed, stepKey, words + ": none of those that our list pins", "Compare it with them by phone. If it is theirs, write it into pins of [partner.\"" + p.domain + "\"]."}
+	}
+	if weak, text := weakness(leaf); weak > fine {
+		return finding{noted, stepKey, words + ": " + text, "Ask them for another; ECDSA P-256, or RSA with 2048 to 4096 bits, suits everybody."}
+	}
+	return finding{fine, stepKey, words, ""}
 }
 
 // names judges whom the certificate speaks for (RFC 5922 §7.1).
@@ -124,12 +139,16 @@ func (p *probe) uncovered(host string, leaf *x509.Certificate, id *certs.Identit
 	entry := "[partner.\"" + p.domain + "\"]"
 	ask := "Ask them for a SAN URI sip:" + p.domain + ", or the dNSName " + p.domain + "."
 	f := finding{failed, stepNames, "none is " + p.domain + ": " + namesIn(leaf), ask}
-	switch {
-	case id.CoversWild(p.domain) || inDomain(host, p.domain) && id.CoversHostWild(host):
+	wild := id.CoversWild(p.domain) || inDomain(host, p.domain) && id.CoversHostWild(host)
+	if p.route.Direct() {
+		wild = id.CoversHostWild(cmp.Or(p.route.PeerName, host))
+	}
+	switch cn := id.CommonName(); {
+	case wild:
 		f.Evidence = "only a wildcard covers " + p.domain + " or its server: " + namesIn(leaf)
 		f.Remedy = "RFC 5922 §7.2 forbids that. " + ask + " To take it all the same: allow_wildcard = true in " + entry + "."
-	case id.CommonName() != "" && (id.CommonName() == p.domain || inDomain(host, p.domain) && id.CommonName() == host):
-		f.Evidence = "only the common name is " + escaped(id.CommonName()) + ", and there is no SAN"
+	case cn != "" && (cn == p.domain || inDomain(host, p.domain) && cn == host):
+		f.Evidence = "only the common name is " + escaped(cn) + ", and there is no SAN"
 		f.Remedy = ask + " To take it all the same: allow_cn = true in " + entry + "."
 	case p.route.Direct():
 		f.Evidence = "our list asks for another name: " + namesIn(leaf)

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"strings"
 
+	"github.com/sipedge/sipedge/federation"
 	"github.com/sipedge/sipedge/locate"
 )
 
@@ -17,7 +18,11 @@ func (p *probe) find(ctx context.Context) (group, []locate.Hop) {
 	g := group{Name: "dns"}
 	var hops []locate.Hop
 	if p.route.Direct() {
-		g.add(noted, "SRV", "not asked: our list names the servers", "Take servers out of the entry to have them found by DNS.")
+		evidence, remedy := "not asked: our list names the servers", "Take servers out of the entry to have them found by DNS."
+		if p.route.Tier == federation.TierUpstream {
+			evidence, remedy = "not asked: what goes to the domain goes to our clearing house, and that is looked at", "List the domain to reach it without."
+		}
+		g.add(noted, "SRV", evidence, remedy)
 		hops = p.named(ctx, &g)
 	} else {
 		hops = p.found(ctx, &g)

@@ -21,6 +21,7 @@ const (
 	stepTCP        = "TCP"
 	stepTLS        = "TLS"
 	stepChain      = "chain"
+	stepKey        = "key"
 	stepNames      = "names"
 	stepUsage      = "usage"
 	stepValidity   = "validity"
@@ -30,7 +31,7 @@ const (
 	stepClock      = "clock"
 )
 
-var allSteps = []string{stepTCP, stepTLS, stepChain, stepNames, stepUsage, stepValidity, stepRevocation, stepOurs, stepOptions, stepClock}
+var allSteps = []string{stepTCP, stepTLS, stepChain, stepKey, stepNames, stepUsage, stepValidity, stepRevocation, stepOurs, stepOptions, stepClock}
 
 // notChecked notes steps that were not taken, and why.
 func notChecked(g *group, steps []string, why string) {
@@ -70,9 +71,13 @@ func (p *probe) judge(ctx context.Context, k *call) (g group, reached bool) {
 		notChecked(&g, allSteps[2:], "there is no TLS")
 		return g, false
 	}
-	g.Findings = append(g.Findings, spokenTLS(k))
+	g.Findings = append(g.Findings, p.spokenTLS(k))
 	p.certificate(&g, k, leaf)
 	holds := g.stands()
+	if holds && !k.proved(k.state) { // what no step has a word for
+		g.add(failed, stepNames, "our edge would not take it", "Look at their entry in our list.")
+		holds = false
+	}
 	g.Findings = append(g.Findings, p.ours(k), p.answered(k), p.clock(k, leaf))
 	return g, holds && k.answer != nil
 }
@@ -131,9 +136,11 @@ func outdated(host string) *tls.Config {
 	return c
 }
 
-func spokenTLS(k *call) finding {
+// spokenTLS is a handshake that came as far as their certificate. What ends it
+// afterwards is about ours, if we have one.
+func (p *probe) spokenTLS(k *call) finding {
 	words := fmt.Sprintf("%s, %s, in %s", tls.VersionName(k.state.Version), tls.CipherSuiteName(k.state.CipherSuite), inMillis(k.shaken))
-	if k.tlsErr != nil && !refusedOurs(k.tlsErr) {
+	if k.tlsErr != nil && !refusedOurs(k.tlsErr) && (p.keypair != nil || k.asked == nil) {
 		return finding{failed, stepTLS, words + ", then " + escaped(k.tlsErr.Error()), "Ask them to look at their log for our connection."}
 	}
 	return finding{fine, stepTLS, words, ""}
@@ -144,6 +151,8 @@ func (p *probe) answered(k *call) finding {
 	switch {
 	case k.quiet:
 		return finding{unchecked, stepOptions, "not checked: who does not prove to be theirs is asked nothing", ""}
+	case k.answer == nil && p.keypair == nil && k.asked != nil:
+		return finding{unchecked, stepOptions, "not checked: without a certificate of ours they do not listen", ""}
 	case k.tlsErr != nil || refusedOurs(k.sipErr):
 		return finding{unchecked, stepOptions, "not checked: they ended the connection before", ""}
 	case k.sipErr != nil:

@@ -15,6 +15,10 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/sipedge/sipedge/certs"
+	"github.com/sipedge/sipedge/edge"
+	"github.com/sipedge/sipedge/locate"
 )
 
 // probeZone is the zone of a partner who does it right.
@@ -100,6 +104,17 @@ func TestProbeNamesTheStepThatFails(t *testing.T) {
 			"FAIL +chain +1 sent; the issuer Authority stranger is none that we trust", "→ .*peer_ca", "ok +names +claims to speak for fabrikam.example",
 			"- +our certificate +not checked: they ask for one", "- +OPTIONS +not checked: who does not prove", "it stops at chain",
 		}},
+		{name: "another key than the one that is pinned", partners: "[partner.\"fabrikam.example\"]\npins = [\"sha256/AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\"]\n", code: exitNo, want: []string{
+			"FAIL +key +ECDSA P-256, pin sha256/[A-Za-z0-9+/=]{44}: none of those that our list pins", "→ .*write it into pins", "ok +names", "- +OPTIONS",
+		}},
+		{name: "a clearing house", partners: "[federation]\nunlisted = \"upstream\"\nupstream = [\"$FABRIKAM\"]\nupstream_name = \"edge.clearing.example\"\n",
+			lines: "certificate clearing dns=edge.clearing.example\nfabrikam listens $FABRIKAM cert=clearing", want: []string{
+				"ok +our lists +upstream", "note +SRV +not asked: what goes to the domain goes to our clearing house", "ok +names +proves edge.clearing.example", "^YES",
+			}},
+		{name: "a direct partner by another name", partners: "[partner.\"fabrikam.example\"]\nservers = [\"$FABRIKAM\"]\npeer_name = \"sip.fabrikam.example\"\n", code: exitNo, want: []string{
+			"note +SRV +not asked: our list names", "FAIL +names +our list asks for another name: sip:fabrikam.example", "→ .*peer_name",
+		}},
+		{name: "a direct partner that is not in DNS", partners: "[partner.\"fabrikam.example\"]\nservers = [\"gone.fabrikam.example\"]\n", code: exitNo, want: []string{"FAIL +A, AAAA +locate gone.fabrikam.example", "- +TCP"}},
 		{name: "another name", lines: "certificate fabrikam dns=contoso.example\n" + good, code: exitNo, want: []string{"FAIL +names +none is fabrikam.example: contoso.example", "- +OPTIONS"}},
 		{name: "only the server's name", lines: "certificate fabrikam dns=edge.fabrikam.example\n" + good, want: []string{"note +names +names the server edge.fabrikam.example and not fabrikam.example", "^YES"}},
 		{name: "a wildcard", lines: "certificate fabrikam dns=*.fabrikam.example\n" + good, code: exitNo, want: []string{`FAIL +names +only a wildcard covers fabrikam.example or its server: \*.fabrikam.example`, "→ RFC 5922 §7.2 forbids that.*allow_wildcard = true"}},
@@ -148,6 +163,104 @@ func TestProbeNamesTheStepThatFails(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestProbeWorksWithoutAConfiguration(t *testing.T) {
+	for _, tt := range []struct {
+		name, lines, answer string
+		want                []string
+	}{
+		{"they want to know who we are", "fabrikam listens $FABRIKAM cert=fabrikam", "unknown", []string{
+			"certificate +we have none to show", "- +our certificate +not checked: they ask for one, and we have none to show; they name Authority ca",
+			"- +OPTIONS +not checked", "^NOT KNOWN: as far as one can see without our certificate",
+		}},
+		{"they want to know, in TLS 1.2", "fabrikam listens $FABRIKAM cert=fabrikam tls=1.2", "unknown", []string{
+			"ok +TLS +TLS 1.2", "- +our certificate +not checked", "- +OPTIONS +not checked: without a certificate of ours", "^NOT KNOWN",
+		}},
+		{"they do not want to know", "fabrikam listens $FABRIKAM cert=fabrikam unasked", "yes", []string{"warn +our certificate +they ask for none", "ok +OPTIONS +200", "^YES"}},
+		{"an unknown issuer", "certificate fabrikam ca=stranger dns=fabrikam.example\nfabrikam listens $FABRIKAM cert=fabrikam", "no", []string{"FAIL +chain", "^NO"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			s := probeStage(t, probeZone, probeDNS, "")
+			s.play(t, strings.Split(tt.lines, "\n")...)
+			p := &probe{domain: "fabrikam.example", now: time.Now()}
+			we := group{Name: "we"}
+			if err := p.withoutConfig(&we); err != nil {
+				t.Fatal(err)
+			}
+			p.locator.Close()
+			// Those of this machine are for the Internet; these are for the test.
+			var err error
+			p.locator, err = locate.New(locate.Config{Servers: []string{s.env("DNS")}, AllowedRanges: []string{"127.0.0.0/8"}}, nil, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer p.locator.Close()
+			if p.roots, err = certs.LoadRoots(s.path("ca.pem"), ""); err != nil {
+				t.Fatal(err)
+			}
+			r := p.examine(t.Context(), we)
+			var out strings.Builder
+			if err := r.print(streams{out: &out}, false); err != nil {
+				t.Fatal(err)
+			}
+			if r.Answer != tt.answer {
+				t.Errorf("the answer is %q, want %q", r.Answer, tt.answer)
+			}
+			inLines(t, out.String(), tt.want)
+		})
+	}
+}
+
+func TestProbesAreNotedWhereOneMayWrite(t *testing.T) {
+	dir := t.TempDir()
+	t.Setenv("XDG_CACHE_HOME", filepath.Join(dir, "cache"))
+	state := edge.Config{Dir: dir, StateDir: "state"}
+	want := func(c edge.Config, file string) {
+		t.Helper()
+		got, err := probeStamps(c)
+		if err != nil || got != filepath.Join(dir, file) {
+			t.Errorf("%s, %v, want %s", got, err, file)
+		}
+	}
+	want(edge.Config{}, "cache/sipedge/probes")
+	want(state, "cache/sipedge/probes") // serve makes the folder, as who it is for
+	if err := os.Mkdir(filepath.Join(dir, "state"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	want(state, "state/probes")
+	info, err := os.Stat(filepath.Join(dir, "state", "probes"))
+	if err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("%v, %v", info, err)
+	}
+	if os.Getuid() != 0 {
+		return
+	}
+	if err := os.Chown(filepath.Join(dir, "state"), 4242, 4242); err != nil {
+		t.Fatal(err)
+	}
+	want(state, "state/probes")
+	info, err = os.Stat(filepath.Join(dir, "state", "probes"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if uid, _ := ownerOf(info); uid != 4242 {
+		t.Errorf("the file belongs to %d: whose folder it is cannot write it", uid)
+	}
+}
+
+func TestOnlySoManyAddressesAreCalled(t *testing.T) {
+	zone := "_sips._tcp.fabrikam.example. IN SRV 1 1 $GONE_PORT edge.fabrikam.example.\n"
+	for i := range 20 {
+		zone += fmt.Sprintf("edge.fabrikam.example. IN A 127.0.0.%d\n", i+1)
+	}
+	s := probeStage(t, zone, probeDNS, "")
+	code, out, _ := s.command("probe CONFIG fabrikam.example")
+	if n := strings.Count(out, "nobody listens there"); code != exitNo || n != probeCalls {
+		t.Errorf("exit %d, %d calls", code, n)
+	}
+	inLines(t, out, []string{"- +more addresses +not checked: 12 beyond the first 8"})
 }
 
 // saying is a server that answers each request in its own words: $ID is the
