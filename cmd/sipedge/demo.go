@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -139,11 +140,12 @@ func (d *demo) build() (err error) {
 	if d.globex, err = newDemoCompany(2, "globex.example", "acme.example", 2, "bob"); err != nil {
 		return err
 	}
+	d.globex.Open = true
 	public, err := certs.NewAuthority("A public CA")
 	if err != nil {
 		return err
 	}
-	if err := d.addStrangers(public, "initech.example", "spam.example"); err != nil {
+	if err := d.addStrangers(public, "initech.example", "spam.example", "flood.example"); err != nil {
 		return err
 	}
 	if d.dns, err = locatetest.Serve(d.zone()); err != nil {
@@ -162,12 +164,14 @@ func (d *demo) build() (err error) {
 // addStrangers gives each domain a certificate of an authority that both edges
 // trust. It proves who they are, and no more.
 func (d *demo) addStrangers(public *certs.Authority, domains ...string) error {
+	both := d.acme.authority.Pool()
+	both.AppendCertsFromPEM(d.globex.authority.PEM())
 	for _, domain := range domains {
 		kp, err := public.Keypair(certs.Leaf{Names: []string{"edge." + domain}, URIs: []string{"sip:" + domain}})
 		if err != nil {
 			return err
 		}
-		d.strangers[domain] = &demoStranger{kp, &certs.Verifier{Roots: d.acme.authority.Pool}}
+		d.strangers[domain] = &demoStranger{kp, &certs.Verifier{Roots: func() *x509.CertPool { return both }}}
 	}
 	return nil
 }

@@ -15,6 +15,7 @@ import (
 	"strings"
 	"text/template"
 
+	"github.com/sipedge/sipedge/admin"
 	"github.com/sipedge/sipedge/certs"
 	"github.com/sipedge/sipedge/home"
 )
@@ -25,6 +26,7 @@ type demoCompany struct {
 	Domain  string // acme.example
 	Partner string // the other one
 	Blocked string // a domain it wants nothing from
+	Open    bool   // whom nobody listed may talk, if it proves who it is
 
 	dir       string
 	authority *certs.Authority
@@ -162,7 +164,7 @@ func (c *demoCompany) facts(dns netip.AddrPort) map[string]any {
 		servers = append(servers, strconv.Quote(at.edge.String()))
 	}
 	return map[string]any{
-		"Name": c.edgeName(), "Domain": c.Domain, "Partner": c.Partner, "Blocked": c.Blocked,
+		"Name": c.edgeName(), "Domain": c.Domain, "Partner": c.Partner, "Blocked": c.Blocked, "Open": c.Open,
 		"Outside": c.outside, "Inside": c.inside, "Home": c.homeName(),
 		"Servers": strings.Join(servers, ", "), "DNS": dns,
 	}
@@ -204,7 +206,7 @@ allowed_ranges = ["127.0.0.0/8"]        # all of the demo is on loopback
 
 const demoPartnersFile = `# Whom {{.Domain}} talks to. The edge reads this file again when it changes.
 [federation]
-unlisted = "refuse"
+unlisted = "{{if .Open}}discover{{else}}refuse{{end}}"
 
 [partner."{{.Partner}}"]                # its edge is found by DNS SRV
 {{- if .Blocked}}
@@ -260,6 +262,11 @@ func (c *demoCompany) userSides() []string {
 		list = append(list, at.user.String())
 	}
 	return list
+}
+
+// control is the way to the running edge that commands take.
+func (c *demoCompany) control() *admin.Client {
+	return admin.NewClient(admin.SocketPath(filepath.Join(c.dir, "state")))
 }
 
 // stop ends what start began.

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/sipedge/sipedge/admin"
+	"github.com/sipedge/sipedge/federation"
 	"github.com/sipedge/sipedge/home"
 )
 
@@ -21,7 +23,7 @@ type scene struct {
 // scenePatience bounds one scene; those that go well take milliseconds.
 const scenePatience = 8 * time.Second
 
-// scenes are the demo: two companies that allow each other, and three strangers.
+// scenes are the demo: two companies that allow each other, and four strangers.
 func (d *demo) scenes() []scene {
 	alice, bob := "alice@acme.example", "bob@globex.example"
 	acme := d.acme
@@ -40,6 +42,10 @@ func (d *demo) scenes() []scene {
 			outcome{Answers: []int{403}, Reason: "identity.domain_mismatch"}, d.stranger("initech.example", "eve@globex.example", acme, alice)},
 		{"a blocked domain is refused", "joe@spam.example", alice, "MESSAGE",
 			outcome{Answers: []int{403}, Reason: "partner.blocked"}, d.stranger("spam.example", "joe@spam.example", acme, alice)},
+		{"the administrator allows the domain, and it is served", "ann@initech.example", alice, "MESSAGE",
+			outcome{Answers: []int{200}, Reason: "partner.allowed", Note: "partner allow"}, d.allowed("initech.example", "ann@initech.example", acme, "alice")},
+		{"a discovered partner floods, and is cut back", "max@flood.example", bob, fmt.Sprintf("MESSAGE x%d", flood),
+			outcome{Answers: []int{200, 503}, Reason: "partner.discovered_limit"}, d.flood("flood.example", "max@flood.example", d.globex, "bob")},
 		{"a home server dies, the next one takes over", alice, bob, "MESSAGE x10",
 			outcome{Answers: []int{200}, Reason: "partner.allowed", Note: "5 by each"}, d.failover},
 	}
@@ -179,6 +185,72 @@ func (d *demo) stranger(domain, from string, at *demoCompany, to string) func(co
 			return outcome{}, err
 		}
 		return d.explained(ctx, outcome{Answers: []int{a.Status}, Millis: millis(a.Took)}, at, a.CallID, "MESSAGE")
+	}
+}
+
+// allowed: what an administrator does with "partner allow", and then the
+// stranger is none.
+func (d *demo) allowed(domain, from string, at *demoCompany, to string) func(context.Context) (outcome, error) {
+	return func(ctx context.Context) (outcome, error) {
+		known, err := at.control().Discovered(ctx)
+		if err != nil {
+			return outcome{}, err
+		}
+		if !slices.ContainsFunc(known.Discovered, func(r admin.Discovered) bool { return r.Domain == domain }) {
+			return outcome{}, fmt.Errorf("%s is not among those that came without being listed", domain)
+		}
+		if _, err := at.control().Decide(ctx, domain, admin.Wish{Action: federation.ActionAllow}); err != nil {
+			return outcome{}, err
+		}
+		a, err := d.strangers[domain].message(ctx, at.outside, at.edgeName(), from, at.address(to), "Now we may talk")
+		if err != nil {
+			return outcome{}, err
+		}
+		o := outcome{Answers: []int{a.Status}, Millis: millis(a.Took), Note: "partner allow"}
+		if a.Status == 200 {
+			m, err := receive(ctx, at.users[to])
+			if err != nil {
+				return o, err
+			}
+			o.Hops = m.Hops
+		}
+		return d.explained(ctx, o, at, a.CallID, "MESSAGE")
+	}
+}
+
+// flood is how many messages a discovered partner sends at once: three times
+// what one may in a second.
+const flood = 60
+
+// flood: all of them arrive, and about twenty pass.
+func (d *demo) flood(domain, from string, at *demoCompany, to string) func(context.Context) (outcome, error) {
+	return func(ctx context.Context) (outcome, error) {
+		began := time.Now()
+		answers, err := d.strangers[domain].flood(ctx, flood, at.outside, at.edgeName(), from, at.address(to), "Buy now")
+		if err != nil {
+			return outcome{}, err
+		}
+		o := outcome{Millis: millis(time.Since(began))}
+		passed, refused := 0, ""
+		for _, a := range answers {
+			switch a.Status {
+			case 200:
+				passed++
+				if _, err := receive(ctx, at.users[to]); err != nil {
+					return o, err
+				}
+			case 503:
+				refused = a.CallID
+			default:
+				return o, fmt.Errorf("answered %d", a.Status)
+			}
+		}
+		// In the time that it takes, a few more become free.
+		if most := 20 + int(20*time.Since(began).Seconds()) + 1; passed < 20 || passed > most {
+			return o, fmt.Errorf("%d of %d passed, want 20 to %d", passed, flood, most)
+		}
+		o.Answers, o.Note = []int{200, 503}, fmt.Sprintf("%d pass", passed)
+		return d.explained(ctx, o, at, refused, "MESSAGE")
 	}
 }
 

@@ -74,9 +74,10 @@ func (s *demoScreen) world(d *demo) {
 	}
 	s.fact("initech.example", "has a good certificate, and is on nobody's list")
 	s.fact("spam.example", "has one too, and is blocked by acme.example")
+	s.fact("flood.example", "has one too; globex.example discovers partners, and limits them")
 	s.fact("dns", d.dns.Addr())
 	s.line("")
-	s.line("%s", s.paint(dim, "      from          to          method       answer       hops   ms  reason in the edge's log"))
+	s.line("%s", s.paint(dim, "       from          to          method       answer       hops   ms  reason in the edge's log"))
 }
 
 func (s *demoScreen) fact(name string, what ...string) {
@@ -117,7 +118,7 @@ func (s *demoScreen) scene(r sceneReport) {
 	if r.Got.Note != "" {
 		reason += s.paint(dim, "  "+r.Got.Note)
 	}
-	s.line("  %s %d %s → %s  %s  %s %4s %4s  %s", mark, r.Number,
+	s.line("  %s %2d %s → %s  %s  %s %4s %4s  %s", mark, r.Number,
 		pad(brief(r.From), 11), pad(brief(r.To), 10), pad(r.Methods, 11),
 		s.paint(style, pad(statuses(r.Got.Answers), 11)), hopCount(r.Got.Hops), took(r.Got.Millis), reason)
 	if !r.OK {
@@ -182,15 +183,16 @@ func (s *demoScreen) end(d *demo, r demoReport) error {
 // hints are commands that work while the demo is up.
 func (s *demoScreen) hints(d *demo) {
 	folder := filepath.Join(shown(d.scratch), d.acme.name())
-	explain := fmt.Sprintf("%s explain -c %s \\\n      --from ann@initech.example --to alice@acme.example",
-		self(), filepath.Join(folder, "sipedge.toml"))
+	config := filepath.Join(folder, "sipedge.toml")
+	explain := fmt.Sprintf("%s explain -c %s \\\n      --from joe@spam.example --to alice@acme.example", self(), config)
 	s.line("")
 	s.line("  The edges stay up until Ctrl-C. In another terminal, from this folder:")
 	s.line("")
-	s.line("  why scene 5 was refused")
+	s.line("  why scene 7 was refused")
 	s.line("    %s", s.paint(bold, explain))
-	s.line("  allow that domain (the edge reads the file again by itself), and ask once more")
-	s.line("    %s", s.paint(bold, `echo '[partner."initech.example"]' >> `+filepath.Join(folder, "partners.toml")))
+	s.line("  who came without being listed, and what was decided; take the decision of scene 8 back")
+	s.line("    %s", s.paint(bold, self()+" partner discovered -c "+config))
+	s.line("    %s", s.paint(bold, self()+" partner forget initech.example -c "+config))
 	s.line("  what the edge wrote about each request")
 	s.line("    %s", s.paint(bold, "grep request "+filepath.Join(folder, "edge.log")))
 	s.line("  sign in with a SIP client of your own, by TCP")

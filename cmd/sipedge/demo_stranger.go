@@ -5,10 +5,12 @@ import (
 	"log/slog"
 	"net/netip"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/emiago/sipgo"
 	"github.com/emiago/sipgo/sip"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/sipedge/sipedge/certs"
 	"github.com/sipedge/sipedge/home"
@@ -23,6 +25,44 @@ type demoStranger struct {
 
 // message sends one MESSAGE to the edge of a company, from whomever it claims.
 func (s *demoStranger) message(ctx context.Context, at netip.AddrPort, server, from, to, text string) (home.Answer, error) {
+	client, end, err := s.connect(server)
+	if err != nil {
+		return home.Answer{}, err
+	}
+	defer end()
+	return ask(ctx, client, at, from, to, text)
+}
+
+// flood sends many MESSAGEs at once, on one connection, and returns the answers
+// in the order in which they came.
+func (s *demoStranger) flood(ctx context.Context, n int, at netip.AddrPort, server, from, to, text string) ([]home.Answer, error) {
+	client, end, err := s.connect(server)
+	if err != nil {
+		return nil, err
+	}
+	defer end()
+	// The first one makes the connection for all.
+	first, err := ask(ctx, client, at, from, to, text)
+	if err != nil {
+		return nil, err
+	}
+	answers := []home.Answer{first}
+	var mu sync.Mutex
+	var group errgroup.Group
+	for range n - 1 {
+		group.Go(func() error {
+			a, err := ask(ctx, client, at, from, to, text)
+			mu.Lock()
+			defer mu.Unlock()
+			answers = append(answers, a)
+			return err
+		})
+	}
+	return answers, group.Wait()
+}
+
+// connect makes a client that shows the stranger's certificate.
+func (s *demoStranger) connect(server string) (client *sipgo.Client, end func() error, err error) {
 	quiet := slog.New(slog.DiscardHandler)
 	ua, err := sipgo.NewUA(
 		sipgo.WithUserAgenTLSConfig(certs.ClientConfig(certs.ClientOptions{
@@ -33,13 +73,18 @@ func (s *demoStranger) message(ctx context.Context, at netip.AddrPort, server, f
 			sip.WithTransactionLayerLogger(quiet), sip.WithTransactionLayerTerminateOnConnClose()),
 	)
 	if err != nil {
-		return home.Answer{}, err
+		return nil, nil, err
 	}
-	defer ua.Close()
-	client, err := sipgo.NewClient(ua, sipgo.WithClientLogger(quiet))
+	client, err = sipgo.NewClient(ua, sipgo.WithClientLogger(quiet))
 	if err != nil {
-		return home.Answer{}, err
+		ua.Close()
+		return nil, nil, err
 	}
+	return client, ua.Close, nil
+}
+
+// ask sends one MESSAGE and waits for its answer.
+func ask(ctx context.Context, client *sipgo.Client, at netip.AddrPort, from, to, text string) (home.Answer, error) {
 	req, err := strangerRequest(from, to, text)
 	if err != nil {
 		return home.Answer{}, err

@@ -26,8 +26,8 @@ func TestDemoPlaysAsExpected(t *testing.T) {
 	if err := json.Unmarshal(out.Bytes(), &report); err != nil {
 		t.Fatalf("%v in %s", err, out.Bytes())
 	}
-	if !report.OK || len(report.Scenes) != 8 {
-		t.Errorf("ok %v with %d scenes, want 8 as expected", report.OK, len(report.Scenes))
+	if !report.OK || len(report.Scenes) != 10 {
+		t.Errorf("ok %v with %d scenes, want 10 as expected", report.OK, len(report.Scenes))
 	}
 	for _, s := range report.Scenes {
 		if !s.OK || s.Error != "" {
@@ -83,7 +83,7 @@ func TestDemoStaysUpAndItsHintsWork(t *testing.T) {
 			t.Errorf("colour, but not on a terminal: %q", line)
 		}
 	}
-	if !slices.ContainsFunc(screen, func(l string) bool { return strings.Contains(l, "all 8 scenes as expected") }) {
+	if !slices.ContainsFunc(screen, func(l string) bool { return strings.Contains(l, "all 10 scenes as expected") }) {
 		t.Errorf("the screen says:\n%s", strings.Join(screen, "\n"))
 	}
 	folders, _ := filepath.Glob(filepath.Join(dir, "sipedge-demo-*", "acme"))
@@ -91,24 +91,23 @@ func TestDemoStaysUpAndItsHintsWork(t *testing.T) {
 		t.Fatalf("folders of acme: %v, want one", folders)
 	}
 	config := filepath.Join(folders[0], "sipedge.toml")
-	explain := func(code int, what string) {
+	command := func(code int, what string, args ...string) {
 		t.Helper()
 		var out, faults strings.Builder
-		got := run([]string{"explain", "-c", config, "--from", "ann@initech.example", "--to", "alice@acme.example"}, streams{&out, &faults})
+		got := run(append(args, "-c", config), streams{&out, &faults})
 		if got != code || !strings.Contains(out.String(), what) {
-			t.Errorf("explain: exit %d, want %d and %s:\n%s%s", got, code, what, &out, &faults)
+			t.Errorf("%v: exit %d, want %d and %s:\n%s%s", args, got, code, what, &out, &faults)
 		}
 	}
-	explain(exitNo, "partner.not_allowed")
-	partners, err := os.OpenFile(filepath.Join(folders[0], "partners.toml"), os.O_APPEND|os.O_WRONLY, 0)
-	if err != nil {
-		t.Fatal(err)
+	explain := func(code int, what, from string) {
+		t.Helper()
+		command(code, what, "explain", "--from", from, "--to", "alice@acme.example")
 	}
-	if _, err := io.WriteString(partners, "[partner.\"initech.example\"]\n"); err != nil {
-		t.Fatal(err)
-	}
-	partners.Close()
-	explain(exitDone, "partner.allowed")
+	explain(exitNo, "partner.blocked", "joe@spam.example")
+	explain(exitDone, "partner.allowed", "ann@initech.example")
+	command(exitDone, "initech.example", "partner", "discovered")
+	command(exitDone, "initech.example", "partner", "forget", "initech.example")
+	explain(exitNo, "partner.not_allowed", "ann@initech.example")
 	if err := stop(); err != nil {
 		t.Errorf("the demo ended with %v", err)
 	}
@@ -124,7 +123,7 @@ func TestSceneThatFailsSaysWhatWasExpected(t *testing.T) {
 		Want: outcome{Answers: []int{403}, Reason: "partner.not_allowed"},
 		Got:  outcome{Answers: []int{200}, Reason: "partner.allowed", Hops: 5, Millis: 12.3},
 	})
-	want := "  ✗ 5 ann@initech → alice@acme  MESSAGE      200            5   12  partner.allowed\n" +
+	want := "  ✗  5 ann@initech → alice@acme  MESSAGE      200            5   12  partner.allowed\n" +
 		"      a stranger is refused: want 403 partner.not_allowed, got 200 partner.allowed\n"
 	if got := out.String(); got != want {
 		t.Errorf("got\n%swant\n%s", got, want)
