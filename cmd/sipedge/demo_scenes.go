@@ -249,7 +249,7 @@ func (d *demo) flood(domain, from string, at *demoCompany, to string) func(conte
 		if most := 20 + int(20*time.Since(began).Seconds()) + 1; passed < 20 || passed > most {
 			return o, fmt.Errorf("%d of %d passed, want 20 to %d", passed, flood, most)
 		}
-		o.Answers, o.Note = []int{200, 503}, fmt.Sprintf("%d pass", passed)
+		o.Answers, o.Note = []int{200, 503}, fmt.Sprintf("%d ok", passed)
 		return d.explained(ctx, o, at, refused, "MESSAGE")
 	}
 }
