@@ -124,6 +124,18 @@ func (l *Lists) Len() (partners, blocked int) {
 	return len(l.partners), len(l.blocked)
 }
 
+// Check makes one check of the partner's terms, whatever the others say: May
+// gives the answer of the first that refuses.
+func (p *Partner) Check(c Check, q *Question) Verdict {
+	if p.Terms == nil || q.Direction < In || q.Direction > Out {
+		return Refusal(PartnerDirection, p.Rule)
+	}
+	if r := p.Terms.check(c, q); r != ReasonNone {
+		return Refusal(r, p.Rule)
+	}
+	return Allowance(PartnerAllowed, p.Rule)
+}
+
 // May reports whether the partner's terms let the request pass.
 func (p *Partner) May(q *Question) Verdict {
 	if r := p.Terms.judge(q); r != ReasonNone {

@@ -159,23 +159,60 @@ func token(s string) bool {
 // AsksKinds reports whether the terms look at what a request carries.
 func (t *Terms) AsksKinds() bool { return t != nil && t.kinds != 0 }
 
+// A Check is one thing that terms may restrict.
+type Check int
+
+// The checks, in the order in which they are made.
+const (
+	CheckDirection Check = iota
+	CheckMethod
+	CheckKinds
+	CheckUsers
+	CheckNumber // to a telephone number
+	CheckSize
+	NumChecks
+)
+
 // judge says why the terms refuse the request, or ReasonNone.
 func (t *Terms) judge(q *Question) Reason {
-	switch {
-	case t == nil || q.Direction < In || q.Direction > Out:
+	if t == nil || q.Direction < In || q.Direction > Out {
 		return PartnerDirection
-	case !q.Dialog && !t.ways[q.Direction]:
-		return PartnerDirection
-	case !t.lists(q):
-		return PartnerMethod
-	case t.kinds != 0 && !t.carries(q):
-		return PartnerKind
-	case !q.Dialog && !(t.users.Match(q.Us) && t.theirs.Match(q.Them)):
-		return PartnerUser
-	case !q.Dialog && q.Number && q.Direction == In && !t.numbers:
-		return PartnerNumber
-	case t.message > 0 && q.Size > t.message, t.body > 0 && q.Body > t.body:
-		return PartnerSize
+	}
+	for c := range NumChecks {
+		if r := t.check(c, q); r != ReasonNone {
+			return r
+		}
+	}
+	return ReasonNone
+}
+
+// check makes one check.
+func (t *Terms) check(c Check, q *Question) Reason {
+	switch c {
+	case CheckDirection:
+		if !q.Dialog && !t.ways[q.Direction] {
+			return PartnerDirection
+		}
+	case CheckMethod:
+		if !t.lists(q) {
+			return PartnerMethod
+		}
+	case CheckKinds:
+		if t.kinds != 0 && !t.carries(q) {
+			return PartnerKind
+		}
+	case CheckUsers:
+		if !q.Dialog && !(t.users.Match(q.Us) && t.theirs.Match(q.Them)) {
+			return PartnerUser
+		}
+	case CheckNumber:
+		if !q.Dialog && q.Number && q.Direction == In && !t.numbers {
+			return PartnerNumber
+		}
+	case CheckSize:
+		if t.message > 0 && q.Size > t.message || t.body > 0 && q.Body > t.body {
+			return PartnerSize
+		}
 	}
 	return ReasonNone
 }

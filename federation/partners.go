@@ -122,11 +122,17 @@ func (g Grant) may(entry *allowlists.Partner, d allowlists.Direction, q *Request
 		}
 		return g // not listed: no entry restricts it
 	}
-	g.Verdict = entry.May(&allowlists.Question{
+	question := q.question(d)
+	g.Verdict = entry.May(&question)
+	return g
+}
+
+// question is what the entry's terms are asked about the request.
+func (q *Request) question(d allowlists.Direction) allowlists.Question {
+	return allowlists.Question{
 		Direction: d, Method: q.Method, Remote: q.Remote, Them: q.Them, Us: q.Us,
 		Number: q.Number, Dialog: q.Dialog, Kinds: q.Kinds, Size: q.Size, Body: q.Body,
-	})
-	return g
+	}
 }
 
 // Permit decides whether the request q may leave for the partner.
