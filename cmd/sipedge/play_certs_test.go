@@ -1,8 +1,10 @@
 package main
 
 import (
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/base64"
 	"encoding/pem"
 	"fmt"
 	"os"
@@ -27,7 +29,8 @@ func (s *stage) authority(names []string) error {
 	return nil
 }
 
-// certificate makes NAME.pem and NAME.key: certificate NAME [ca=NAME]
+// certificate makes NAME.pem and NAME.key, and sets NAME_PIN to the hash of its
+// key: certificate NAME [ca=NAME]
 // [dns=A,B] [uri=A,B] [ip=A] [cn=A] [usage=both|server|client|code|none]
 // [expired] [early].
 func (s *stage) certificate(args []string) error {
@@ -46,6 +49,13 @@ func (s *stage) certificate(args []string) error {
 	if err := os.WriteFile(s.path(name+".key"), key, 0o600); err != nil {
 		return err
 	}
+	block, _ := pem.Decode(cert)
+	c, err := x509.ParseCertificate(block.Bytes)
+	if err != nil {
+		return err
+	}
+	sum := sha256.Sum256(c.RawSubjectPublicKeyInfo)
+	s.set(strings.ToUpper(name)+"_PIN", "sha256/"+base64.StdEncoding.EncodeToString(sum[:]))
 	return os.WriteFile(s.path(name+".pem"), cert, 0o644)
 }
 
