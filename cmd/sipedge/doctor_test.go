@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"net"
+	"net/http"
 	"os"
 	"os/user"
 	"path/filepath"
@@ -253,6 +254,18 @@ func TestDoctorKnowsWhatHomeServersPlainAndGoneSay(t *testing.T) {
 		t.Errorf("exit %d, says %q", code, errs)
 	}
 	inLines(t, out, []string{"ok +127.0.0.1:[0-9]+ +TCP [0-9.]+ ms, OPTIONS 200 in", "FAIL +gone.example.com:5061 +locate gone.example.com: .*no records"})
+}
+
+func TestDoctorComparesTheClocksOfHomeServers(t *testing.T) {
+	s := openTestStage(t)
+	s.write(t, "dns.toml", probeDNS)
+	s.write(t, "zone", "x.example. IN A 127.0.0.1")
+	s.play(t, "company", "dns serves zone", "fill sipedge.toml partners.toml")
+	date := time.Now().UTC().Add(time.Hour).Format(http.TimeFormat)
+	s.saying(t, s.env("HOME1"), "home", "SIP/2.0 200 OK\nVia: $VIA\nServer: PBX \u202e1\nDate: "+date+
+		"\nCall-ID: $ID\nCSeq: 1 OPTIONS\nFrom: <sip:a>;tag=1\nTo: <sip:b>;tag=2\nContent-Length: 0\n\n")
+	_, out, _ := s.command("doctor CONFIG")
+	inLines(t, out, []string{`warn +127.0.0.1:[0-9]+ +TCP .*OPTIONS 200 in [0-9.]+ ms from PBX \\u202e1; its clock is (59m|1h0m)[0-9]+s from ours`, "→ .*NTP"})
 }
 
 func TestDoctorTakesTheUserThatItIsGiven(t *testing.T) {

@@ -264,10 +264,10 @@ func TestOnlySoManyAddressesAreCalled(t *testing.T) {
 }
 
 // saying is a server that answers each request in its own words: $ID is the
-// Call-ID of the request, $VIA its Via.
-func (s *stage) saying(t *testing.T, address, words string) {
+// Call-ID of the request, $VIA its Via. After "again" it never ends.
+func (s *stage) saying(t *testing.T, address, cert, words string) {
 	t.Helper()
-	conf, err := s.tlsConfig(nil, options([]string{"cert=fabrikam"}))
+	conf, err := s.tlsConfig(nil, options([]string{"cert=" + cert}))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -320,7 +320,7 @@ func TestProbeReadsAnAnswerAsHostile(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			s := probeStage(t, probeZone, probeDNS, "[partner.\"fabrikam.example\"]\n")
-			s.saying(t, s.env("FABRIKAM"), tt.words)
+			s.saying(t, s.env("FABRIKAM"), "fabrikam", tt.words)
 			code, out, errs := s.command("probe CONFIG fabrikam.example")
 			if code != tt.code || errs != "" {
 				t.Errorf("exit %d, says %q; want %d", code, errs, tt.code)
