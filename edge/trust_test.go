@@ -199,3 +199,41 @@ func TestAnIdentityThatIsTooLongIsNotAsserted(t *testing.T) {
 		t.Errorf("asserted %q, want the identity", got)
 	}
 }
+
+// FuzzBorder lets any message come from a partner of a pool that speaks the
+// dialect: whatever it is, what goes inside says once where it is from.
+func FuzzBorder(f *testing.F) {
+	for _, method := range []string{"MESSAGE", "INVITE", "ACK", "BENOTIFY", "NEGOTIATE", "BYE"} {
+		text := strings.Replace(request1(method, "x1"), "Contact:", "ms-diagnostics-public: 1;reason=\"a\"\n"+forged()+"Contact:", 1)
+		f.Add([]byte(strings.ReplaceAll(text, "\n", "\r\n")))
+	}
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		b := newBench(t, 1)
+		b.e.msft, b.e.pools[0].msft = true, true
+		b.lists(map[string]federation.PartnerConfig{"fabrikam.example": {Verification: "always", Servers: []string{"edge.fabrikam.example:5061"}}})
+		var framer sip.Framer
+		m := new(sip.Message)
+		if kind, _, err := framer.Next(raw, m); err != nil || kind != sip.Complete {
+			return
+		}
+		var turn turn
+		b.e.message(&turn, b.partner, m)
+		_, sent := b.sent(b.homes[0])
+		switch {
+		case sent == nil:
+			return
+		case string(sent.Method()) == "NEGOTIATE":
+			t.Errorf("sent inside what is between neighbours:\n%s", sent.Raw())
+		case sent.Fault() != nil:
+			t.Errorf("sent inside what is no good: %v\n%s", sent.Fault(), sent.Raw())
+		}
+		for h, want := range map[sip.Header]int{
+			sip.MSEdgeProxyMessageTrust: 1, sip.MSAssertedVerificationLevel: 1, sip.PAssertedIdentity: 0,
+			sip.MSDiagnostics: 0, sip.MSUserLogonData: 0,
+		} {
+			if got := sent.Count(h); got != want {
+				t.Errorf("sent inside %d of %s, want %d:\n%s", got, h, want, sent.Raw())
+			}
+		}
+	})
+}
