@@ -72,7 +72,7 @@ type realPeer struct {
 
 // program runs a real peer, whose output goes to NAME.log:
 //
-//	program NAME serves ADDRESS COMMAND...   and waits until it listens there
+//	program NAME serves ADDRESS [in=NETNS] COMMAND...   and waits until it listens there
 //	program NAME runs COMMAND...             and does not wait
 //	program NAME ends                        waits until it has ended well
 //	program NAME signals STOP|CONT|TERM
@@ -84,10 +84,14 @@ func (s *stage) program(args []string) error {
 	name, p := args[0], s.programs[args[0]]
 	switch verb := args[1]; {
 	case verb == "serves":
-		if err := s.startProgram(name, args[3:]); err != nil {
+		command, netns := args[3:], ""
+		if ns, ok := strings.CutPrefix(command[0], "in="); ok {
+			command, netns = append([]string{"ip", "netns", "exec", ns}, command[1:]...), ns
+		}
+		if err := s.startProgram(name, command); err != nil {
 			return err
 		}
-		return s.programs[name].awaitListener(args[2])
+		return s.programs[name].awaitListener(args[2], netns)
 	case verb == "runs":
 		return s.startProgram(name, args[2:])
 	case p == nil:
@@ -148,14 +152,20 @@ func (p *realPeer) end() error {
 
 // awaitListener waits until somebody takes connections at an address. There
 // is nothing to wait on but another attempt.
-func (p *realPeer) awaitListener(address string) error {
+func (p *realPeer) awaitListener(address, netns string) error {
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	deadline := time.After(patience)
 	for {
-		c, err := net.Dial("tcp", address)
+		err := inside(netns, func() error {
+			c, err := net.Dial("tcp", address)
+			if err == nil {
+				c.Close()
+			}
+			return err
+		})
 		if err == nil {
-			return c.Close()
+			return nil
 		}
 		select {
 		case <-tick.C:

@@ -35,7 +35,7 @@ type logLine struct {
 }
 
 // edge starts, signals and stops edges: edge starts [CONFIG] [as=NAME]
-// [files=N], edge signals HUP, edge stops, edge ends (which was signalled), edge
+// [files=N] [in=NETNS], edge signals HUP, edge stops, edge ends (which was signalled), edge
 // dies. One without a name is called "edge"; N is its limit on open files.
 func (s *stage) edge(args []string) error {
 	if len(args) == 0 {
@@ -51,7 +51,7 @@ func (s *stage) edge(args []string) error {
 		if len(args) > 1 && !strings.Contains(args[1], "=") {
 			config = args[1]
 		}
-		return s.startEdge(name, config, o["files"])
+		return s.startEdge(name, config, o["files"], o["in"])
 	}
 	e := s.edges[name]
 	if e == nil {
@@ -72,7 +72,7 @@ func (s *stage) edge(args []string) error {
 
 // startEdge fills in the configuration beside config and waits until the edge
 // says that it is ready.
-func (s *stage) startEdge(name, config, files string) error {
+func (s *stage) startEdge(name, config, files, netns string) error {
 	if old := s.edges[name]; old != nil && !ended(old.process) {
 		return fmt.Errorf("%s runs already", name)
 	}
@@ -80,7 +80,7 @@ func (s *stage) startEdge(name, config, files string) error {
 		return err
 	}
 	e := &edgeProcess{name: name, process: make(chan struct{}), read: make(chan struct{}), fresh: make(chan struct{})}
-	if err := e.start(s.path(config), s.path(name+".log"), files); err != nil {
+	if err := e.start(s.path(config), s.path(name+".log"), files, netns); err != nil {
 		return err
 	}
 	s.edges[name] = e
@@ -98,8 +98,9 @@ func (s *stage) fillConfig(config string) error {
 	return s.fillFiles([]string{config, partners})
 }
 
-// start runs the program, with a limit on its files if there is one.
-func (e *edgeProcess) start(config, log, files string) error {
+// start runs the program, with a limit on its files if there is one, in a
+// network namespace if it is to be in one.
+func (e *edgeProcess) start(config, log, files, netns string) error {
 	out, in, err := os.Pipe()
 	if err != nil {
 		return err
@@ -110,6 +111,9 @@ func (e *edgeProcess) start(config, log, files string) error {
 		return err
 	}
 	e.cmd = exec.Command("sipedge", "serve", "-c", config)
+	if netns != "" {
+		e.cmd = exec.Command("ip", "netns", "exec", netns, "sipedge", "serve", "-c", config)
+	}
 	if files != "" {
 		e.cmd = exec.Command("sh", "-c", `ulimit -n "$1" && exec sipedge serve -c "$2"`, "sh", files, config)
 	}

@@ -61,13 +61,17 @@ func domainOf(name string) string {
 }
 
 // listens waits for connections: listens ADDRESS [cert=NAME] [ca=NAME] [tls=1.1]
-// [unasked] or tcp.
+// [unasked] [in=NETNS] or tcp.
 func (p *peer) listens(s *stage, args []string) error {
 	o := options(args[1:])
 	if err := p.openRecord(s.path(p.name + ".raw")); err != nil {
 		return err
 	}
-	l, err := net.Listen("tcp", args[0])
+	var l net.Listener
+	err := inside(o["in"], func() (err error) {
+		l, err = net.Listen("tcp", args[0])
+		return err
+	})
 	if err != nil {
 		return err
 	}
@@ -87,12 +91,17 @@ func (p *peer) listens(s *stage, args []string) error {
 }
 
 // connects opens a connection: connects ADDRESS [cert=NAME] [ca=NAME] [to=HOST]
-// [from=IP] [resume] or tcp.
+// [from=IP] [in=NETNS] [resume] or tcp.
 func (p *peer) connects(s *stage, args []string) error {
 	if err := p.openRecord(s.path(p.name + ".raw")); err != nil {
 		return err
 	}
-	conn, err := p.dial(s, args[0], options(args[1:]))
+	o := options(args[1:])
+	var conn net.Conn
+	err := inside(o["in"], func() (err error) {
+		conn, err = p.dial(s, args[0], o)
+		return err
+	})
 	if err != nil {
 		return err
 	}

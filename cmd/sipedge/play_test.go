@@ -66,6 +66,7 @@ type stage struct {
 	programs    map[string]*realPeer
 	names       *locatetest.Server // nil until the play has a zone
 	fences      int
+	nets        []string // network namespaces that the play made
 }
 
 // stageKey finds the stage of a play among the values of its script.
@@ -116,7 +117,7 @@ func (s *stage) close() error {
 	for _, e := range s.edges {
 		errs = append(errs, e.end())
 	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, removeNetns(s.nets))...)
 }
 
 // A verb is one command of the language of plays.
@@ -140,6 +141,7 @@ func verbs() map[string]verb {
 		"program":     (*stage).program,
 		"ledger":      (*stage).ledger,
 		"homeserver":  (*stage).homeServer,
+		"netns":       (*stage).netns,
 	}
 }
 
