@@ -23,7 +23,9 @@ func (e *Edge) refuse(t *turn, r *request, v allowlists.Verdict) {
 	ref := e.reference()
 	e.respond(t, r.f, r.m, v.Code(), sip.Phrase(v.Code()), e.extra(r.f, r.m, v.Code(), v.Reason, ref))
 	e.auditRefused(r, v, v.Code(), ref)
-	e.tire(r.f)
+	if !r.grant.Allowed() {
+		e.tire(r.f)
+	}
 }
 
 // strangersRequests is how many requests of a stranger are refused on one connection

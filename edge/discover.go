@@ -33,7 +33,22 @@ func (e *Edge) search(r *request, lists *federation.Partners, q federation.Reque
 	if r.note != nil {
 		step(r, "srv", searched(targets, q.Target, err), pass)
 	}
-	return lists.Admit(r.f.Peer, q)
+	g = lists.Admit(r.f.Peer, q)
+	if g.Allowed() && g.Tier != federation.TierDiscovered && r.note == nil {
+		domain := string(q.Remote)
+		r.f.state.proved.Store(&domain)
+		r.f.state.known.Store(true)
+	}
+	return g
+}
+
+// stays reports whether the peer of a connection is still a listed partner.
+func (e *Edge) stays(f *Flow) bool {
+	if e.partners.Load().Knows(f.Peer) {
+		return true
+	}
+	domain := f.state.proved.Load()
+	return domain != nil && e.speaks(f.Peer, []byte(*domain))
 }
 
 // searched tells explain what DNS says.

@@ -449,7 +449,7 @@ func (e *Edge) SetPartners(p *federation.Partners) {
 		}
 	}
 	e.wire.each(func(f *Flow) bool {
-		if f.Role == RoleFederation && f.state.link == nil && f.state.known.Load() && !p.Knows(f.Peer) {
+		if f.Role == RoleFederation && f.state.link == nil && f.state.known.Load() && !e.stays(f) {
 			e.log.Info(logPartnerOut, keyFlow, f.ID, keyPeer, peerName(f))
 			f.close(errPartnerGone)
 		}

@@ -18,12 +18,13 @@ type flowState struct {
 	server *server         // dialled: the home server
 	// federation: a name that the peer proved, to be told to pools that ask; "" none
 	peerHost string
-	known    atomic.Bool  // federation: a listed partner when we last looked
-	account  *account     // what its peer has us keep
-	open     atomic.Int64 // transactions that it began
-	sent     atomic.Int64 // requests that were sent on it and wait
-	refused  refusals     // bounds what it can make us write to the log, without an account
-	strange  int          // requests of a stranger that were refused; the reader's alone
+	known    atomic.Bool            // federation: a listed partner when we last looked
+	proved   atomic.Pointer[string] // the listed domain that DNS led to its peer, the last one
+	account  *account               // what its peer has us keep
+	open     atomic.Int64           // transactions that it began
+	sent     atomic.Int64           // requests that were sent on it and wait
+	refused  refusals               // bounds what it can make us write to the log, without an account
+	strange  int                    // requests of a stranger that were refused; the reader's alone
 
 	searches int       // searches in a row that DNS did not answer; the reader's alone
 	searched time.Time // when the last one ended

@@ -154,7 +154,9 @@ func (e *Edge) oneWay(r *request) bool {
 func (e *Edge) pushOn(t *turn, r *request, v allowlists.Verdict) {
 	if !v.Allowed() {
 		e.auditRefused(r, v, 0, "")
-		e.tire(r.f)
+		if !r.grant.Allowed() {
+			e.tire(r.f)
+		}
 		return
 	}
 	e.locate(r)

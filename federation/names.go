@@ -13,12 +13,10 @@ type names struct {
 	hosts map[string]bool // names of direct partners' servers
 	addrs []string        // such servers without a name
 	lax   []int           // partners for whom more than names counts, by Index
-	// anybody: of whom DNS may say that it is somebody's server.
-	anybody bool
 }
 
 func namesOf(p *Partners) names {
-	n := names{hosts: make(map[string]bool), anybody: p.unlisted != nil && !p.unlisted.upstream}
+	n := names{hosts: make(map[string]bool)}
 	for i := range p.known {
 		k := &p.known[i]
 		if k.expired {
@@ -27,7 +25,6 @@ func namesOf(p *Partners) names {
 		if k.wildcard || k.cn {
 			n.lax = append(n.lax, i)
 		}
-		n.anybody = n.anybody || k.anyTarget && len(k.servers) == 0
 		n.add(k.hosts)
 	}
 	if p.unlisted != nil {
@@ -48,14 +45,13 @@ func (n *names) add(hosts []string) {
 	}
 }
 
-// Knows reports whether id may speak for any partner at all. A connection of
-// which that is no longer true after a reload has no business here.
+// Knows reports whether id may speak for any listed partner, as far as its names
+// tell. It does not know whom DNS alone leads to it: discovered partners, and
+// those whose entry takes any SRV target. They are strangers here, and share the
+// places of strangers until they have proved more.
 func (p *Partners) Knows(id *certs.Identity) bool {
 	if p == nil || p.lists == nil || id == nil || id.IsZero() {
 		return false
-	}
-	if p.names.anybody && len(id.Domains())+len(id.Hosts()) > 0 {
-		return true // whom DNS leads to it, it may speak for
 	}
 	for _, domain := range id.Domains() {
 		if p.counts(domain) != nil {
