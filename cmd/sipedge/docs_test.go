@@ -224,6 +224,10 @@ func kindOf(typ ast.Expr) string {
 			return "true or false"
 		case "int":
 			return "number"
+		case "float64":
+			return "number, also with a fraction"
+		case "Date":
+			return "date, like 2026-12-31"
 		}
 	}
 	return ""

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/sipedge/sipedge/federation"
 )
 
 type sample struct {
@@ -21,6 +23,9 @@ type sample struct {
 	DNS       resolver        `toml:"dns"`
 	Rows      []pool          `toml:"row"`
 	Forgotten string          `toml:"-"`
+	Rate      float64         `toml:"rate,positive"`
+	Most      int             `toml:"most,positive"`
+	Until     federation.Date `toml:"until"`
 }
 
 type pool struct {
@@ -46,6 +51,9 @@ domains = [
 on = false
 count = 1_000
 wait = "1m30s"
+rate = 0.5
+most = 7
+until = 2028-02-29
 pool.dotted.address = "192.0.2.9:1"
 pool.in = { address = "192.0.2.8:1", servers = [] }
 
@@ -63,15 +71,15 @@ address = "y"
 	off := false
 	want := sample{
 		Name: "edge1", NameLine: 2, Domains: []string{"a.example", "b.example"}, On: &off, Count: 1000,
-		Wait: 90 * time.Second,
+		Wait: 90 * time.Second, Rate: 0.5, Most: 7, Until: federation.Date{Year: 2028, Month: 2, Day: 29},
 		Pools: map[string]pool{
-			"dotted":  {Address: "192.0.2.9:1", Line: 10},
-			"in":      {Address: "192.0.2.8:1", Servers: []string{}, Line: 11},
-			"one.two": {Address: "192.0.2.1:1", Line: 13},
+			"dotted":  {Address: "192.0.2.9:1", Line: 13},
+			"in":      {Address: "192.0.2.8:1", Servers: []string{}, Line: 14},
+			"one.two": {Address: "192.0.2.1:1", Line: 16},
 		},
-		Rows: []pool{{Address: "x", Line: 19}, {Address: "y", Line: 21}},
+		Rows: []pool{{Address: "x", Line: 22}, {Address: "y", Line: 24}},
 	}
-	want.DNS.Servers, want.DNS.Line, want.DNS.Sub.Deep = []string{"192.0.2.53:53"}, 17, -3
+	want.DNS.Servers, want.DNS.Line, want.DNS.Sub.Deep = []string{"192.0.2.53:53"}, 20, -3
 	var got sample
 	if problems := Decode("f.toml", []byte(file), &got); problems != nil {
 		t.Fatalf("Decode found problems: %v", problems)
@@ -83,6 +91,16 @@ address = "y"
 
 func TestDecodeNamesEachFaultWithItsLine(t *testing.T) {
 	for _, tt := range []struct{ name, file, want string }{
+		{"a number that may not be zero", "most = 0\nrate = 0.0", `f.toml:1: most must be more than 0; leave it out for the default
+f.toml:2: rate must be more than 0; leave it out for the default`},
+		{"nor less", "\nmost = -1\nrate = -1", `f.toml:2: most must be more than 0; leave it out for the default
+f.toml:3: rate must be more than 0; leave it out for the default`},
+		{"a number that is none", "rate = nan", `f.toml:1: rate must be a number, not nan`},
+		{"a number without end", "rate = inf", `f.toml:1: rate must be a number, not inf`},
+		{"a fraction where none may be", "most = 1.5", `f.toml:1: most must be a number, not a number with a fraction`},
+		{"a date in quotes", "until = '2028-02-29'", `f.toml:1: until must be a date without quotes, like 2026-12-31, not a string`},
+		{"a date with a time", "until = 2028-02-29T00:00:00Z", `f.toml:1: until must be a date without quotes, like 2026-12-31, not a date or time`},
+		{"a day that there is not", "until = 2027-02-29", `f.toml:1: until must be a date without quotes, like 2026-12-31: "2027-02-29" is no date like 2026-12-31`},
 		{"an unknown key", "nome = 1", `f.toml:1: unknown key "nome"; did you mean "name"?`},
 		{"an unknown key that is nothing like ours", "xyzzy = 1", `f.toml:1: unknown key "xyzzy"`},
 		{"a word of other programs", "[pool.a]\nlisten = 1", `f.toml:2: unknown key "listen" in [pool.a]; did you mean "address"?`},
