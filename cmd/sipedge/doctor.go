@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -174,43 +173,20 @@ func (d *doctor) servingUser(name string) (account, error) {
 
 // files judges all files that the configuration names.
 func (d *doctor) files(config string) group {
-	g := group{Name: "files, for " + d.user.name}
+	g := group{Name: "files, for " + plain(d.user.name)}
 	if d.user.uid == 0 {
 		g.add(noted, "user", "root reads and writes everything, so that little is judged here", "Run the edge as a user of its own, and say who with --user.")
 	}
-	list := []file{
-		{path: config, what: "configuration"},
-		{path: filepath.Join(d.conf.Dir, "partners.toml"), what: "partners", absent: "not there, so nobody is a partner"},
-	}
-	for _, name := range sorted(d.conf.Certificates) {
-		c := d.conf.Certificates[name]
-		list = append(list, file{path: c.Cert, what: "certificate " + name}, file{path: c.Key, what: "key of " + name, secret: true})
-	}
-	for _, name := range sorted(d.conf.Listeners) {
-		l := d.conf.Listeners[name]
-		list = append(list, file{path: l.PeerCA, what: "authorities of listener " + name}, file{path: l.PeerCRL, what: "revocations of listener " + name})
-	}
-	for _, name := range sorted(d.conf.Pools) {
-		list = append(list, file{path: d.conf.Pools[name].CA, what: "authorities of pool " + name})
-	}
-	seen := make(map[string]bool)
-	for i, f := range list {
-		if f.path == "" || f.path == "system" {
-			continue
-		}
-		if i > 1 {
-			f.path = beside(d.conf.Dir, f.path)
-		}
-		if !seen[f.path] {
-			seen[f.path] = true
-			g.Findings = append(g.Findings, f.check(d.user))
-		}
+	list := filesOf(config, d.conf)
+	g.Findings = append(g.Findings, closed(list, d.user)...)
+	for _, f := range list {
+		g.Findings = append(g.Findings, f.check(d.user))
 	}
 	if d.conf.StateDir != "" {
 		g.Findings = append(g.Findings, checkState(beside(d.conf.Dir, d.conf.StateDir), d.user)...)
 	}
 	for i, f := range g.Findings {
-		g.Findings[i].Subject, g.Findings[i].Evidence, g.Findings[i].Remedy = escaped(f.Subject), escaped(f.Evidence), escaped(f.Remedy)
+		g.Findings[i] = finding{f.Level, plain(f.Subject), plain(f.Evidence), plain(f.Remedy)}
 	}
 	return g
 }

@@ -10,6 +10,9 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+
+	"github.com/sipedge/sipedge/certs"
+	"github.com/sipedge/sipedge/edge"
 )
 
 // An account is who runs the edge, as far as files look at him.
@@ -27,7 +30,7 @@ func accountNamed(name string) (account, error) {
 	u, err := user.Lookup(name)
 	if err != nil {
 		if u, err = user.LookupId(name); err != nil {
-			return account{}, fmt.Errorf("there is no user %s", escaped(name))
+			return account{}, fmt.Errorf("there is no user %s", plain(name))
 		}
 	}
 	return accountOf(u), nil
@@ -115,17 +118,6 @@ func foldersOf(path string) (list []string) {
 	return list
 }
 
-// reads reports whether the account can read the file, and else why not.
-func (a account) reads(path string, info fs.FileInfo) (why string) {
-	if folder := a.locked(path); folder != "" {
-		return "cannot enter " + folder
-	}
-	if !a.may(info, toRead) {
-		return "cannot read it"
-	}
-	return ""
-}
-
 // mode is how a file is protected: "0640 root:ssl-cert".
 func mode(info fs.FileInfo) string {
 	uid, gid := ownerOf(info)
@@ -143,6 +135,36 @@ type file struct {
 	what   string // in words
 	secret bool   // nobody else may read it
 	absent string // what it means that it is not there; "": a failure
+}
+
+// filesOf are the files that an edge reads, each once.
+func filesOf(config string, c edge.Config) (list []file) {
+	seen := make(map[string]bool)
+	add := func(f file) {
+		if !seen[f.path] {
+			seen[f.path] = true
+			list = append(list, f)
+		}
+	}
+	named := func(path, what string, secret bool) {
+		if path != "" && path != certs.SystemRoots {
+			add(file{path: beside(c.Dir, path), what: what, secret: secret})
+		}
+	}
+	add(file{path: config, what: "configuration"})
+	add(file{path: filepath.Join(c.Dir, "partners.toml"), what: "partners", absent: "not there, so nobody is a partner"})
+	for _, name := range sorted(c.Certificates) {
+		named(c.Certificates[name].Cert, "certificate "+name, false)
+		named(c.Certificates[name].Key, "key of "+name, true)
+	}
+	for _, name := range sorted(c.Listeners) {
+		named(c.Listeners[name].PeerCA, "authorities of listener "+name, false)
+		named(c.Listeners[name].PeerCRL, "revocations of listener "+name, false)
+	}
+	for _, name := range sorted(c.Pools) {
+		named(c.Pools[name].CA, "authorities of pool "+name, false)
+	}
+	return list
 }
 
 // check judges one file for the account that runs the edge.
@@ -172,18 +194,42 @@ func (f file) check(a account) finding {
 }
 
 // unreadable: what the edge cannot read it cannot start with, or loses when it
-// reads it again.
+// reads it again. The folders on the way have lines of their own.
 func (f file) unreadable(a account, path string, info fs.FileInfo) (level, string, string) {
-	why := a.reads(path, info)
 	switch {
-	case why == "":
+	case a.may(info, toRead):
 		return fine, "", ""
-	case strings.HasPrefix(why, "cannot enter "):
-		return failed, a.name + " " + why, fmt.Sprintf("Let %s enter that folder (chgrp, chmod g+x), or copy the file to where it can read it each time that it is renewed.", a.name)
 	case f.secret:
-		return failed, a.name + " " + why, fmt.Sprintf("chown %s %s && chmod 0600 %[2]s", a.name, f.path)
+		return failed, a.name + " cannot read it", fmt.Sprintf("chown %s %s && chmod 0600 %[2]s", a.name, f.path)
 	}
-	return failed, a.name + " " + why, "chmod a+r " + f.path
+	return failed, a.name + " cannot read it", "chmod a+r " + f.path
+}
+
+// closed are the folders that keep the account from these files, each once.
+func closed(files []file, a account) (out []finding) {
+	behind := make(map[string]int)
+	var folders []string
+	for _, f := range files {
+		path, err := filepath.Abs(f.path)
+		if err != nil {
+			continue
+		}
+		if folder := a.locked(path); folder != "" {
+			if behind[folder]++; behind[folder] == 1 {
+				folders = append(folders, folder)
+			}
+		}
+	}
+	for _, folder := range folders {
+		f := finding{Level: failed, Subject: folder}
+		if info, err := os.Stat(folder); err == nil {
+			f.Evidence = mode(info) + ": "
+		}
+		f.Evidence += fmt.Sprintf("%s cannot enter it, and %s that the edge reads behind it", a.name, plural(behind[folder], "file"))
+		f.Remedy = fmt.Sprintf("Let %s enter the folder (chgrp, chmod g+x), or copy the files to where it can read them, each time that they are renewed.", a.name)
+		out = append(out, f)
+	}
+	return out
 }
 
 // exposed: a key that others read is theirs, too.
@@ -191,7 +237,7 @@ func (f file) exposed(a account, path string, info fs.FileInfo) (level, string, 
 	owner, gid := ownerOf(info)
 	switch {
 	case !f.secret:
-	case others.reads(path, info) == "":
+	case others.locked(path) == "" && others.may(info, toRead):
 		return failed, "everybody on this machine can read it", fmt.Sprintf("chmod 0600 %s, and have a new key certified if somebody may have read it.", f.path)
 	case others.may(info, toRead):
 		return warned, "only " + others.locked(path) + " keeps everybody from reading it", "chmod 0600 " + f.path

@@ -174,6 +174,7 @@ func (p *page) text(first, others, text string) {
 // groups prints all findings.
 func (p *page) groups(all findings) {
 	for _, g := range all {
+		g.Findings = joined(g.Findings)
 		fmt.Fprintf(p.out, "\n%s\n", p.paint(bold, g.Name))
 		column := 0
 		for _, f := range g.Findings {
@@ -185,6 +186,25 @@ func (p *page) groups(all findings) {
 			p.finding(f, column)
 		}
 	}
+}
+
+// joined makes one line of three and more checks in a row that were not made for
+// the same reason: what failed before them should not leave the screen.
+func joined(list []finding) (out []finding) {
+	for len(list) > 0 {
+		first, n := list[0], 1
+		for n < len(list) && first.Level == unchecked && list[n].Level == unchecked && list[n].Evidence == first.Evidence {
+			n++
+		}
+		if n >= 3 {
+			first.Subject += " … " + list[n-1].Subject
+			out = append(out, first)
+		} else {
+			out = append(out, list[:n]...)
+		}
+		list = list[n:]
+	}
+	return out
 }
 
 // finding prints one check.
@@ -248,6 +268,9 @@ func escaped(text string) string {
 	const most = 160
 	if len(text) > most {
 		text = text[:most] + "..."
+	}
+	if !strings.ContainsFunc(text, func(r rune) bool { return r < ' ' || r > '~' }) {
+		return text // or was escaped before: once is enough
 	}
 	q := strconv.QuoteToASCII(text)
 	return strings.ReplaceAll(q[1:len(q)-1], `\"`, `"`)

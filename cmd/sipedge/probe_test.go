@@ -64,7 +64,7 @@ func TestProbeNamesTheStepThatFails(t *testing.T) {
 		{name: "all is well", want: []string{"ok +OPTIONS +200", "^YES: fabrikam.example answers at 1 of 1 address"}},
 		{name: "no SRV", zone: "x.fabrikam.example. IN A 127.0.0.1", code: exitNo, want: []string{
 			"FAIL +SRV +neither _sipfederationtls._tcp.fabrikam.example nor _sips._tcp.fabrikam.example", "→ .*servers = ",
-			"- +target in domain +not checked: there is no target", "^server", "- +OPTIONS +not checked: there is no address",
+			"- +target in domain +not checked: there is no target", "- +A, AAAA +not checked", "^server", "- +TCP … clock +not checked: there is no address",
 			"^NO: fabrikam.example cannot be found; it stops at SRV",
 		}},
 		{name: "only _sips", zone: "_sips._tcp.fabrikam.example. IN SRV 1 1 $FABRIKAM_PORT edge.fabrikam.example.\nedge.fabrikam.example. IN A 127.0.0.1", want: []string{
@@ -86,19 +86,19 @@ func TestProbeNamesTheStepThatFails(t *testing.T) {
 		{name: "the target is elsewhere, and speaks for the domain",
 			zone: "_sips._tcp.fabrikam.example. IN SRV 1 1 $FABRIKAM_PORT edge.hosting.example.\nedge.hosting.example. IN A 127.0.0.1",
 			want: []string{"warn +target in domain", "ok +names +speaks for fabrikam.example", "^YES"}},
-		{name: "no address", zone: "_sips._tcp.fabrikam.example. IN SRV 1 1 5061 edge.fabrikam.example.", code: exitNo, want: []string{"FAIL +A, AAAA +edge.fabrikam.example: no records", "- +TCP"}},
+		{name: "no address", zone: "_sips._tcp.fabrikam.example. IN SRV 1 1 5061 edge.fabrikam.example.", code: exitNo, want: []string{"FAIL +A, AAAA +edge.fabrikam.example: no records", "- +TCP … clock"}},
 		{name: "an alias", zone: "_sips._tcp.fabrikam.example. IN SRV 1 1 $FABRIKAM_PORT edge.fabrikam.example.\nedge.fabrikam.example. IN CNAME host.example.\nhost.example. IN A 127.0.0.1", want: []string{
 			"warn +A, AAAA +edge.fabrikam.example is an alias of host.example", "^YES",
 		}},
-		{name: "a private address", dns: "[dns]\nservers = [\"$DNS\"]\n", code: exitNo, want: []string{"FAIL +A, AAAA +edge.fabrikam.example: 127.0.0.1: not a public address", "→ .*allowed_ranges", "- +TCP"}},
+		{name: "a private address", dns: "[dns]\nservers = [\"$DNS\"]\n", code: exitNo, want: []string{"FAIL +A, AAAA +edge.fabrikam.example: 127.0.0.1: not a public address", "→ .*allowed_ranges", "- +TCP … clock"}},
 		{name: "an address of ours", zone: "_sips._tcp.fabrikam.example. IN SRV 1 1 $EDGE_EXT_PORT edge.fabrikam.example.\nedge.fabrikam.example. IN A 127.0.0.1", code: exitNo, want: []string{
 			"FAIL +A, AAAA +edge.fabrikam.example: 127.0.0.1: we listen there",
 		}},
-		{name: "a closed port", lines: "peers x", code: exitNo, want: []string{"FAIL +TCP +nobody listens there", "- +TLS +not checked: there is no connection", "- +clock", "answers at 0 of 1 address; it stops at TCP"}},
+		{name: "a closed port", lines: "peers x", code: exitNo, want: []string{"FAIL +TCP +nobody listens there", "- +TLS … clock +not checked: there is no connection", "answers at 0 of 1 address; it stops at TCP"}},
 		{name: "one of two is closed", zone: probeZone + "_sipfederationtls._tcp.fabrikam.example. IN SRV 20 5 $GONE_PORT edge2.fabrikam.example.\nedge2.fabrikam.example. IN A 127.0.0.1", code: exitNo, want: []string{
 			"ok +OPTIONS +200", "^edge2.fabrikam.example", "FAIL +TCP", "^NO: fabrikam.example answers at 1 of 2 addresses; it stops at TCP",
 		}},
-		{name: "TLS 1.1", lines: good + " tls=1.1", code: exitNo, want: []string{"FAIL +TLS +it speaks TLS 1.1 with TLS_\\w+ at best", "→ .*TLS 1.2", "- +chain +not checked: there is no TLS"}},
+		{name: "TLS 1.1", lines: good + " tls=1.1", code: exitNo, want: []string{"FAIL +TLS +it speaks TLS 1.1 with TLS_\\w+ at best", "→ .*TLS 1.2", "- +chain … clock +not checked: there is no TLS"}},
 		{name: "TLS 1.2", lines: good + " tls=1.2", want: []string{"ok +TLS +TLS 1.2, TLS_ECDHE", "ok +our certificate +asked for, and taken", "^YES"}},
 		{name: "an unknown issuer", lines: "certificate fabrikam ca=stranger dns=fabrikam.example uri=sip:fabrikam.example\n" + good, code: exitNo, want: []string{
 			"FAIL +chain +1 sent; the issuer Authority stranger is none that we trust", "→ .*peer_ca", "ok +names +claims to speak for fabrikam.example",
@@ -114,14 +114,14 @@ func TestProbeNamesTheStepThatFails(t *testing.T) {
 		{name: "a direct partner by another name", partners: "[partner.\"fabrikam.example\"]\nservers = [\"$FABRIKAM\"]\npeer_name = \"sip.fabrikam.example\"\n", code: exitNo, want: []string{
 			"note +SRV +not asked: our list names", "FAIL +names +our list asks for another name: sip:fabrikam.example", "→ .*peer_name",
 		}},
-		{name: "a direct partner that is not in DNS", partners: "[partner.\"fabrikam.example\"]\nservers = [\"gone.fabrikam.example\"]\n", code: exitNo, want: []string{"FAIL +A, AAAA +locate gone.fabrikam.example", "- +TCP"}},
+		{name: "a direct partner that is not in DNS", partners: "[partner.\"fabrikam.example\"]\nservers = [\"gone.fabrikam.example\"]\n", code: exitNo, want: []string{"FAIL +A, AAAA +locate gone.fabrikam.example", "- +TCP … clock"}},
 		{name: "another name", lines: "certificate fabrikam dns=contoso.example\n" + good, code: exitNo, want: []string{"FAIL +names +none is fabrikam.example: contoso.example", "- +OPTIONS"}},
 		{name: "only the server's name", lines: "certificate fabrikam dns=edge.fabrikam.example\n" + good, want: []string{"note +names +names the server edge.fabrikam.example and not fabrikam.example", "^YES"}},
 		{name: "a wildcard", lines: "certificate fabrikam dns=*.fabrikam.example\n" + good, code: exitNo, want: []string{`FAIL +names +only a wildcard covers fabrikam.example or its server: \*.fabrikam.example`, "→ RFC 5922 §7.2 forbids that.*allow_wildcard = true"}},
 		{name: "a wildcard that our list allows", partners: "[partner.\"fabrikam.example\"]\nallow_wildcard = true\n", lines: "certificate fabrikam dns=*.fabrikam.example\n" + good, want: []string{"note +names +.*by a wildcard or common name", "^YES"}},
 		{name: "a common name", lines: "certificate fabrikam cn=fabrikam.example\n" + good, code: exitNo, want: []string{"FAIL +names +only the common name is fabrikam.example", "→ .*allow_cn = true"}},
 		{name: "a common name that draws on the terminal", lines: "certificate fabrikam cn=\u202e\x1b[2Jx\n" + good, code: exitNo, want: []string{`FAIL +names +none is fabrikam.example: no SAN at all, only the common name \\u202e\\x1b\[2Jx`}},
-		{name: "a name that draws on the terminal", lines: "certificate fabrikam dns=fabrikam.example,\x1b[2J.example\n" + good, code: exitNo, want: []string{`FAIL +chain +certificate refused: malformed: .*\\x1b\[2J`, "- +names"}},
+		{name: "a name that draws on the terminal", lines: "certificate fabrikam dns=fabrikam.example,\x1b[2J.example\n" + good, code: exitNo, want: []string{`FAIL +chain +certificate refused: malformed: .*\\x1b\[2J`, "- +key … usage"}},
 		{name: "a server-only certificate", lines: "certificate fabrikam usage=server dns=fabrikam.example\n" + good, want: []string{"note +usage +server only, as public authorities issue them", "^YES"}},
 		{name: "a server-only certificate for a strict entry", partners: "[partner.\"fabrikam.example\"]\npeer_usage = \"strict\"\n", lines: "certificate fabrikam usage=server dns=fabrikam.example\n" + good, want: []string{"warn +usage +server: when they connect to us with it", "^YES"}},
 		{name: "a client-only certificate", lines: "certificate fabrikam usage=client dns=fabrikam.example\n" + good, want: []string{"note +usage +client, and it is shown by a server"}},
