@@ -15,9 +15,10 @@ import (
 // What one peer may have us ask DNS about the domains that it claims. A search
 // holds up the connection that wants it and no other.
 const (
-	searchesAtOnce = 4                // of one certificate, on all its connections
-	searchFailures = 3                // that cost their full time, before
-	searchRest     = 30 * time.Second // its connection is refused without asking, for this long
+	searchesAtOnce = 4               // of one certificate, on all its connections
+	searchFailures = 3               // in a row that cost time, before
+	searchLong     = time.Second     // and this is what that means
+	searchRest     = 5 * time.Second // its connection is refused without asking, for this long
 )
 
 // search asks DNS whether the certificate of this connection is that of a
@@ -93,12 +94,15 @@ func (e *Edge) edgesOf(r *request, tier federation.Tier, domain string) ([]strin
 	}
 	ctx, cancel := context.WithTimeout(e.ctx, dialTimeout)
 	defer cancel()
+	began := time.Now()
 	hosts, err := d.Targets(ctx, domain)
-	s.searches++
-	if err == nil || errors.Is(err, locate.ErrNoRecords) {
+	switch {
+	case err == nil || errors.Is(err, locate.ErrNoRecords) || errors.Is(err, locate.ErrForbiddenAddress):
 		s.searches = 0
+	case time.Since(began) > searchLong: // what is known to fail costs nothing
+		s.searches++
+		s.searched = time.Now()
 	}
-	s.searched = time.Now()
 	return hosts, err
 }
 

@@ -7,10 +7,10 @@ import (
 	"time"
 )
 
-// keepsAsking sends a request again and again, as users do, until the log of the
-// edge says something: keeps-asking METHOD TO [by=PEER] until KEY=VALUE... The
-// other peer answers 200 to what reaches it. There is no other way to see that
-// an answer of DNS has ended, or that DNS is back.
+// keepsAsking sends a request again and again, not faster than a stranger may,
+// until the log of the edge says something: keeps-asking METHOD TO [by=PEER]
+// until KEY=VALUE... The other peer answers 200 to what reaches it. There is no
+// other way to see that an answer of DNS has ended, or that DNS is back.
 func (p *peer) keepsAsking(s *stage, args []string) error {
 	until := slices.Index(args, "until")
 	if until < 2 || until == len(args)-1 {
@@ -30,7 +30,7 @@ func (p *peer) keepsAsking(s *stage, args []string) error {
 		}
 		return true
 	}
-	tick := time.NewTicker(20 * time.Millisecond)
+	tick := time.NewTicker(150 * time.Millisecond)
 	defer tick.Stop()
 	for deadline := time.Now().Add(patience); time.Now().Before(deadline); <-tick.C {
 		if err := p.asks(s, args[:until]); err != nil {
