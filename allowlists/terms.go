@@ -33,6 +33,7 @@ type Terms struct {
 	numbers bool
 	message int // octets; 0: any
 	body    int
+	open    bool // nothing but numbers restricts anything
 }
 
 // NewTerms compiles what an entry says. All that is wrong with it is returned,
@@ -65,8 +66,14 @@ func NewTerms(a Allowed) (*Terms, []error) {
 	if errs != nil {
 		return nil, errs
 	}
+	t.open = t.ways == [2]bool{true, true} && len(t.methods) == 0 && t.kinds == 0 &&
+		t.users == nil && t.theirs == nil && t.message == 0 && t.body == 0
 	return t, nil
 }
+
+// Open reports whether the terms restrict nothing but telephone numbers. Those of
+// most partners are so, and need no Question.
+func (t *Terms) Open() bool { return t != nil && t.open }
 
 func (t *Terms) direct(direction string) error {
 	switch direction {

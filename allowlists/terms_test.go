@@ -52,12 +52,21 @@ func TestTermsRestrictARequest(t *testing.T) {
 		{"sizes count within dialogs", Allowed{MaxBody: 10}, Question{Body: 11, Dialog: true}, PartnerSize},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
+			if got := terms(tt.allowed); got.Open() && got.judge(&tt.q) != ReasonNone && tt.q.Direction <= Out {
+				t.Error("the terms are open and refuse")
+			}
 			if got := terms(tt.allowed).judge(&tt.q); got != tt.want {
 				t.Errorf("%+v of %+v = %q, want %q", tt.q, tt.allowed, got, tt.want)
 			}
 		})
 	}
+	if !terms(Allowed{}).Open() {
+		t.Error("terms that say nothing are not open")
+	}
 	for name, none := range map[string]*Terms{"nil": nil, "zero": {}} {
+		if none.Open() {
+			t.Errorf("%s Terms are open", name)
+		}
 		if got := none.judge(&Question{Method: []byte("MESSAGE")}); got == ReasonNone {
 			t.Errorf("%s Terms allow", name)
 		}

@@ -175,8 +175,8 @@ func (g *glob) match(user []byte) bool {
 // users. Here it does not: the home servers of the world find alice where ALICE
 // was written, so a list that thinks them two people would keep in or out
 // somebody else than its author meant. What follows a semicolon belongs to the
-// user, as the section says of its own example alice;day=tuesday: who else it
-// might be only the home server knows.
+// user, as in alice;day=tuesday (RFC 3261 §19.1.3): who else that might be only
+// the home server knows.
 //
 // The separators of a global phone number are nothing (RFC 3966 §5.1.1).
 func AppendUser(dst, user []byte) ([]byte, bool) {

@@ -1,6 +1,7 @@
 package certs
 
 import (
+	"crypto/sha256"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
@@ -298,4 +299,29 @@ func FuzzReadIdentity(f *testing.F) {
 			}
 		}
 	})
+}
+
+func TestIdentityKnowsItsKey(t *testing.T) {
+	ca, err := NewAuthority("test root")
+	if err != nil {
+		t.Fatal(err)
+	}
+	pair, err := ca.Keypair(Leaf{Names: []string{"fabrikam.example"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	id, err := ReadIdentity(pair.Leaf())
+	if err != nil {
+		t.Fatal(err)
+	}
+	public, err := x509.MarshalPKIXPublicKey(pair.Leaf().PublicKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := sha256.Sum256(public); id.Key() != want {
+		t.Errorf("Key = %x, want %x", id.Key(), want)
+	}
+	if got := (Identity{}).Key(); got != [sha256.Size]byte{} {
+		t.Errorf("nobody has the key %x", got)
+	}
 }
