@@ -2,6 +2,8 @@ package federation
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"unicode"
 
@@ -15,7 +17,7 @@ import (
 // Blocked names are left out: to block what looks like a partner is no mistake.
 func (l *linter) lookalikes() {
 	first := make(map[string]string, len(l.p.known)) // by skeleton: what has it
-	for domain := range l.p.own {
+	for _, domain := range slices.Sorted(maps.Keys(l.p.own)) {
 		first[skeleton(Unicode(domain))] = "our own domain " + both(domain)
 	}
 	scripts := make(map[rune]string)
@@ -90,7 +92,7 @@ func mixedLabel(name string, seen map[rune]string) string {
 	for label := range strings.SplitSeq(name, ".") {
 		var found []string
 		for _, r := range label {
-			if s := script(r, seen); s != "" && !contains(found, s) {
+			if s := script(r, seen); s != "" && !slices.Contains(found, s) {
 				found = append(found, s)
 			}
 		}
@@ -105,18 +107,9 @@ func belong(scripts []string) bool {
 	for _, set := range together {
 		all := true
 		for _, s := range scripts {
-			all = all && contains(set, s)
+			all = all && slices.Contains(set, s)
 		}
 		if all {
-			return true
-		}
-	}
-	return false
-}
-
-func contains(list []string, s string) bool {
-	for _, have := range list {
-		if have == s {
 			return true
 		}
 	}
