@@ -42,6 +42,11 @@ type Limits struct {
 	// Limits per source address. false for load tests, or when a balancer in
 	// front hides the addresses. Default true.
 	PerSource *bool `toml:"per_source"`
+	// Overload control: when work has to wait because more comes than can be
+	// done, those who send most are refused with 503 before others feel it. false
+	// for tests that want to see everything delivered late rather than refused.
+	// Default true.
+	Overload *bool `toml:"overload"`
 	// Connections that partners may hold open together. Default 16,000, or
 	// what the limit on open files leaves. One peer may have a quarter, and so
 	// may all together that are no partners, unless per_source is false.

@@ -191,7 +191,9 @@ func (e *Edge) Run(ctx context.Context) {
 	group.Go(e.watchFiles)
 	group.Go(e.buryAll)
 	group.Go(e.forgetSubscriptions)
-	group.Go(e.watchOverload)
+	if on := e.config.Limits.Overload; on == nil || *on {
+		group.Go(e.watchOverload)
+	}
 	for _, p := range e.pools {
 		for _, s := range p.servers {
 			group.Go(s.watch)

@@ -106,7 +106,7 @@ func oddity(random *rand.Rand, i int, mild bool) []byte {
 			"Contact: *", "m: <sip:bob@192.0.2.1:5060;x>;q=0.1, \"b\" <sip:b@c>", "Accept: a/b;c=\"d,e\""),
 	}
 	random.Shuffle(len(fields), func(a, b int) { fields[a], fields[b] = fields[b], fields[a] })
-	uri := pick("sip:alice@example.com", "sip:example.com", "sip:alice;x=y@example.com;z", "sip:al%69ce@EXAMPLE.com:5061", "sip:+1-212@example.com;user=phone")
+	uri := pick("sip:alice@example.com", "sip:example.com", "sip:alice;x=y@example.com;z", "sip:al%69ce@EXAMPLE.com:5061", "sip:+a-212@example.com;user=ip")
 	return []byte("MESSAGE " + uri + " SIP/2.0\r\n" + strings.Join(fields, "\r\n") + "\r\n\r\n" + body)
 }
 

@@ -88,7 +88,7 @@ func framingCases() []framingCase {
 func TestMessagesThatTryToBeTwo(t *testing.T) {
 	t.Parallel()
 	s := openTestStage(t)
-	s.write(t, "limits.toml", "[limits]\nmessage_timeout = \"5s\"\n")
+	s.write(t, "limits.toml", "[limits]\noverload = false\nmessage_timeout = \"5s\"\n")
 	s.play(t, "company", "peers home fabrikam", "home listens $HOME1 cert=home", "edge starts")
 	for _, c := range framingCases() {
 		t.Run(c.name, func(t *testing.T) {

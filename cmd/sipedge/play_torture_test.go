@@ -63,7 +63,7 @@ func TestTortureMessagesThroughTheEdge(t *testing.T) {
 	t.Parallel()
 	s := openTestStage(t)
 	s.write(t, "partners.toml", torturePartners())
-	s.write(t, "limits.toml", "[limits]\nmessage_timeout = \"3s\"\n")
+	s.write(t, "limits.toml", "[limits]\noverload = false\nmessage_timeout = \"3s\"\n")
 	s.play(t,
 		"company", "peers home partner sender",
 		"certificate partner dns=partner.example",
