@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -129,5 +128,10 @@ func printJSON(w io.Writer, v any) error {
 	return e.Encode(v)
 }
 
-// fileName is a path as messages name it.
-func fileName(path string) string { return filepath.Base(path) }
+// warn prints what the edge warns of.
+func warn(w io.Writer, warnings []string) {
+	p := newPage(w)
+	for _, text := range warnings {
+		p.text(p.paint(yellow, "warning:")+" ", "         ", plain(text))
+	}
+}

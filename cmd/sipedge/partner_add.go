@@ -36,6 +36,7 @@ type adding struct {
 	partnerAddCommand
 	streams
 	conf  edge.Config
+	page  *page // on out
 	card  *card.Signed
 	known map[string]admin.Partner // what the edge knows of the card's domains
 }
@@ -46,7 +47,7 @@ func (c partnerAddCommand) Run(s streams) error {
 	if err != nil {
 		return err
 	}
-	a := adding{partnerAddCommand: c, streams: s, conf: conf, known: make(map[string]admin.Partner)}
+	a := adding{partnerAddCommand: c, streams: s, page: newPage(s.out), conf: conf, known: make(map[string]admin.Partner)}
 	if a.card, err = c.read(); err != nil {
 		return err
 	}
@@ -105,19 +106,19 @@ func (c partnerAddCommand) file() ([]byte, error) {
 // introduce shows who the card is from and checks whether their certificate will
 // be let in at all.
 func (a *adding) introduce() error {
-	fmt.Fprintf(a.out, "Partner card of %s, good until %s\n\n", domainList(a.card.Domains), day(a.card.Expires))
-	t := newTable(a.out)
-	t.row("  fingerprint", card.Fingerprint(a.card.Chain[0]))
-	if a.card.Contact != "" {
-		t.row("  contact", a.card.Contact)
-	}
-	t.row("  signed by", a.card.ID.String()+", until "+day(a.card.ID.NotAfter()))
-	t.row("  usage", a.card.ID.Usage().String())
+	a.page.title("Partner card of "+domainList(a.card.Domains), "good until "+day(a.card.Expires))
+	var f facts
+	f.add("fingerprint", card.Fingerprint(a.card.Chain[0]))
+	f.add("contact", a.card.Contact)
+	f.add("signed by", a.card.ID.String())
+	f.add("its end", day(a.card.ID.NotAfter()))
+	f.add("its use", a.card.ID.Usage().String())
 	id, ca, err := a.identify()
 	if err == nil {
-		t.row("  authority", "in "+ca)
+		f.add("authority", "in "+ca)
 	}
-	t.flush()
+	fmt.Fprintln(a.out)
+	f.print(a.page)
 	if err != nil {
 		return a.refuse(ca, err)
 	}
@@ -167,19 +168,22 @@ func (a *adding) refuse(ca string, err error) error {
 	if a.card.Authority == nil {
 		return no
 	}
-	file := a.card.Domains[0] + "-ca.pem"
-	fmt.Fprintf(a.out, `
-Their authority %s is private, and not in %s.
-  its fingerprint  %s
-Ask your contact by telephone whether that is theirs. If so, trust it:
-  %s
-  cat %s >> FILE       (FILE is peer_ca of the federation listener)
-and add the card again. The edge reads FILE again within ten seconds.
-Who holds that authority's key can then make certificates for any name: the
-pins of cards and entries say for whom it does not count.
-`, authorityName(a.card.Authority), ca, card.Fingerprint(a.card.Authority),
-		a.command("partner", "add", a.Card, "--save-ca", file), file)
+	a.howToTrust(ca)
 	return no
+}
+
+// howToTrust says what to do about a private authority, and what that means.
+func (a *adding) howToTrust(ca string) {
+	file := a.card.Domains[0] + "-ca.pem"
+	fmt.Fprintln(a.out)
+	a.page.text("", "", fmt.Sprintf("Their authority %s is private, and not in %s. Its fingerprint:", authorityName(a.card.Authority), ca))
+	a.page.text("  ", "  ", card.Fingerprint(a.card.Authority))
+	a.page.text("", "", "Ask your contact by telephone whether that is theirs. If so, put it into the file that peer_ca of "+
+		"[listener.NAME] with role = \"federation\" names, and add the card again:")
+	a.page.text("  ", "    ", a.command("partner", "add", a.Card, "--save-ca", file))
+	a.page.text("  ", "    ", "cat "+file+" >> FILE")
+	a.page.text("", "", "The edge reads that file again within ten seconds. Who holds the authority's key can make certificates "+
+		"for any name: only pins of keys keep it from speaking for your other partners.")
 }
 
 // saveAuthority writes the card's authority to a new file.
@@ -194,9 +198,9 @@ func (a *adding) saveAuthority() error {
 	if err := errors.Join(pem.Encode(f, &pem.Block{Type: "CERTIFICATE", Bytes: a.card.Authority.Raw}), f.Close()); err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(a.out, "%s, fingerprint %s, is in %s. Nothing trusts it yet.\n",
-		authorityName(a.card.Authority), card.Fingerprint(a.card.Authority), a.SaveCA)
-	return err
+	a.page.text("", "", fmt.Sprintf("The authority %s is in %s. Nothing trusts it yet. Its fingerprint:", authorityName(a.card.Authority), a.SaveCA))
+	a.page.text("  ", "  ", card.Fingerprint(a.card.Authority))
+	return nil
 }
 
 // add compares with what the edge knows, asks, and decides.
@@ -220,9 +224,7 @@ func (a *adding) add(ctx context.Context, edge *admin.Client) error {
 		if err != nil {
 			return fmt.Errorf("%s (%d of %d domains were allowed before): %w", d, i, len(a.card.Domains), err)
 		}
-		for _, warning := range done.Warnings {
-			fmt.Fprintln(a.err, "warning:", plain(warning))
-		}
+		warn(a.err, done.Warnings)
 		a.reportDecision(a.out, d, done)
 	}
 	return nil

@@ -180,8 +180,8 @@ func (c partnerCardCommand) authority(conf edge.Config, pair *tls.Certificate, w
 	}
 	ca, known := card.PrivateAuthority(pair, system, candidates)
 	if !known {
-		fmt.Fprintln(w, "warning: the authority that signed our certificate is none that everybody has, and in no file here;\n"+
-			"partners who do not have it cannot take the card. Name its file with --ca FILE.")
+		warn(w, []string{"the authority that signed our certificate is none that everybody has, and in no file here; " +
+			"partners who do not have it cannot take the card. Name its file with --ca FILE."})
 	}
 	return ca, nil
 }
@@ -202,20 +202,22 @@ func certificatesOf(file string) (list []*x509.Certificate, err error) {
 
 // tellAboutCard says what goes with the file by another way: by telephone.
 func tellAboutCard(w io.Writer, s *card.Signed) {
-	fmt.Fprintf(w, "Card of %s, good until %s.\n", domainList(s.Domains), day(s.Expires))
-	t := newTable(w)
-	t.row("  fingerprint", card.Fingerprint(s.Chain[0]))
+	p := newPage(w)
+	p.title("Card of "+domainList(s.Domains), "good until "+day(s.Expires))
+	var f facts
+	f.add("fingerprint", card.Fingerprint(s.Chain[0]))
 	if s.Authority != nil {
-		t.row("  authority", card.Fingerprint(s.Authority), authorityName(s.Authority)+", private")
+		f.add("authority", authorityName(s.Authority)+", private; it goes along")
+		f.add("", card.Fingerprint(s.Authority))
 	}
-	t.flush()
+	f.print(p)
 	for _, d := range s.Hosted() {
-		fmt.Fprintf(w, "note: our certificate does not name %s; partners have to believe the edge's name alone.\n", named(d))
+		p.text("note: ", "      ", "our certificate does not name "+named(d)+"; partners have to believe the edge's name alone.")
 	}
 	if end := s.Chain[0].NotAfter; end.Before(s.Expires) {
-		fmt.Fprintf(w, "note: our certificate ends %s, before the card does.\n", day(end))
+		p.text("note: ", "      ", "our certificate ends "+day(end)+", before the card does.")
 	}
-	fmt.Fprintln(w, "Partners take it with \"sipedge partner add FILE\". Read the fingerprint to them by telephone.")
+	p.text("", "", "Partners take it with \"sipedge partner add FILE\". Read the fingerprint to them by telephone.")
 }
 
 // domainList is a few domains in words.

@@ -62,9 +62,7 @@ func (c configFlag) decide(s streams, arg domainArg, w admin.Wish) error {
 		if err != nil {
 			return err
 		}
-		for _, warning := range a.Warnings {
-			fmt.Fprintln(s.err, "warning:", plain(warning))
-		}
+		warn(s.err, a.Warnings)
 		c.reportDecision(s.out, domain, a)
 		return nil
 	})

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"io"
 	"strings"
 
 	"github.com/sipedge/sipedge/admin"
@@ -29,56 +28,55 @@ func (c partnerDiscoveredCommand) Run(s streams) error {
 			_, err := fmt.Fprintln(s.out, "No domain has been here that was not listed.")
 			return err
 		}
-		return c.print(s.out, list.Discovered)
+		c.print(newPage(s.out), list.Discovered)
+		return nil
 	})
 }
 
-// print prints two tables: those that wait, and those that do not.
-func (c partnerDiscoveredCommand) print(w io.Writer, all []admin.Discovered) error {
+// print prints two tables, those that wait and those that do not, and last what
+// can be done.
+func (c partnerDiscoveredCommand) print(p *page, all []admin.Discovered) {
 	waiting := 0
 	for ; waiting < len(all) && all[waiting].Waiting; waiting++ {
 	}
 	if waiting > 0 {
-		fmt.Fprintf(w, "%s to decide about:\n\n", plural(waiting, "domain"))
-		if err := discoveredTable(w, all[:waiting]); err != nil {
-			return err
-		}
-		fmt.Fprintf(w, "\nTo decide:  %s\n            %s\n            %s\n",
-			c.command("partner", "allow", "DOMAIN"), c.command("partner", "block", "DOMAIN"), c.command("partner", "ignore", "DOMAIN"))
+		p.title(plural(waiting, "domain") + " to decide about")
+		discoveredTable(p, all[:waiting])
+		fmt.Fprintln(p.out)
 	}
-	if waiting == len(all) {
-		return nil
+	if decided := len(all) - waiting; decided > 0 {
+		p.title(plural(decided, "domain") + " decided about")
+		discoveredTable(p, all[waiting:])
+		fmt.Fprintln(p.out)
 	}
-	if waiting > 0 {
-		fmt.Fprintln(w)
+	if waiting == 0 {
+		p.text("", "", "Nobody waits for a decision.")
+		return
 	}
-	fmt.Fprintf(w, "%s decided about:\n\n", plural(len(all)-waiting, "domain"))
-	return discoveredTable(w, all[waiting:])
+	var f facts
+	f.add("to decide", c.command("partner", "allow", "DOMAIN"))
+	f.add("", c.command("partner", "block", "DOMAIN"))
+	f.add("", c.command("partner", "ignore", "DOMAIN"))
+	f.print(p)
 }
 
 // discoveredTable has a line of numbers for each domain, and below it who the
 // domain is.
-func discoveredTable(w io.Writer, list []admin.Discovered) error {
-	t := newTable(w, "DOMAIN", "LAST SEEN (UTC)", "STATE", "LET IN", "REFUSED", "ADDRESSES")
+func discoveredTable(p *page, list []admin.Discovered) {
+	t := table{
+		page: p, head: []string{"DOMAIN", "LAST SEEN (UTC)", "STATE", "LET IN", "REFUSED", "ADDRESSES"},
+		state: 2, right: map[int]bool{3: true, 4: true, 5: true},
+	}
 	for _, d := range list {
 		state := d.State
 		if d.Listed != "" {
 			state = "listed"
 		}
-		t.row(cmp.Or(d.Unicode, d.Domain), minute(d.LastSeen), state,
+		r := t.row(stateStyle(state), cmp.Or(d.Unicode, d.Domain), minute(d.LastSeen), state,
 			fmt.Sprint(d.Messages), fmt.Sprint(d.Refused), fmt.Sprint(d.Addressees))
+		r.below = discoveredDetails(d)
 	}
-	lines := t.lines()
-	fmt.Fprintln(w, lines[0])
-	for i, d := range list {
-		fmt.Fprintln(w, lines[i+1])
-		for _, about := range discoveredDetails(d) {
-			if _, err := fmt.Fprintln(w, "  "+plain(about)); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
+	t.print()
 }
 
 // discoveredDetails are what stands below a domain.

@@ -4,7 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"io"
+	"slices"
 	"strings"
 
 	"github.com/sipedge/sipedge/admin"
@@ -32,69 +32,76 @@ func (c partnerListCommand) Run(s streams) error {
 			_, err := fmt.Fprintln(s.out, "There are no partners, and nobody has been here.")
 			return err
 		}
-		if err := c.print(s.out, list.Partners); err != nil {
-			return err
+		p := newPage(s.out)
+		partnerTable(p, list.Partners)
+		c.conflicts(p, list.Partners)
+		fmt.Fprintln(p.out)
+		text, waiting := numbers(list.Partners)
+		p.text("", "", text)
+		if waiting > 0 {
+			p.text("", "", fmt.Sprintf("To decide about %s: %s", plural(waiting, "domain"), c.command("partner", "discovered")))
 		}
-		for _, w := range list.Warnings {
-			fmt.Fprintln(s.err, "warning:", plain(w))
-		}
+		warn(s.err, slices.DeleteFunc(list.Warnings, isConflict))
 		return nil
 	})
 }
 
-// print prints the table, then what needs a sentence, then the numbers.
-func (c partnerListCommand) print(w io.Writer, partners []admin.Partner) error {
-	t := newTable(w, "", "DOMAIN", "STATE", "BEGUN BY", "UNTIL", "FROM", "OWNER")
-	for _, p := range partners {
+// partnerTable has a line for each partner.
+func partnerTable(p *page, partners []admin.Partner) {
+	t := table{page: p, head: []string{"", "DOMAIN", "STATE", "DIRECTION", "UNTIL", "FROM", "OWNER"}, name: 1, state: 2}
+	for _, e := range partners {
 		mark := ""
-		if p.Overruled != nil {
+		if e.Overruled != nil {
 			mark = "!"
 		}
-		name := cmp.Or(p.Unicode, p.Domain)
-		t.row(mark, name, p.State, begunBy(p), until(p.Config.Until), place(p), clip(p.Config.Owner, 30))
-		if p.Unicode != "" {
-			t.row("", "  "+p.Domain)
+		r := t.row(stateStyle(e.State), mark, cmp.Or(e.Unicode, e.Domain), e.State, e.Config.Direction, until(e.Config.Until), place(e), e.Config.Owner)
+		if e.Unicode != "" {
+			r.below = []string{e.Domain}
 		}
 	}
-	if err := t.flush(); err != nil {
-		return err
-	}
-	for _, p := range partners {
-		if p.Overruled != nil {
-			fmt.Fprintf(w, "\n! %s: a decision (%s) is not in force.\n  %s has the domain, and the file wins.\n  To take it back: %s\n",
-				named(p.Domain), decidedBy(p.Overruled), place(p), c.command("partner", "forget", p.Domain))
-		}
-	}
-	_, err := fmt.Fprintf(w, "\n%s\n", c.numbers(partners))
-	return err
+	t.print()
 }
 
-// numbers sums the list up.
-func (c partnerListCommand) numbers(partners []admin.Partner) string {
-	count, waiting := make(map[string]int), 0
-	var order []string
-	for _, p := range partners {
-		if count[p.State]++; count[p.State] == 1 {
-			order = append(order, p.State)
+// conflicts says what is not in force and how to be rid of it.
+func (c partnerListCommand) conflicts(p *page, partners []admin.Partner) {
+	for _, e := range partners {
+		if e.Overruled == nil {
+			continue
 		}
+		fmt.Fprintln(p.out)
+		p.text(p.paint(red, "!")+" ", "  ", fmt.Sprintf("%s: a decision (%s) is not in force: %s has the domain, and the file wins.",
+			named(e.Domain), decidedBy(e.Overruled), place(e)))
+		p.text("  ", "  ", "To take it back: "+c.command("partner", "forget", e.Domain))
+	}
+}
+
+// isConflict reports whether a warning says what conflicts has said.
+func isConflict(warning string) bool { return strings.Contains(warning, ": conflict: ") }
+
+// stateOrder is how states are counted: the best known first.
+var stateOrder = []string{
+	"direct", "allowed", "blocked", "expired", admin.StateUnsound, federation.StateIgnored,
+	federation.StateTalking, federation.StateKnocking, federation.StateSuspicious, federation.StateWatched,
+}
+
+// numbers sums the list up, and counts those that wait for a decision.
+func numbers(partners []admin.Partner) (text string, waiting int) {
+	count := make(map[string]int)
+	for _, p := range partners {
+		count[p.State]++
 		if p.Source == admin.SourceDiscovered {
 			waiting++
 		}
 	}
+	order := slices.Concat(stateOrder, sorted(count)) // what is not in the order comes last
 	var parts []string
 	for _, state := range order {
-		parts = append(parts, fmt.Sprint(count[state], " ", state))
+		if n := count[state]; n > 0 {
+			parts = append(parts, fmt.Sprint(n, " ", state))
+			delete(count, state)
+		}
 	}
-	text := strings.Join(parts, ", ")
-	if waiting > 0 {
-		text += fmt.Sprintf("; %d to decide about: %s", waiting, c.command("partner", "discovered"))
-	}
-	return text
-}
-
-// begunBy says who may begin something.
-func begunBy(p admin.Partner) string {
-	return map[string]string{"both": "both", "in": "them", "out": "us"}[p.Config.Direction]
+	return strings.Join(parts, ", "), waiting
 }
 
 // place is where a partner's entry stands.
@@ -103,7 +110,7 @@ func place(p admin.Partner) string {
 	case p.Source == admin.SourceFile:
 		return fmt.Sprintf("%s:%d", p.File, p.Line)
 	case p.Decision != nil:
-		return fmt.Sprintf("%s, %s", plain(p.Decision.By), day(p.Decision.At))
+		return fmt.Sprintf("%s, %s", p.Decision.By, day(p.Decision.At))
 	case p.Record != nil:
 		return "seen " + day(p.Record.LastSeen)
 	}

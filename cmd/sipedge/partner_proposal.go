@@ -11,29 +11,32 @@ import (
 // proposal shows what would be allowed, and how that differs from what is.
 func (a *adding) proposal() {
 	terms := a.terms()
-	fmt.Fprintln(a.out, "\nWould be allowed:")
-	t := newTable(a.out)
+	fmt.Fprintln(a.out)
+	a.page.title("Would be allowed")
+	var f facts
 	hosted := a.card.Hosted()
 	for i, d := range a.card.Domains {
-		mark := ""
+		text := named(d)
 		if slices.Contains(hosted, d) {
-			mark = "NOT on their certificate"
+			text += "  (NOT on their certificate)"
 		}
-		t.row("  "+[]string{"domains", ""}[min(i, 1)], named(d), mark)
+		f.add([]string{"domains", ""}[min(i, 1)], text)
 	}
 	for i, s := range terms.Servers {
-		t.row("  "+[]string{"servers", ""}[min(i, 1)], s)
+		f.add([]string{"servers", ""}[min(i, 1)], s)
 	}
-	t.row("  must prove", cmp.Or(terms.PeerName, "the host of each server"))
+	f.add("must prove", cmp.Or(terms.PeerName, "the host of each server"))
 	for i, p := range terms.Pins {
-		t.row("  "+[]string{"keys", ""}[min(i, 1)], p)
+		f.add([]string{"keys", ""}[min(i, 1)], p)
 	}
 	if terms.Pins == nil {
-		t.row("  keys", "any")
+		f.add("keys", "any")
 	}
-	t.flush()
+	f.print(a.page)
 	if n := len(hosted); n > 0 {
-		fmt.Fprintf(a.out, "\nTheir certificate does not name %s of these domains: that the edge answers for\nthem is only what the card says. Ask those whose domains they are.\n", number(n))
+		fmt.Fprintln(a.out)
+		a.page.text("", "", fmt.Sprintf("Their certificate does not name %s of these domains: that the edge answers for them is only what the card says. "+
+			"Ask those whose domains they are.", number(n)))
 	}
 	for _, d := range a.card.Domains {
 		if p, ok := a.known[d]; ok && p.Decision != nil && p.Decision.Partner != nil {

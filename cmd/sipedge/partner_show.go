@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"io"
 	"strings"
 
 	"github.com/sipedge/sipedge/admin"
@@ -31,40 +30,40 @@ func (c partnerShowCommand) Run(s streams) error {
 		case c.JSON:
 			return printJSON(s.out, p)
 		}
-		return c.print(s.out, p)
+		c.print(newPage(s.out), p)
+		return nil
 	})
 }
 
 // print prints what there is to say; what is as it always is has no line.
-func (c partnerShowCommand) print(w io.Writer, p admin.Partner) error {
-	fmt.Fprintln(w, named(p.Domain))
-	t := newTable(w)
-	line := func(name, value string) {
-		if value != "" {
-			t.row("  "+name, value)
-		}
+func (c partnerShowCommand) print(w *page, p admin.Partner) {
+	w.title(named(p.Domain))
+	var f facts
+	f.add("state", p.State)
+	if p.Source == admin.SourceDecision {
+		f.add("decided", "by "+place(p))
+	} else if p.Source == admin.SourceFile {
+		f.add("written", place(p))
 	}
-	line("state", p.State)
-	line("written", place(p))
-	if p.Source != admin.SourceDiscovered && p.Way != "" {
-		terms(line, p)
+	if p.Way != "" {
+		f.terms(p)
 	}
-	line("note", cmp.Or(p.Note, p.Config.Note))
-	if r := p.Record; r != nil {
-		seen(line, *r)
+	f.add("note", cmp.Or(p.Note, p.Config.Note))
+	if p.Record != nil {
+		f.seen(*p.Record)
 	}
 	if d := p.Overruled; d != nil {
-		line("overruled", decidedBy(d)+"; "+place(p)+" wins. To take it back:")
-		line("", c.command("partner", "forget", p.Domain))
+		f.add("overruled", decidedBy(d)+"; "+place(p)+" wins. To take it back:")
+		f.add("", c.command("partner", "forget", p.Domain))
 	}
 	if p.Source == admin.SourceDiscovered {
-		line("to decide", c.command("partner", "allow|block|ignore", p.Domain))
+		f.add("to decide", c.command("partner", "allow|block|ignore", p.Domain))
 	}
-	return t.flush()
+	f.print(w)
 }
 
 // terms are what an entry says.
-func terms(line func(name, value string), p admin.Partner) {
+func (f *facts) terms(p admin.Partner) {
 	list := func(names []string) string { return strings.Join(names, ", ") }
 	number := func(n int, unit string) string {
 		if n == 0 {
@@ -73,39 +72,39 @@ func terms(line func(name, value string), p admin.Partner) {
 		return fmt.Sprint(n, " ", unit)
 	}
 	k := p.Config
-	line("edge", map[string]string{
+	f.add("edge", map[string]string{
 		"servers": list(k.Servers), "upstream": "the clearing house: " + list(k.Servers), "dns": "found by DNS SRV",
 	}[p.Way])
-	line("must prove", cmp.Or(k.PeerName, map[string]string{"servers": "the host of each server", "dns": "the domain"}[p.Way]))
+	f.add("must prove", cmp.Or(k.PeerName, map[string]string{"servers": "the host of each server", "dns": "the domain"}[p.Way]))
 	for i, pin := range k.Pins {
-		line([]string{"keys", ""}[min(i, 1)], pin)
+		f.add([]string{"keys", ""}[min(i, 1)], pin)
 	}
-	line("begun by", begunBy(p))
-	line("methods", list(k.Methods))
-	line("kinds", list(k.Kinds))
-	line("our users", list(k.Users))
-	line("their users", list(k.TheirUsers))
-	line("message", number(k.MaxMessage, "octets at most"))
-	line("body", number(k.MaxBody, "octets at most"))
+	f.add("begun by", map[string]string{"both": "both", "in": "them", "out": "us"}[k.Direction])
+	f.add("methods", list(k.Methods))
+	f.add("kinds", list(k.Kinds))
+	f.add("our users", list(k.Users))
+	f.add("their users", list(k.TheirUsers))
+	f.add("message", number(k.MaxMessage, "octets at most"))
+	f.add("body", number(k.MaxBody, "octets at most"))
 	if k.Rate > 0 {
-		line("rate", fmt.Sprintf("%g a second", k.Rate))
+		f.add("rate", fmt.Sprintf("%g a second", k.Rate))
 	}
-	line("subscriptions", number(k.Subscriptions, "at a time"))
-	line("verification", k.Verification)
-	line("until", until(k.Until))
-	line("owner", k.Owner)
-	line("ticket", k.Ticket)
+	f.add("subscriptions", number(k.Subscriptions, "at a time"))
+	f.add("verification", k.Verification)
+	f.add("until", until(k.Until))
+	f.add("owner", k.Owner)
+	f.add("ticket", k.Ticket)
 }
 
 // seen is what was seen of a domain while nobody had listed it.
-func seen(line func(name, value string), r federation.Record) {
-	line("first seen", minute(r.FirstSeen)+" UTC")
-	line("last seen", minute(r.LastSeen)+" UTC")
-	line("messages", fmt.Sprintf("%d let in, %d of them to nobody; %d refused", r.Messages, r.Failed, r.Refused))
-	line("addressees", fmt.Sprint(r.Addressees, " of ours"))
-	line("certificate", r.Certificate)
-	line("", r.Fingerprint)
+func (f *facts) seen(r federation.Record) {
+	f.add("first seen", minute(r.FirstSeen)+" UTC")
+	f.add("last seen", minute(r.LastSeen)+" UTC")
+	f.add("messages", fmt.Sprintf("%d let in, %d of them to nobody; %d refused", r.Messages, r.Failed, r.Refused))
+	f.add("addresses", fmt.Sprint("asked for ", r.Addressees, " of ours"))
+	f.add("certificate", r.Certificate)
+	f.add("", r.Fingerprint)
 	if !r.WatchedSince.IsZero() {
-		line("watched", "since "+minute(r.WatchedSince)+" UTC")
+		f.add("watched", "since "+minute(r.WatchedSince)+" UTC")
 	}
 }
