@@ -436,10 +436,12 @@ func (e *Edge) SetPartners(p *federation.Partners) {
 	e.partners.Store(p)
 	var changed []*partnerEdge
 	for key, edge := range e.partnerEdges {
-		if route, ok := p.Dial([]byte(key)); !ok || !route.Same(edge.route) {
+		route, ok := p.Dial([]byte(key))
+		if !ok || !route.Same(edge.route) {
 			changed = append(changed, edge)
 			delete(e.partnerEdges, key)
 		}
+		edge.tier.Store(int32(route.Tier))
 	}
 	e.partnersMu.Unlock()
 	for _, edge := range changed {

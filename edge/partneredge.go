@@ -26,6 +26,7 @@ const partnerRecheck = 2 * time.Second
 type partnerEdge struct {
 	edge  *Edge
 	route federation.Route
+	tier  atomic.Int32 // of the route, as lists have it now: nobody is cut off for being allowed
 	open  atomic.Int64 // requests that wait for this partner
 	used  atomic.Int64 // when one last asked for it, by the clock of e.began
 
@@ -80,6 +81,7 @@ func (e *Edge) dialPartner(domain []byte) (*partnerEdge, bool) {
 		return nil, false
 	}
 	p := &partnerEdge{edge: e, route: route}
+	p.tier.Store(int32(route.Tier))
 	p.used.Store(int64(time.Since(e.began)))
 	if route.Direct() {
 		p.links = p.direct()
@@ -97,7 +99,7 @@ const maxDiscovered = 1000
 func (e *Edge) makeRoom() bool {
 	n, oldest := 0, (*partnerEdge)(nil)
 	for _, p := range e.partnerEdges {
-		if p.route.Tier != federation.TierDiscovered {
+		if federation.Tier(p.tier.Load()) != federation.TierDiscovered {
 			continue
 		}
 		n++
@@ -167,7 +169,7 @@ func (p *partnerEdge) usable() []*link {
 
 // unchanged reports whether DNS is known to say what it said. The caller holds p.mu.
 func (p *partnerEdge) unchanged() bool {
-	hops, ok := p.edge.directory(p.route.Tier).CachedPartner(p.route.Domain)
+	hops, ok := p.edge.directory(federation.Tier(p.tier.Load())).CachedPartner(p.route.Domain)
 	if !ok || p.named != len(p.links) || !slices.Equal(hops[:min(len(hops), maxHops)], p.hops) {
 		return false
 	}
@@ -189,7 +191,7 @@ func (p *partnerEdge) resolve() {
 	defer p.edge.guard(func() { p.drain(errBug) })
 	ctx, cancel := context.WithTimeout(p.edge.ctx, dialTimeout)
 	defer cancel()
-	hops, err := p.edge.directory(p.route.Tier).Partner(ctx, p.route.Domain)
+	hops, err := p.edge.directory(federation.Tier(p.tier.Load())).Partner(ctx, p.route.Domain)
 	p.mu.Lock()
 	var old []*link
 	switch {

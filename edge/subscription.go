@@ -36,8 +36,7 @@ const (
 	forgetEvery = 10 * time.Second
 )
 
-// A ticket is the place that a SUBSCRIBE takes until it is answered. The zero
-// ticket is none.
+// A ticket is the place that a SUBSCRIBE takes until it is answered.
 type ticket struct {
 	of       *holder
 	key      uint64
@@ -47,29 +46,29 @@ type ticket struct {
 // subscribe finds a place for a SUBSCRIBE from outside, and takes note of what a
 // NOTIFY from inside says of one. It is called for requests that passed both
 // doors.
-func (e *Edge) subscribe(r *request) (ticket, allowlists.Verdict) {
+func (e *Edge) subscribe(r *request) (*ticket, allowlists.Verdict) {
 	switch string(r.m.Method()) {
 	case "SUBSCRIBE":
 		if r.f.Role == RoleFederation {
 			break
 		}
-		return ticket{}, pass
+		return nil, pass
 	case "NOTIFY", "BENOTIFY":
 		if r.plan.outbound {
 			e.notice(r)
 		}
-		return ticket{}, pass
+		return nil, pass
 	default:
-		return ticket{}, pass
+		return nil, pass
 	}
 	from, _ := r.m.From()
-	k := ticket{key: e.subscriptionKey(r.m, from.Tag()), lifetime: lifetime(r.m, defaultLifetime)}
+	k := &ticket{key: e.subscriptionKey(r.m, from.Tag()), lifetime: lifetime(r.m, defaultLifetime)}
 	limit, rule := e.subscriptionLimit(r.grant)
 	stranger := r.grant.Tier == federation.TierDiscovered
-	if e.subscriptions.take(e.holderShard(r.from), string(r.from), &k, limit, stranger, time.Since(e.table.start)) {
+	if e.subscriptions.take(e.holderShard(r.from), string(r.from), k, limit, stranger, time.Since(e.table.start)) {
 		return k, pass
 	}
-	return ticket{}, allowlists.Refusal(allowlists.LimitSubscriptions, rule)
+	return nil, allowlists.Refusal(allowlists.LimitSubscriptions, rule)
 }
 
 // subscriptionLimit is how many a partner may hold, and what says so.
@@ -160,10 +159,10 @@ func (e *Edge) forgetSubscriptions() {
 // nil: of any other end. Only the first counts. The caller holds x.mu.
 func (x *tx) subscribed(m *sip.Message) {
 	k := x.ticket
-	if k.of == nil {
+	if k == nil {
 		return
 	}
-	x.ticket = ticket{}
+	x.ticket = nil
 	now := time.Since(x.edge.table.start)
 	if m == nil || m.Status() >= 300 {
 		x.edge.subscriptions.answered(k, false, 0, now)

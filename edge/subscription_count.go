@@ -100,7 +100,7 @@ func (s *subscriptions) remove(h *holder, key uint64) {
 // answered gives k back. Its SUBSCRIBE was accepted for a lifetime, of 0 if it
 // ended the subscription or only asked once; or it was refused, which leaves
 // what there was (RFC 6665 §4.1.2.2).
-func (s *subscriptions) answered(k ticket, accepted bool, lifetime, now time.Duration) {
+func (s *subscriptions) answered(k *ticket, accepted bool, lifetime, now time.Duration) {
 	if k.of == nil {
 		return
 	}

@@ -142,8 +142,8 @@ func TestSubscriptionsOfAllPartnersAreBounded(t *testing.T) {
 	fill := func(first, n int, stranger bool) (taken int) {
 		for i := range n {
 			domain := fmt.Sprintf("p%d.example", first+i/100)
-			k := ticket{key: uint64(i), lifetime: time.Hour}
-			if !s.take(e.holderShard([]byte(domain)), domain, &k, 100, stranger, 1) {
+			k := &ticket{key: uint64(i), lifetime: time.Hour}
+			if !s.take(e.holderShard([]byte(domain)), domain, k, 100, stranger, 1) {
 				break
 			}
 			s.answered(k, true, time.Hour, 1)

@@ -75,7 +75,7 @@ type tx struct {
 	req      *buffer     // the request as it came
 	sent     *buffer     // INVITE as it left, to build CANCEL and ACK from
 	plan     plan        // how the request leaves
-	ticket   ticket      // of a SUBSCRIBE
+	ticket   *ticket     // of a SUBSCRIBE
 	audit    auditRecord // what the log will say of it
 }
 
