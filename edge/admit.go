@@ -13,7 +13,10 @@ import (
 func (e *Edge) admit(r *request) allowlists.Verdict {
 	switch r.f.Role {
 	case RoleFederation:
-		return step(r, "identity and partner", r.from, e.admitPartner(r))
+		if r.note != nil {
+			return e.explainAdmit(r)
+		}
+		return e.admitPartner(r)
 	case RoleInternal:
 		return step(r, "home server", r.from, e.admitInside(r))
 	}

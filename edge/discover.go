@@ -32,6 +32,7 @@ func (e *Edge) search(r *request, lists *federation.Partners, q federation.Reque
 	}
 	q.Searched, q.Target = true, lists.TargetOf(r.f.Peer, q.Remote, targets)
 	if r.note != nil {
+		r.note.target = q.Target
 		step(r, "srv", searched(targets, q.Target, err), pass)
 	}
 	g = lists.Admit(r.f.Peer, q)

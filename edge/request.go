@@ -41,14 +41,15 @@ type request struct {
 
 	buf [2 * 256]byte // room for from and to
 
-	// note is told of each step, for explain; nil on the data path.
-	note func(Step)
+	// note takes down each step, for explain; nil on the data path.
+	note *walk
 }
 
-// step tells explain what was looked at. It costs nothing on the data path.
+// step tells explain what was looked at; then a refusal does not end the walk. It
+// costs nothing on the data path.
 func step[T string | []byte](r *request, name string, detail T, v allowlists.Verdict) allowlists.Verdict {
 	if r.note != nil {
-		r.note(Step{name, string(detail), v.Allowed(), v.Reason, v.Rule})
+		return r.note.add(name, string(detail), v)
 	}
 	return v
 }

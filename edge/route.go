@@ -139,7 +139,10 @@ func (e *Edge) permit(r *request) allowlists.Verdict {
 	if r.bound && v.Allowed() {
 		v.Reason = allowlists.DialogAllowed
 	}
-	return step(r, "partner", r.to, v)
+	if r.note != nil {
+		return e.explainPermit(r, v)
+	}
+	return v
 }
 
 // routeDialogIn finds the home server of a dialog that the partner is in. The

@@ -2,59 +2,54 @@ package main
 
 import (
 	"cmp"
-	"crypto/tls"
-	"crypto/x509"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"log/slog"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"unicode"
 
-	"github.com/sipedge/sipedge/allowlists"
-	"github.com/sipedge/sipedge/certs"
+	"github.com/sipedge/sipedge/cmd/sipedge/internal/settings"
 	"github.com/sipedge/sipedge/edge"
 	"github.com/sipedge/sipedge/federation"
 )
 
 type explainCommand struct {
 	configFlag
-	From     string `required:"" placeholder:"USER@DOMAIN" help:"Who sends. If the domain is ours and there is no --cert, the request comes from inside."`
-	To       string `required:"" placeholder:"USER@DOMAIN" help:"To whom."`
-	Method   string `default:"MESSAGE" help:"Which method. Default: ${default}."`
-	Cert     string `placeholder:"FILE" help:"The certificate that the peer shows, with its chain (PEM). Default: one that proves what it should."`
-	Listener string `placeholder:"NAME" help:"The federation listener that the request comes to. Default: the first by name."`
-	JSON     bool   `name:"json" help:"Print JSON."`
+	From        string `placeholder:"USER@DOMAIN" help:"Who sends. If the domain is ours and there is no --cert, the request comes from inside."`
+	To          string `placeholder:"USER@DOMAIN" help:"To whom."`
+	Method      string `placeholder:"METHOD" help:"Which method. Default: the usual one of --kind, else MESSAGE."`
+	Kind        string `enum:",im,presence,calls,files" default:"" placeholder:"KIND" help:"What it carries: im, presence, calls or files."`
+	Event       string `placeholder:"PACKAGE" help:"The event package of a SUBSCRIBE, NOTIFY or PUBLISH. Default: presence."`
+	ContentType string `name:"content-type" placeholder:"TYPE" help:"The type of its body, like application/sdp."`
+	Body        string `placeholder:"FILE" help:"Its body. Needs --content-type."`
+	Cert        string `placeholder:"FILE" help:"The certificate that the peer shows, with its chain (PEM). Default: one that proves what it should."`
+	Listener    string `placeholder:"NAME" help:"The federation listener that the request comes to. Default: the first by name."`
+	Ref         string `placeholder:"REF" help:"Instead of all that: the reference of a refusal, as the peer got it in Warning."`
+	Log         string `placeholder:"FILE" help:"With --ref: a log in JSON to look in. Default: what the edge keeps in state_dir."`
+	JSON        bool   `name:"json" help:"Print JSON."`
 }
 
-// Run asks the doors about a request that nobody sent.
+// Run asks the doors about a request that nobody sent, or about one that was
+// refused.
 func (c explainCommand) Run(s streams) error {
+	if err := c.check(); err != nil {
+		return exit{exitUsage, err}
+	}
+	if c.Ref != "" {
+		return c.explainRef(s)
+	}
 	set, e, err := setup(c.Config, slog.New(slog.DiscardHandler), s.err)
 	if err != nil {
 		return err
 	}
 	defer e.Close()
-	q, certificate, err := c.query(set.Edge)
+	report, err := c.ask(set, e)
 	if err != nil {
-		return exit{exitUsage, err}
+		return err
 	}
-	report := newReport(q)
-	if certificate.Name != "" {
-		report.add(certificate)
-	}
-	if certificate.Name == "" || certificate.Passed {
-		x, err := e.Explain(q)
-		if err != nil {
-			return err
-		}
-		report.conclude(x)
-	} else {
-		report.refusedAtHandshake(certificate)
-	}
-	if err := report.print(s.out, c.JSON); err != nil {
+	if err := report.write(s.out, c.JSON); err != nil {
 		return err
 	}
 	if !report.Allowed {
@@ -63,53 +58,126 @@ func (c explainCommand) Run(s streams) error {
 	return nil
 }
 
-// query makes the question, and the step that judges the peer's certificate; a
-// request from inside has none.
-func (c explainCommand) query(conf edge.Config) (edge.Query, edge.Step, error) {
-	from, fromDomain, err := address(c.From)
-	if err != nil {
-		return edge.Query{}, edge.Step{}, fmt.Errorf("--from: %w", err)
-	}
-	to, _, err := address(c.To)
-	if err != nil {
-		return edge.Query{}, edge.Step{}, fmt.Errorf("--to: %w", err)
-	}
-	if strings.ContainsFunc(c.Method, func(r rune) bool { return r <= ' ' || r >= 0x7f }) || c.Method == "" {
-		return edge.Query{}, edge.Step{}, fmt.Errorf("--method: %q is not a SIP method", c.Method)
-	}
-	if _, err := c.listener(conf); c.Listener != "" && err != nil {
-		return edge.Query{}, edge.Step{}, fmt.Errorf("--listener: %w", err)
-	}
-	q := edge.Query{From: from, To: to, Method: c.Method}
-	if c.Cert == "" && ours(conf.Domains, fromDomain) {
-		q.Inside = true
-		return q, edge.Step{}, nil
-	}
-	step := edge.Step{Name: "certificate"}
-	if c.Cert == "" {
-		q.Peer, err = assumed(fromDomain)
-		step.Detail, step.Passed = "assumed: one that speaks for "+fromDomain, true
-		return q, step, err
-	}
-	q.Peer, err = c.identify(conf)
-	var refused *certs.VerifyError
+// check looks at the flags that go together.
+func (c explainCommand) check() error {
 	switch {
-	case errors.As(err, &refused):
-		step.Detail, step.Reason = refused.Error(), allowlists.IdentityNone
-		return q, step, nil
-	case err != nil:
-		return q, step, fmt.Errorf("--cert: %w", err)
+	case c.Ref == "" && (c.From == "" || c.To == ""):
+		return errors.New("explain needs --from and --to, or --ref")
+	case c.Ref != "" && (c.From != "" || c.To != "" || c.Method != "" || c.Kind != "" || c.Body != "" || c.ContentType != "" || c.Event != "" || c.Cert != ""):
+		return errors.New("--ref stands alone: the log says who, what and to whom")
+	case c.Log != "" && c.Ref == "":
+		return errors.New("--log is for --ref")
+	case c.Body != "" && c.ContentType == "":
+		return errors.New("--body needs --content-type")
+	case c.Kind != "" && (c.ContentType != "" || c.Event != ""):
+		return errors.New("--kind says what it carries; --content-type and --event do, too")
 	}
-	step.Detail, step.Passed = proves(q.Peer), true
-	return q, step, nil
+	return nil
 }
 
-// proves says what a certificate proved, and why one that passed proves nothing.
-func proves(id *certs.Identity) string {
-	if len(id.Domains()) > 0 || len(id.Hosts()) > 0 {
-		return "proves " + id.String()
+// ask walks the request through the doors: first those of TLS, then the edge's.
+func (c explainCommand) ask(set *settings.Settings, e *edge.Edge) (*report, error) {
+	q, err := c.query(set.Edge)
+	if err != nil {
+		return nil, exit{exitUsage, err}
 	}
-	return "names no domain or host exactly: " + id.String()
+	r := newReport(c.configFlag, q)
+	var shown edge.Step
+	if !q.Inside {
+		var listener edge.Step
+		if listener, shown, q.Peer, err = c.arrive(set.Edge, q.From); err != nil {
+			return nil, exit{exitUsage, err}
+		}
+		r.add(listener)
+		r.add(shown)
+	}
+	x, err := e.Explain(q)
+	if err != nil {
+		return nil, err
+	}
+	if !q.Inside && !shown.Passed {
+		r.refusedAtHandshake(shown)
+	}
+	r.conclude(x)
+	r.advise(set.Partners)
+	return r, nil
+}
+
+// query makes the question, but for who the peer is.
+func (c explainCommand) query(conf edge.Config) (edge.Query, error) {
+	q := edge.Query{Method: c.Method, Event: c.Event, ContentType: c.ContentType}
+	var fromDomain string
+	var err error
+	if q.From, fromDomain, err = address(c.From); err != nil {
+		return q, fmt.Errorf("--from: %w", err)
+	}
+	if q.To, _, err = address(c.To); err != nil {
+		return q, fmt.Errorf("--to: %w", err)
+	}
+	if strings.ContainsFunc(c.Method, func(r rune) bool { return r <= ' ' || r >= 0x7f }) {
+		return q, fmt.Errorf("--method: %q is not a SIP method", c.Method)
+	}
+	if _, err := c.listener(conf); c.Listener != "" && err != nil {
+		return q, fmt.Errorf("--listener: %w", err)
+	}
+	for flag, value := range map[string]string{"--content-type": c.ContentType, "--event": c.Event} {
+		if strings.ContainsFunc(value, unicode.IsControl) {
+			return q, fmt.Errorf("%s: %q holds control characters", flag, value)
+		}
+	}
+	q.Inside = c.Cert == "" && ours(conf.Domains, fromDomain)
+	return q, c.fill(&q)
+}
+
+// longestBody bounds what explain reads of a file: more than any edge takes.
+const longestBody = 64 << 20
+
+// fill puts in what the request carries.
+func (c explainCommand) fill(q *edge.Query) error {
+	switch {
+	case c.Kind != "":
+		kindQuery(q, c.Kind)
+	case c.Body != "":
+		info, err := os.Stat(c.Body)
+		if err == nil && info.Size() > longestBody {
+			err = fmt.Errorf("%s is larger than %d octets", c.Body, longestBody)
+		}
+		if err == nil {
+			q.Body, err = os.ReadFile(c.Body)
+		}
+		if err != nil {
+			return fmt.Errorf("--body: %w", err)
+		}
+	case c.ContentType != "":
+		q.Body = []byte("\r\n")
+	}
+	q.Method = cmp.Or(q.Method, "MESSAGE")
+	return nil
+}
+
+// kindQuery gives q the usual method and body of a kind. A method that was asked
+// for stays.
+func kindQuery(q *edge.Query, kind string) {
+	const session = "v=0\r\no=- 1 1 IN IP4 192.0.2.1\r\ns=-\r\nc=IN IP4 192.0.2.1\r\nt=0 0\r\n"
+	method, media := "INVITE", ""
+	switch kind {
+	case "im":
+		method, media = "MESSAGE", "m=message 7654 TCP/TLS/MSRP *\r\n"
+	case "presence":
+		method = "SUBSCRIBE"
+	case "calls":
+		media = "m=audio 49170 RTP/AVP 0\r\n"
+	case "files":
+		media = "m=message 7654 TCP/TLS/MSRP *\r\na=file-selector\r\n"
+	}
+	switch q.Method = cmp.Or(q.Method, method); {
+	case q.Method == "MESSAGE" && kind == "files":
+		q.ContentType, q.Body = "application/vnd.gsma.rcs-ft-http+xml", []byte("<file/>")
+	case q.Method == "MESSAGE":
+		q.ContentType, q.Body = "text/plain", []byte("hello")
+	case media != "":
+		q.ContentType, q.Body = "application/sdp", []byte(session+media)
+	}
 }
 
 // address reads USER@DOMAIN, with or without a scheme, and brings the domain
@@ -133,92 +201,6 @@ func ours(domains []string, domain string) bool {
 		n, err := federation.Normal(d)
 		return err == nil && n == domain
 	})
-}
-
-// assumed is an identity that proves a domain, for a question about the lists
-// alone.
-func assumed(domain string) (*certs.Identity, error) {
-	authority, err := certs.NewAuthority("explain")
-	if err != nil {
-		return nil, err
-	}
-	pair, err := authority.Keypair(certs.Leaf{Names: []string{domain}})
-	if err != nil {
-		return nil, err
-	}
-	id, err := certs.ReadIdentity(pair.Leaf())
-	return &id, err
-}
-
-// identify verifies the certificate as the handshake on the listener would.
-func (c explainCommand) identify(conf edge.Config) (*certs.Identity, error) {
-	listener, err := c.listener(conf)
-	if err != nil {
-		return nil, err
-	}
-	chain, err := readChain(c.Cert)
-	if err != nil {
-		return nil, err
-	}
-	ca := cmp.Or(listener.PeerCA, certs.SystemRoots)
-	if ca != certs.SystemRoots {
-		ca = beside(conf.Dir, ca)
-	}
-	crl := listener.PeerCRL
-	if crl != "" {
-		crl = beside(conf.Dir, crl)
-	}
-	roots, err := certs.LoadRoots(ca, crl)
-	if err != nil {
-		return nil, err
-	}
-	v := certs.Verifier{Roots: roots.Pool, Revoked: roots.Revoked}
-	return v.Identify(tls.ConnectionState{PeerCertificates: chain})
-}
-
-// listener finds the listener that a partner comes to.
-func (c explainCommand) listener(conf edge.Config) (edge.ListenerConfig, error) {
-	for _, name := range sorted(conf.Listeners) {
-		l := conf.Listeners[name]
-		if l.Role == "federation" && (name == c.Listener || c.Listener == "") {
-			return l, nil
-		}
-	}
-	return edge.ListenerConfig{}, fmt.Errorf("there is no [listener.%s] with role = \"federation\"", cmp.Or(c.Listener, "NAME"))
-}
-
-func beside(dir, path string) string {
-	if filepath.IsAbs(path) {
-		return path
-	}
-	return filepath.Join(dir, path)
-}
-
-// readChain reads the certificates of a PEM file, the peer's own first.
-func readChain(file string) ([]*x509.Certificate, error) {
-	data, err := os.ReadFile(file)
-	if err != nil {
-		return nil, err
-	}
-	var chain []*x509.Certificate
-	for {
-		var block *pem.Block
-		if block, data = pem.Decode(data); block == nil {
-			break
-		}
-		if block.Type != "CERTIFICATE" {
-			continue
-		}
-		cert, err := x509.ParseCertificate(block.Bytes)
-		if err != nil {
-			return nil, fmt.Errorf("read %s: %w", file, err)
-		}
-		chain = append(chain, cert)
-	}
-	if len(chain) == 0 {
-		return nil, fmt.Errorf("read %s: there is no certificate in it", file)
-	}
-	return chain, nil
 }
 
 // plain makes text from a certificate or a flag safe to print.

@@ -1,12 +1,10 @@
 package main
 
 import (
-	"bytes"
-	"encoding/json"
 	"fmt"
 	"io"
 	"strings"
-	"text/tabwriter"
+	"unicode/utf8"
 
 	"github.com/sipedge/sipedge/allowlists"
 	"github.com/sipedge/sipedge/edge"
@@ -16,6 +14,7 @@ import (
 type report struct {
 	Allowed   bool              `json:"allowed"`
 	Reason    allowlists.Reason `json:"reason"`
+	Meaning   string            `json:"meaning,omitempty"`
 	Rule      string            `json:"rule"`
 	File      string            `json:"file,omitempty"`
 	Line      int               `json:"line,omitempty"`
@@ -25,41 +24,38 @@ type report struct {
 	Method    string            `json:"method"`
 	Steps     []reportStep      `json:"steps"`
 	PeerSees  []string          `json:"peer_sees"`
-	Target    string            `json:"target,omitempty"`
+	Target    string            `json:"target,omitempty"` // where it goes, or would
+	ToAllow   []string          `json:"to_allow,omitempty"`
+	ToBlock   []string          `json:"to_block,omitempty"`
+	ToLook    []string          `json:"to_find_out,omitempty"`
+	// Then is the next refusal behind the first.
+	Then *reportStep `json:"then,omitempty"`
+
+	flag    configFlag
+	partner string // the domain on the other side
 }
 
 type reportStep struct {
 	Name   string            `json:"name"`
 	Detail string            `json:"detail"`
 	Passed bool              `json:"passed"`
+	Late   bool              `json:"late,omitempty"` // behind the first refusal
 	Reason allowlists.Reason `json:"reason,omitempty"`
 	Rule   string            `json:"rule,omitempty"`
 }
 
-func newReport(q edge.Query) *report {
-	r := &report{Direction: "in", From: q.From, To: q.To, Method: q.Method}
+func newReport(flag configFlag, q edge.Query) *report {
+	r := &report{Direction: "in", From: q.From, To: q.To, Method: q.Method, flag: flag}
+	other := q.From
 	if q.Inside {
-		r.Direction = "out"
+		r.Direction, other = "out", q.To
 	}
+	r.partner = other[strings.LastIndexByte(other, '@')+1:]
 	return r
 }
 
 func (r *report) add(s edge.Step) {
-	r.Steps = append(r.Steps, reportStep{s.Name, plain(s.Detail), s.Passed, s.Reason, s.Rule.String()})
-}
-
-// conclude takes in what the doors said.
-func (r *report) conclude(x edge.Explanation) {
-	for _, s := range x.Steps {
-		r.add(s)
-	}
-	v := x.Verdict
-	r.Allowed, r.Reason = v.Allowed(), v.Reason
-	r.Rule, r.File, r.Line = v.Rule.Name, v.Rule.File, v.Rule.Line
-	r.PeerSees, r.Target = x.Answer, x.Target
-	if len(r.PeerSees) == 0 {
-		r.PeerSees = []string{"what " + x.Target + " answers"}
-	}
+	r.Steps = append(r.Steps, reportStep{s.Name, plain(s.Detail), s.Passed, s.Late, s.Reason, plain(s.Rule.String())})
 }
 
 // refusedAtHandshake says what happens to a certificate that does not come as
@@ -69,32 +65,30 @@ func (r *report) refusedAtHandshake(s edge.Step) {
 	r.PeerSees = []string{"a TLS alert: the connection is refused"}
 }
 
-func (r *report) print(w io.Writer, asJSON bool) error {
-	if asJSON {
-		e := json.NewEncoder(w)
-		e.SetIndent("", "  ")
-		return e.Encode(r)
+// conclude takes in what the doors said.
+func (r *report) conclude(x edge.Explanation) {
+	early := r.Reason == allowlists.ReasonNone // the handshake was no obstacle
+	for _, s := range x.Steps {
+		s.Late = s.Late || !early
+		r.add(s)
 	}
-	word := map[bool]string{true: "ALLOW", false: "DENY"}
-	fmt.Fprintf(w, "%-5s  %s\n", word[r.Allowed], r.Reason)
-	if text := meaning(r.Reason); text != "" {
-		fmt.Fprintf(w, "       %s\n", text)
+	if r.Target = x.Target; early {
+		v := x.Verdict
+		r.Allowed, r.Reason = v.Allowed(), v.Reason
+		r.Rule, r.File, r.Line = plain(v.Rule.Name), v.Rule.File, v.Rule.Line
+		r.PeerSees = x.Answer
 	}
-	if r.Rule != "" {
-		fmt.Fprintf(w, "by     %s\n", allowlists.Rule{Name: r.Rule, File: r.File, Line: r.Line})
+	if len(r.PeerSees) == 0 {
+		name, _, _ := strings.Cut(x.Target, ",")
+		r.PeerSees = []string{"what " + name + " answers"}
 	}
-	if err := r.printSteps(w); err != nil {
-		return err
+	for i, s := range r.Steps {
+		if s.Late && !s.Passed {
+			r.Then = &r.Steps[i]
+			break
+		}
 	}
-	label := "Peer sees:"
-	for _, line := range r.PeerSees {
-		fmt.Fprintf(w, "%-11s%s\n", label, line)
-		label = ""
-	}
-	if r.Target != "" && r.Allowed {
-		fmt.Fprintf(w, "%-11s%s\n", "Goes to:", r.Target)
-	}
-	return nil
+	r.Meaning = meaning(r.Reason)
 }
 
 // meaning is what the documentation says about a reason.
@@ -107,27 +101,92 @@ func meaning(r allowlists.Reason) string {
 	return ""
 }
 
-// printSteps prints the table of the steps.
-func (r *report) printSteps(w io.Writer) error {
-	var b bytes.Buffer
-	table := tabwriter.NewWriter(&b, 0, 0, 3, ' ', 0)
-	for i, s := range r.Steps {
-		result, rule := "pass", s.Rule
-		if !s.Passed {
-			result = "DENY"
-		}
-		if rule != "" {
-			rule = "  <- " + rule
-		}
-		// The result before the detail: what is long stands last and is not
-		// padded for.
-		fmt.Fprintf(table, "  %d %s\t%s\t%s%s\n", i+1, result, s.Name, s.Detail, rule)
+// write prints the report for people or for machines.
+func (r *report) write(w io.Writer, asJSON bool) error {
+	if asJSON {
+		return writeJSON(w, r)
 	}
-	table.Flush() // into memory
-	for line := range strings.Lines(b.String()) {
-		if _, err := fmt.Fprintln(w, strings.TrimRight(line, " \n")); err != nil {
-			return err
-		}
-	}
+	p := newPage(w)
+	r.printVerdict(p)
+	fmt.Fprintln(w)
+	r.printSteps(p)
+	fmt.Fprintln(w)
+	r.printRest(p)
 	return nil
 }
+
+// printVerdict prints what decided.
+func (r *report) printVerdict(p *page) {
+	const margin = "       "
+	style, word := red, "DENY"
+	if r.Allowed {
+		style, word = green, "ALLOW"
+	}
+	fmt.Fprintf(p.out, "%s%s%s\n", p.paint(style+";"+bold, word), margin[len(word):], p.paint(bold, string(r.Reason)))
+	if r.Meaning != "" {
+		p.text(margin, margin, r.Meaning)
+	}
+	if r.Rule != "" {
+		p.text("by     ", margin, allowlists.Rule{Name: r.Rule, File: r.File, Line: r.Line}.String())
+	}
+}
+
+// printSteps prints the walk through the doors. What stands behind the first
+// refusal is in brackets: the request does not come so far.
+func (r *report) printSteps(p *page) {
+	names := 0
+	for _, s := range r.Steps {
+		names = max(names, len(s.Name))
+	}
+	for i, s := range r.Steps {
+		style, word := dim, "pass"
+		if !s.Passed {
+			style, word = red+";"+bold, "DENY"
+		}
+		if s.Late {
+			style, word = dim, "("+word+")"
+		} else {
+			word = " " + word + " "
+		}
+		first := fmt.Sprintf("  %2d %s  %s  ", i+1, p.paint(style, word), pad(s.Name, names))
+		others := strings.Repeat(" ", 13+names+2)
+		text := s.Detail
+		// Who it is has a place in the file, and so has what refuses; the others
+		// stand in the same place.
+		if s.Rule != "" && (!s.Passed || s.Name == "partner" || s.Name == "home server") {
+			rule := "<- " + s.Rule
+			if p.width == 0 || utf8.RuneCountInString(others+text+"  "+rule) <= p.width {
+				text += "  " + rule
+			} else {
+				p.text(first, others, text)
+				first, text = others, rule
+			}
+		}
+		p.text(first, others, text)
+	}
+}
+
+// printRest says what the peer sees, what can be done, and what comes next.
+func (r *report) printRest(p *page) {
+	line := func(label string, texts []string) {
+		for _, text := range texts {
+			p.text(pad(label, labels), strings.Repeat(" ", labels), text)
+			label = ""
+		}
+	}
+	line("Peer sees:", r.PeerSees)
+	line("To allow:", r.ToAllow)
+	line("To block:", r.ToBlock)
+	line("To find out:", r.ToLook)
+	switch {
+	case r.Allowed:
+		line("Goes to:", []string{r.Target})
+	case r.Then != nil:
+		line("Would then stop at:", []string{fmt.Sprintf("%s (%s)", r.Then.Name, r.Then.Reason)})
+	case r.Target != "":
+		line("Would then stop at:", []string{fmt.Sprintf("nothing (goes to %s)", r.Target)})
+	}
+}
+
+// labels is the width of what stands before a colon at the end of a report.
+const labels = len("Would then stop at: ")
