@@ -105,7 +105,3 @@ func (g Grant) Unmarked() Unmarked {
 	}
 	return g.terms.unmarked
 }
-
-func refused(reason allowlists.Reason, rule allowlists.Rule) Grant {
-	return Grant{Verdict: allowlists.Refusal(reason, rule)}
-}
