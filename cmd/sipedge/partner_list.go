@@ -41,7 +41,9 @@ func (c partnerListCommand) Run(s streams) error {
 		if waiting > 0 {
 			p.text("", "", fmt.Sprintf("To decide about %s: %s", plural(waiting, "domain"), c.command("partner", "discovered")))
 		}
-		warn(s.err, slices.DeleteFunc(list.Warnings, isConflict))
+		warn(s.err, slices.DeleteFunc(list.Warnings, func(w string) bool {
+			return isConflict(w) || !strings.Contains(strings.ToLower(w), strings.ToLower(c.Word))
+		}))
 		return nil
 	})
 }
@@ -56,7 +58,7 @@ func partnerTable(p *page, partners []admin.Partner) {
 		}
 		r := t.row(stateStyle(e.State), mark, cmp.Or(e.Unicode, e.Domain), e.State, e.Config.Direction, until(e.Config.Until), place(e), e.Config.Owner)
 		if e.Unicode != "" {
-			r.below = []string{e.Domain}
+			r.below = append(r.below, e.Domain)
 		}
 	}
 	t.print()
