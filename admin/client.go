@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -26,24 +27,14 @@ var ErrNotPermitted = errors.New("only root and the user that the edge runs as m
 // smaller.
 const maxAnswer = 512 << 20
 
-// A Client asks a running edge, for the commands.
-type Client struct {
-	path string
-	http *http.Client
-}
+// askTimeout is how long an answer may take: lists are compiled before it.
+const askTimeout = time.Minute
 
-// NewClient makes a client for the socket at path. It connects when it is used.
-func NewClient(path string) *Client {
-	return &Client{path: path, http: &http.Client{
-		Timeout: time.Minute,
-		Transport: &http.Transport{
-			DisableKeepAlives: true,
-			DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-				return new(net.Dialer).DialContext(ctx, "unix", path)
-			},
-		},
-	}}
-}
+// A Client asks a running edge, for the commands.
+type Client struct{ path string }
+
+// NewClient makes a client for the socket at path. It connects for each question.
+func NewClient(path string) *Client { return &Client{path} }
 
 // Status asks how the edge is.
 func (c *Client) Status(ctx context.Context) (a Status, err error) {
@@ -87,7 +78,12 @@ func (c *Client) do(ctx context.Context, method, path string, body, answer any) 
 	if err != nil {
 		return err
 	}
-	resp, err := c.http.Do(req)
+	conn, err := new(net.Dialer).DialContext(ctx, "unix", c.path)
+	if err != nil {
+		return c.failure(err)
+	}
+	defer conn.Close()
+	resp, err := exchange(conn, req)
 	if err != nil {
 		return c.failure(err)
 	}
@@ -109,13 +105,28 @@ func (c *Client) do(ctx context.Context, method, path string, body, answer any) 
 	return nil
 }
 
+// exchange sends a request and reads the answer, which may be there before the
+// request is: who may not connect is told so and not listened to. (That is what
+// http.Transport takes for a fault.)
+func exchange(conn net.Conn, req *http.Request) (*http.Response, error) {
+	if err := conn.SetDeadline(time.Now().Add(askTimeout)); err != nil {
+		return nil, err
+	}
+	req.Close = true
+	sent := req.Write(conn)
+	resp, err := http.ReadResponse(bufio.NewReader(conn), req)
+	if err != nil && sent != nil {
+		return nil, sent
+	}
+	return resp, err
+}
+
 // failure says what it means that there was no answer.
 func (c *Client) failure(err error) error {
 	switch {
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
 		return fmt.Errorf("%w: nobody answers on %s", ErrNotRunning, c.path)
-	// Who may not connect is hung up on, and may notice that before the reason.
-	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EPIPE), errors.Is(err, syscall.ECONNRESET):
+	case errors.Is(err, fs.ErrPermission):
 		return fmt.Errorf("%w: %s", ErrNotPermitted, c.path)
 	}
 	return fmt.Errorf("ask the edge on %s: %w", c.path, err)

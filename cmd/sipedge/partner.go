@@ -102,7 +102,7 @@ func (a domainArg) normal() (string, error) {
 // named is a domain as it is shown: as people read it, and as lists compare it.
 func named(domain string) string {
 	if u := federation.Unicode(domain); u != domain {
-		return u + " (" + domain + ")"
+		return plain(u) + " (" + domain + ")"
 	}
 	return domain
 }

@@ -12,6 +12,7 @@ import (
 	"io/fs"
 	"net/http"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 
@@ -109,11 +110,11 @@ func (a *adding) introduce() error {
 	a.page.title("Partner card of "+domainList(a.card.Domains), "good until "+day(a.card.Expires))
 	var f facts
 	f.add("fingerprint", card.Fingerprint(a.card.Chain[0]))
-	f.add("contact", a.card.Contact)
+	f.add("contact", legible(a.card.Contact))
 	f.add("signed by", a.card.ID.String())
 	f.add("its end", day(a.card.ID.NotAfter()))
 	f.add("its use", a.card.ID.Usage().String())
-	id, ca, err := a.identify()
+	ca, err := a.identify()
 	if err == nil {
 		f.add("authority", "in "+ca)
 	}
@@ -122,18 +123,15 @@ func (a *adding) introduce() error {
 	if err != nil {
 		return a.refuse(ca, err)
 	}
-	if !certs.UsageFederation.Allows(id.Usage()) {
-		return exit{exitNo, errors.New("their certificate is neither for clients nor for servers; it would be refused")}
-	}
 	return nil
 }
 
 // identify verifies the card's certificate as the handshake on our federation
 // listener would.
-func (a *adding) identify() (id *certs.Identity, ca string, err error) {
+func (a *adding) identify() (ca string, err error) {
 	listener, err := explainCommand{}.listener(a.conf)
 	if err != nil {
-		return nil, "", exit{exitConfiguration, err}
+		return "", exit{exitConfiguration, err}
 	}
 	ca, crl := cmp.Or(listener.PeerCA, certs.SystemRoots), listener.PeerCRL
 	file := ca
@@ -147,10 +145,10 @@ func (a *adding) identify() (id *certs.Identity, ca string, err error) {
 	}
 	roots, err := certs.LoadRoots(file, crl)
 	if err != nil {
-		return nil, "", exit{exitConfiguration, err}
+		return "", exit{exitConfiguration, err}
 	}
-	id, err = roots.Verifier().Identify(tls.ConnectionState{PeerCertificates: a.card.Chain})
-	return id, ca, err
+	_, err = roots.Verifier().Identify(tls.ConnectionState{PeerCertificates: a.card.Chain})
+	return ca, err
 }
 
 // refuse says why their certificate would not be let in, and what to do about a
@@ -267,9 +265,16 @@ func (a *adding) note() string {
 	}
 	note := "from the card of " + day(a.card.Issued)
 	if a.card.Contact != "" {
-		note += ", contact " + plain(a.card.Contact)
+		note += ", contact " + clip(legible(a.card.Contact), 200)
 	}
 	return note
+}
+
+// legible shows what a stranger wrote: letters of all scripts as they are, and what
+// would move a cursor or turn the direction of reading as an escape.
+func legible(text string) string {
+	q := strconv.QuoteToGraphic(text)
+	return strings.ReplaceAll(q[1:len(q)-1], `\"`, `"`)
 }
 
 // agreed asks, unless --yes has answered already.

@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"fmt"
+	"net/netip"
 	"slices"
 
 	"github.com/sipedge/sipedge/federation"
@@ -23,6 +24,9 @@ func (a *adding) proposal() {
 		f.add([]string{"domains", ""}[min(i, 1)], text)
 	}
 	for i, s := range terms.Servers {
+		if notPublic(s) {
+			s += "  (NOT a public address)"
+		}
 		f.add([]string{"servers", ""}[min(i, 1)], s)
 	}
 	f.add("must prove", cmp.Or(terms.PeerName, "the host of each server"))
@@ -44,6 +48,14 @@ func (a *adding) proposal() {
 		}
 	}
 	fmt.Fprintln(a.out)
+}
+
+// notPublic reports whether a server of a card is an address that leads to us, or
+// to our inside. The administrator may want that, and must know.
+func notPublic(server string) bool {
+	a, err := netip.ParseAddrPort(server)
+	ip := a.Addr()
+	return err == nil && (ip.IsPrivate() || ip.IsLoopback() || ip.IsLinkLocalUnicast() || ip.IsUnspecified() || ip.IsMulticast())
 }
 
 // number is a small number in figures, and one as a word.

@@ -8,7 +8,7 @@ import (
 
 // A table is columns for people. What comes from others is made safe here. Columns
 // in which nothing stands are left out. On a terminal it keeps to the width: a
-// long name has a line of its own, and what is last is cut off.
+// long name has a line of its own, and what is last is cut off or stands below.
 type table struct {
 	page  *page
 	head  []string
@@ -57,6 +57,9 @@ func (t *table) print() {
 			r.cells[t.name] = ""
 		}
 		t.line(widths, r, "")
+		if last := len(r.cells) - 1; widths[last] == 0 && r.cells[last] != "" {
+			r.below = append(r.below, strings.ToLower(t.head[last])+" "+r.cells[last])
+		}
 		for _, b := range r.below {
 			t.page.text(indent, indent+"  ", plain(b))
 		}

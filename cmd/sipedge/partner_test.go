@@ -1,0 +1,85 @@
+package main
+
+import (
+	"bytes"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/sipedge/sipedge/federation"
+)
+
+func TestWhatAStrangerWroteIsLegible(t *testing.T) {
+	for in, want := range map[string]string{
+		`Jörg "Joe" Müller <joe@example.com>`: `Jörg "Joe" Müller <joe@example.com>`,
+		"a\x1b[2Jb\r\nc\x00":                  `a\x1b[2Jb\r\nc\x00`,
+		"evil\u202egpj.exe":                   `evil\u202egpj.exe`,
+		"zero\u200bwidth":                     `zero\u200bwidth`,
+	} {
+		if got := legible(in); got != want {
+			t.Errorf("legible(%q) = %s, want %s", in, got, want)
+		}
+	}
+}
+
+func TestATableKeepsToTheWidth(t *testing.T) {
+	long := strings.Repeat("x", 60) + ".example"
+	for _, width := range []int{0, 40, 50, 60, 80, 110} {
+		var b bytes.Buffer
+		tb := table{page: &page{out: &b, width: width}, head: []string{"", "NAME", "STATE", "EMPTY", "OWNER"}, name: 1, state: 2}
+		tb.row("", "!", "a.example", "allowed", "", "Anna Beispiel of the department of communication")
+		tb.row("", "", long, "blocked", "", "")
+		tb.print()
+		got := b.String()
+		if strings.Contains(got, "EMPTY") {
+			t.Errorf("width %d: a column with nothing in it:\n%s", width, got)
+		}
+		if !strings.Contains(got, "Anna") || !strings.Contains(got, long) {
+			t.Errorf("width %d: something is lost:\n%s", width, got)
+		}
+		for line := range strings.Lines(got) {
+			if line = strings.TrimSuffix(line, "\n"); line != strings.TrimRight(line, " ") {
+				t.Errorf("width %d: blanks at the end of %q", width, line)
+			}
+			if n := len([]rune(line)); width > 0 && n > width && !strings.Contains(line, long) {
+				t.Errorf("width %d: a line of %d:\n%s", width, n, got)
+			}
+		}
+	}
+}
+
+func TestANewCardShowsWhatIsAnother(t *testing.T) {
+	var lines []string
+	lines = changes(lines, "servers", []string{"a:1", "b:1"}, []string{"b:1", "c:1"})
+	lines = changes(lines, "must prove", []string{""}, []string{""})
+	want := []string{"  - servers     a:1", "  + servers     c:1"}
+	if !slices.Equal(lines, want) {
+		t.Errorf("changes = %q, want %q", lines, want)
+	}
+}
+
+func TestAddressesThatLeadToUsAreMarked(t *testing.T) {
+	for server, want := range map[string]bool{
+		"edge.contoso.example:5061": false, "203.0.113.7:5061": false, "[2001:db8::1]:5061": false,
+		"127.0.0.1:5061": true, "10.1.2.3:5061": true, "[::1]:5061": true, "[fe80::1]:5061": true, "169.254.169.254:80": true,
+	} {
+		if got := notPublic(server); got != want {
+			t.Errorf("notPublic(%s) = %v", server, got)
+		}
+	}
+}
+
+func TestAConfiguredNameIsInTheCommandsWeName(t *testing.T) {
+	if got := (configFlag{"sipedge.toml"}).command("partner", "list"); got != "sipedge partner list" {
+		t.Errorf("command = %s", got)
+	}
+	if got := (configFlag{"/etc/sipedge/sipedge.toml"}).command("partner", "forget", "a.example"); got != "sipedge partner forget a.example -c /etc/sipedge/sipedge.toml" {
+		t.Errorf("command = %s", got)
+	}
+}
+
+func TestUntilIsNothingForNoDate(t *testing.T) {
+	if got := until(federation.Date{}); got != "" {
+		t.Errorf("until = %q", got)
+	}
+}
