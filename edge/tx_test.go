@@ -25,7 +25,7 @@ type bench struct {
 	e       *Edge
 	partner *Flow
 	homes   []*Flow
-	log     bytes.Buffer
+	log     syncBuffer
 }
 
 // newBench makes an edge for example.com with a partner fabrikam.example and a
