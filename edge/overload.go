@@ -104,10 +104,6 @@ func (e *Edge) demandOf(f *Flow) (d *demand, pace int64) {
 	return &o.others, o.outside.Load()
 }
 
-// restTime is for how long a flow is not read whose peer wants more than its
-// share. It adds to the time in which the rest of what it wants is done.
-const restTime = 2 * overloadTick
-
 // weigh refuses a request that begins something new if its peer has had its
 // share. What belongs to a dialog or a transaction goes on, but counts; who floods
 // us with that is read more slowly.
@@ -122,16 +118,17 @@ func (e *Edge) weigh(t *turn, f *Flow, m *sip.Message) (refused bool) {
 		d.begun.Add(octets)
 		d.passed.Add(1)
 		if goesOn && f.Role != RoleInternal && d.paid.Load()-now > int64(debt) {
-			f.rest(overloadTick, true)
+			f.pause = overloadTick
 		}
 		return false
 	}
 	e.turnAway(t, f, m, d, now)
-	if many := o.refusals.Add(-1) < 0; f.Role != RoleInternal {
-		f.rest(restTime, false)
-		if many {
-			f.rest(overloadTick, true)
-		}
+	switch many := o.refusals.Add(-1) < 0; {
+	case f.Role == RoleInternal:
+	case many:
+		f.pause = overloadTick // its sender has to wait, too
+	default:
+		f.rest()
 	}
 	return true
 }
@@ -178,16 +175,15 @@ type notice struct {
 // serving it does, or a flood would win by being refused.
 //
 // RFC 7339 §5.10.2 wants no Retry-After here, since a client that obeys sends
-// nothing at all for that time. That is what we want of one that does not take
-// part in overload control and has used up more than its share; the time differs
-// from peer to peer, so that they do not all come back at once.
+// nothing at all for that time. That is what we want of one that has used up more
+// than its share; who takes part in overload control knows better what to do.
 func (e *Edge) turnAway(t *turn, f *Flow, m *sip.Message, d *demand, now int64) {
 	e.counts.refused.Add(1)
+	d.missed.Add(1)
 	n := d.notice.Load()
 	if n == nil || now >= n.until {
 		n = e.giveNotice(f, m, d, n, now)
 	}
-	d.missed.Add(1)
 	b := e.buffers.get(len(m.Raw()) + editRoom)
 	b.b = sip.AppendThrottled(b.b, m, 503, "Service Unavailable", e.tag(m), n.extra, e.throttleFor(f, m))
 	_ = f.queueRaw(t, b.b) // nobody is there any more to be told
@@ -207,6 +203,6 @@ func (e *Edge) giveNotice(f *Flow, m *sip.Message, d *demand, old *notice, now i
 	defer e.release(r)
 	r.f, r.m = f, m
 	r.audit.begin(r)
-	e.writeRefused(r, v, v.Code(), ref, int(d.missed.Swap(0)))
+	e.writeRefused(r, v, v.Code(), ref, int(d.missed.Swap(0)-1))
 	return n
 }

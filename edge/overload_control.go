@@ -24,6 +24,12 @@ const (
 	// nearly is the part of the limit at which it was too much that counts as
 	// nearly too much.
 	nearly = 0.9
+	// leastUseful is the part of what the edge can do below which nothing more is
+	// cut: what waits then waits behind what is refused, and to refuse more of it
+	// would not help.
+	leastUseful = 0.6
+	// peakLasts is how much of what the largest wanted counts a tick later.
+	peakLasts = 0.8
 	// leastPace is what no peer has less of, in octets per second: some forty
 	// requests.
 	leastPace = 64 << 10
@@ -57,6 +63,7 @@ type control struct {
 // A load is what happened in one tick.
 type load struct {
 	delay           time.Duration // how long work waited
+	useful          float64       // the part of what can be done that is being done
 	outside, inside demands
 }
 
@@ -71,12 +78,15 @@ type pace struct {
 	limit float64
 	least float64
 	known float64 // the limit at which it was too much
+	peak  float64 // what the largest wanted lately
 	calm  int     // ticks in a row in which nobody wanted more
 }
 
 // step takes in what happened in the last tick.
 func (c *control) step(l load) {
 	c.hold -= overloadTick
+	c.outside.peak = max(l.outside.largest, c.outside.peak*peakLasts)
+	c.inside.peak = max(l.inside.largest, c.inside.peak*peakLasts)
 	if l.delay > delayTarget {
 		c.late++
 	} else {
@@ -87,10 +97,10 @@ func (c *control) step(l load) {
 		// What everybody wants is counted for a tick before anything is cut.
 		c.on, c.hold = c.late >= overloadPatience, 0
 	case c.late == 0:
-		c.outside.grow(l.outside.largest, l.delay)
-		c.inside.grow(l.inside.largest, l.delay)
+		c.outside.grow(l.delay)
+		c.inside.grow(l.delay)
 		c.on = c.outside.limit > 0 || c.inside.limit > 0
-	case c.late >= overloadPatience && c.hold <= 0:
+	case c.late >= overloadPatience && c.hold <= 0 && l.useful >= leastUseful:
 		c.cut(l)
 		// What waits now has come before anything was cut: what the cut does is
 		// seen when that is worked off.
@@ -102,27 +112,27 @@ func (c *control) step(l load) {
 // little left to take from partners, or when hardly anything comes from them.
 func (c *control) cut(l load) {
 	if c.outside.bottom() || 4*l.outside.begun < l.inside.begun {
-		c.inside.cut(l.inside.largest)
+		c.inside.cut()
 		return
 	}
-	c.outside.cut(l.outside.largest)
+	c.outside.cut()
 }
 
 // bottom reports whether the pace cannot be cut further.
 func (p *pace) bottom() bool { return p.limit > 0 && p.limit <= p.least }
 
 // cut makes the limit less than what the largest got.
-func (p *pace) cut(largest float64) {
+func (p *pace) cut() {
 	p.calm = 0
 	if p.limit == 0 {
-		p.limit, p.least = largest, max(largest*leastPart, leastPace)
+		p.limit, p.least = p.peak, max(p.peak*leastPart, leastPace)
 	}
-	p.known = min(p.limit, largest)
+	p.known = min(p.limit, p.peak)
 	p.limit = max(p.known*paceDown, p.least)
 }
 
 // grow lets everybody have a little more, and all when nobody wants it.
-func (p *pace) grow(largest float64, delay time.Duration) {
+func (p *pace) grow(delay time.Duration) {
 	if p.limit == 0 {
 		return
 	}
@@ -134,7 +144,7 @@ func (p *pace) grow(largest float64, delay time.Duration) {
 	default:
 		p.limit *= paceNear
 	}
-	if largest > p.limit {
+	if p.peak > p.limit {
 		p.calm = 0
 		return
 	}

@@ -22,7 +22,7 @@ type overloadWatch struct {
 	e       *Edge
 	control control
 	last    int64     // when the last tick ended
-	usual   float64   // requests that we let through in a tick, about
+	usual   float64   // requests per second that we let through, about
 	able    float64   // the most of that lately
 	credit  int64     // refusals that were allowed
 	spare   []*demand // the list of active ones, next time
@@ -43,27 +43,28 @@ func (w *overloadWatch) tick() {
 		return
 	}
 	now := w.e.table.now()
-	active, passed := w.gather(&l, now-w.last)
+	active := w.gather(&l, now-w.last)
 	w.last = now
 	w.control.step(l)
-	w.apply(passed)
+	w.apply()
 	w.report(l)
 	w.tell(active)
 	w.spare = active[:0]
 }
 
 // gather takes what was counted in a tick of so many nanoseconds.
-func (w *overloadWatch) gather(l *load, ns int64) (active []*demand, passed int64) {
+func (w *overloadWatch) gather(l *load, ns int64) (active []*demand) {
 	o := &w.e.overload
 	o.mu.Lock()
 	active, o.active = o.active, w.spare
 	o.tick.Add(1)
 	o.mu.Unlock()
 	perSecond := float64(time.Second) / float64(max(ns, 1))
+	passed := 0.0
 	for _, d := range active {
 		d.last = float64(d.wanted.Swap(0)) * perSecond
 		begun := float64(d.begun.Swap(0)) * perSecond
-		passed += d.passed.Swap(0)
+		passed += float64(d.passed.Swap(0)) * perSecond
 		side := &l.outside
 		if d.pool {
 			side = &l.inside
@@ -71,7 +72,10 @@ func (w *overloadWatch) gather(l *load, ns int64) (active []*demand, passed int6
 		side.largest = max(side.largest, d.last)
 		side.begun += begun
 	}
-	return active, passed
+	w.usual += newest * (passed - w.usual)
+	w.able = max(w.usual, w.able*remember, 1)
+	l.useful = w.usual / w.able
+	return active
 }
 
 // Refusing costs something, too. No more is refused than so many times what we
@@ -79,7 +83,7 @@ func (w *overloadWatch) gather(l *load, ns int64) (active []*demand, passed int6
 // beyond that is not read for a while. At three times of what the edge can do that
 // is not reached.
 const (
-	refusedPart  = 3
+	refusedPart  = 6
 	leastRefused = 100
 	// savedTicks is for how many ticks what was not used up is kept: a flow that
 	// rests comes back with all that came in the meantime.
@@ -87,19 +91,17 @@ const (
 	// What a tick adds to what we think that we can do, and how much of the most
 	// that we could do is remembered a tick later.
 	newest   = 0.2
-	remember = 0.998
+	remember = 0.99
 )
 
 // apply puts what the control says in force.
-func (w *overloadWatch) apply(passed int64) {
+func (w *overloadWatch) apply() {
 	o := &w.e.overload
 	o.outside.Store(w.control.outside.perSecond())
 	o.inside.Store(w.control.inside.perSecond())
-	w.usual += newest * (float64(passed) - w.usual)
-	w.able = max(w.usual, w.able*remember)
 	left := o.refusals.Load()
 	w.refused += uint64(w.credit - left)
-	each := int64(refusedPart*w.able) + leastRefused
+	each := int64(refusedPart*w.able*overloadTick.Seconds()) + leastRefused
 	w.credit = min(max(left, -each)+each, savedTicks*each)
 	o.refusals.Add(w.credit - left)
 	o.on.Store(w.control.on)

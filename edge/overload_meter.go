@@ -70,7 +70,10 @@ func quantile(h *metrics.Float64Histogram, q float64) time.Duration {
 type backlog struct {
 	mark  uint64        // where the last of those ends that waited when the mark was set
 	since time.Time     // when that was; zero: there is no mark
-	rest  time.Duration // for how long the reader had rested when it was set
+	rest  time.Duration // for how long the reader had rested before
+
+	rested uint64 // what had been read when it rested last
+	late   bool   // what waits has waited for too long, and comes from inside
 }
 
 // measure is called when something was read.
@@ -83,19 +86,68 @@ func (f *Flow) measure(fd uintptr) {
 		return
 	}
 	// What came while the reader rested may take as long to be worked off.
-	f.w.late(time.Since(b.since) - b.rest)
-	if !f.full || f.conn.taken >= b.mark {
-		b.since, b.rest = time.Time{}, 0
+	waited := time.Since(b.since)
+	f.w.late(waited - b.rest)
+	f.hurry(waited > answersLate)
+	switch {
+	case !f.full:
+		f.caughtUp()
+	case f.conn.taken >= b.mark:
+		b.since = time.Time{}
 	}
 }
 
-// rest lets the reader of f wait before it reads on: at once, or when it has read
-// all that is there. What comes in the meantime is read in one piece, which costs
-// a fraction of reading it one by one; and if it is more than a socket holds, its
-// sender has to wait, too. Calls are the reader's own.
-func (f *Flow) rest(d time.Duration, now bool) {
-	if now || !f.full {
-		f.pause = d
+// caughtUp is called when the reader has read all that there was.
+func (f *Flow) caughtUp() {
+	f.backlog.since, f.backlog.rest = time.Time{}, 0
+	f.hurry(false)
+}
+
+// Answers of home servers come on one connection or a few, requests of partners
+// perhaps on hundreds, and each reader gets its turn like all others: when there is
+// too much to do, answers would wait behind new requests, which make more of them.
+// So when answers have waited for answersLate, the readers of partners stand back
+// for standBack before each turn.
+const (
+	answersLate = delayTarget / 2
+	standBack   = 2 * time.Millisecond
+)
+
+// hurry notes whether what comes from a home server waits for too long.
+func (f *Flow) hurry(late bool) {
+	if late == f.backlog.late || f.Role != RoleInternal {
+		return
+	}
+	f.backlog.late = late
+	if late {
+		f.w.hurrying.Add(1)
+	} else {
+		f.w.hurrying.Add(-1)
+	}
+}
+
+// giveWay lets those go first that are in a hurry.
+func (f *Flow) giveWay() {
+	if f.w.hurrying.Load() > 0 && f.Role != RoleInternal {
+		time.Sleep(standBack)
+	}
+}
+
+// What a flow whose peer wants more than its share rests between two readings, and
+// how much it has to bring to rest no longer than it must.
+const (
+	longRest  = 100 * time.Millisecond
+	shortRest = 5 * time.Millisecond
+	fullRest  = 64 << 10
+)
+
+// rest lets the reader of f wait when it has read all that is there. What comes in
+// the meantime is read in one piece, which costs a fraction of reading it one by
+// one. Calls are the reader's own.
+func (f *Flow) rest() {
+	if !f.full {
+		brought := min(f.conn.taken-f.backlog.rested, fullRest)
+		f.pause = max(longRest*time.Duration(fullRest-brought)/fullRest, shortRest)
 	}
 }
 
@@ -105,7 +157,7 @@ func (f *Flow) takePause() {
 		return
 	}
 	time.Sleep(f.pause)
-	f.backlog = backlog{rest: f.pause}
+	f.backlog = backlog{rest: f.pause, rested: f.conn.taken}
 	f.pause = 0
 }
 

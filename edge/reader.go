@@ -43,6 +43,7 @@ func (f *Flow) run() {
 		err = failure
 	}
 	f.close(err)
+	f.hurry(false)
 	f.conn.tcp.Close()
 	f.in.drop(f.w)
 	f.conn.discard()
@@ -61,6 +62,7 @@ func (f *Flow) read() (err error) {
 	f.takePause()
 	waitErr := f.conn.raw.Read(func(fd uintptr) bool {
 		for {
+			f.giveWay()
 			if f.full, err = f.conn.fill(fd); err == nil {
 				f.measure(fd)
 				err = f.takeTurn()
@@ -71,6 +73,7 @@ func (f *Flow) read() (err error) {
 				// A short read says that the socket is empty, but not whether
 				// the peer's FIN came with it; only another read does.
 			case errWouldBlock:
+				f.caughtUp()
 				err = nil
 				return false
 			default:

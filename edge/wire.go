@@ -65,6 +65,7 @@ type wire struct {
 	readings sync.Pool
 	reading  atomic.Int32 // readers that are not waiting
 	clock    atomic.Int32 // ticks
+	hurrying atomic.Int32 // readers of home servers that are behind
 	longest  atomic.Int64 // that octets waited in a socket, in ns, since somebody asked
 	lastID   atomic.Uint64
 	flows    [flowShards]flowShard
