@@ -11,6 +11,11 @@ const (
 	// what a client waits for an answer before it thinks of sending again (T1),
 	// and more than a full machine that keeps up lets anybody wait.
 	delayTarget = 40 * time.Millisecond
+	// delayOthers is how long work may wait once there is overload, and there are
+	// peers that want little: they must not wait because of those that want much.
+	// It does not count before: many who want a little each make everybody wait as
+	// long, and refusing them would help nobody.
+	delayOthers = 10 * time.Millisecond
 	// overloadPatience is for how many ticks in a row it is too much before
 	// anything follows: a collection of garbage or a stolen moment of the
 	// processor is no overload.
@@ -30,6 +35,8 @@ const (
 	leastUseful = 0.6
 	// peakLasts is how much of what the largest wanted counts a tick later.
 	peakLasts = 0.8
+	// longestHold bounds how long a cut is given to show what it does.
+	longestHold = 4 * overloadTick
 	// leastPace is what no peer has less of, in octets per second: some forty
 	// requests.
 	leastPace = 64 << 10
@@ -56,6 +63,7 @@ type control struct {
 	on      bool          // there is too much to do, or was a moment ago
 	late    int           // ticks in a row with too much delay, this one included
 	hold    time.Duration // how long to wait before the next cut
+	others  float64       // whether there were peers lately that want little
 	outside pace
 	inside  pace
 }
@@ -71,6 +79,7 @@ type load struct {
 type demands struct {
 	largest float64 // of any one of them
 	begun   float64 // what all together were let begin
+	little  int     // how many wanted less than half of their share
 }
 
 // A pace is what one peer may begin, in octets per second. 0: what it likes.
@@ -84,10 +93,11 @@ type pace struct {
 
 // step takes in what happened in the last tick.
 func (c *control) step(l load) {
+	target := c.target(l)
 	c.hold -= overloadTick
 	c.outside.peak = max(l.outside.largest, c.outside.peak*peakLasts)
 	c.inside.peak = max(l.inside.largest, c.inside.peak*peakLasts)
-	if l.delay > delayTarget {
+	if l.delay > target {
 		c.late++
 	} else {
 		c.late = 0
@@ -97,15 +107,26 @@ func (c *control) step(l load) {
 		// What everybody wants is counted for a tick before anything is cut.
 		c.on, c.hold = c.late >= overloadPatience, 0
 	case c.late == 0:
-		c.outside.grow(l.delay)
-		c.inside.grow(l.delay)
+		c.outside.grow(l.delay < target/4)
+		c.inside.grow(l.delay < target/4)
 		c.on = c.outside.limit > 0 || c.inside.limit > 0
 	case c.late >= overloadPatience && c.hold <= 0 && l.useful >= leastUseful:
 		c.cut(l)
 		// What waits now has come before anything was cut: what the cut does is
 		// seen when that is worked off.
-		c.hold = l.delay + overloadTick
+		c.hold = min(l.delay+overloadTick, longestHold)
 	}
+}
+
+// target is how long work may wait now.
+func (c *control) target(l load) time.Duration {
+	if c.others *= peakLasts; l.outside.little > 0 {
+		c.others = 1
+	}
+	if c.outside.limit > 0 && c.others > 0.1 {
+		return delayOthers
+	}
+	return delayTarget
 }
 
 // cut limits whoever makes the load: partners, and home servers when there is
@@ -132,14 +153,14 @@ func (p *pace) cut() {
 }
 
 // grow lets everybody have a little more, and all when nobody wants it.
-func (p *pace) grow(delay time.Duration) {
+func (p *pace) grow(calm bool) {
 	if p.limit == 0 {
 		return
 	}
 	switch {
 	case p.limit < nearly*p.known:
 		p.limit = min(p.limit*paceBack, nearly*p.known)
-	case delay < delayTarget/4:
+	case calm:
 		p.limit *= paceUp
 	default:
 		p.limit *= paceNear

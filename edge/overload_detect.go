@@ -36,6 +36,9 @@ type overloadWatch struct {
 // the next.
 func (w *overloadWatch) tick() {
 	o := &w.e.overload
+	if w.control.on && w.e.table.now()-w.last < int64(overloadTick)/2 {
+		return // the last one came late, and says all about this one, too
+	}
 	l := load{delay: o.delay()}
 	if !w.control.on && l.delay <= delayTarget {
 		w.control.step(l) // nothing is counted, and nothing is to be done
@@ -71,6 +74,9 @@ func (w *overloadWatch) gather(l *load, ns int64) (active []*demand) {
 		}
 		side.largest = max(side.largest, d.last)
 		side.begun += begun
+		if limit := w.control.paceOf(d); 2*d.last < limit {
+			side.little++
+		}
 	}
 	w.usual += newest * (passed - w.usual)
 	w.able = max(w.usual, w.able*remember, 1)

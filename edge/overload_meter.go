@@ -107,10 +107,12 @@ func (f *Flow) caughtUp() {
 // perhaps on hundreds, and each reader gets its turn like all others: when there is
 // too much to do, answers would wait behind new requests, which make more of them.
 // So when answers have waited for answersLate, the readers of partners stand back
-// for standBack before each turn.
+// until those are read, but no longer than standBack before one turn: a home server
+// that never stops talking does not silence everybody.
 const (
 	answersLate = delayTarget / 2
-	standBack   = 2 * time.Millisecond
+	standBack   = 20 * time.Millisecond
+	lookAgain   = 2 * time.Millisecond
 )
 
 // hurry notes whether what comes from a home server waits for too long.
@@ -128,8 +130,11 @@ func (f *Flow) hurry(late bool) {
 
 // giveWay lets those go first that are in a hurry.
 func (f *Flow) giveWay() {
-	if f.w.hurrying.Load() > 0 && f.Role != RoleInternal {
-		time.Sleep(standBack)
+	if f.Role == RoleInternal {
+		return
+	}
+	for left := standBack; left > 0 && f.w.hurrying.Load() > 0; left -= lookAgain {
+		time.Sleep(lookAgain)
 	}
 }
 
