@@ -68,7 +68,7 @@ func newBench(t testing.TB, n int) *bench {
 }
 
 func (b *bench) pool(n int) {
-	p := &pool{edge: b.e, name: "main", only: true, every: checkInterval, side: newSide("edge1.example.com:5062", "tls", "TLS")}
+	p := &pool{demand: demand{pool: true}, edge: b.e, name: "main", only: true, every: checkInterval, side: newSide("edge1.example.com:5062", "tls", "TLS")}
 	for i := range n {
 		s := &server{pool: p, index: i, addr: fmt.Sprintf("sip%d.example.com:5061", i+1), host: fmt.Appendf(nil, "sip%d.example.com", i+1), port: 5061}
 		s.link = &link{edge: b.e, name: s.addr, server: s}
