@@ -79,19 +79,17 @@ type backlog struct {
 // measure is called when something was read.
 func (f *Flow) measure(fd uintptr) {
 	b := &f.backlog
-	if b.since.IsZero() {
-		if f.full {
-			b.mark, b.since = f.conn.taken+uint64(unread(fd)), time.Now()
-		}
-		return
+	if !b.since.IsZero() {
+		// What came while the reader rested may take as long to be worked off.
+		waited := time.Since(b.since)
+		f.w.late(waited - b.rest)
+		f.hurry(waited > answersLate)
 	}
-	// What came while the reader rested may take as long to be worked off.
-	waited := time.Since(b.since)
-	f.w.late(waited - b.rest)
-	f.hurry(waited > answersLate)
 	switch {
 	case !f.full:
 		f.caughtUp()
+	case b.since.IsZero():
+		b.mark, b.since = f.conn.taken+uint64(unread(fd)), time.Now()
 	case f.conn.taken >= b.mark:
 		b.since = time.Time{}
 	}
