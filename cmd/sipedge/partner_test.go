@@ -2,10 +2,15 @@ package main
 
 import (
 	"bytes"
+	"context"
+	"io"
+	"log/slog"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
+	"github.com/sipedge/sipedge/edge"
 	"github.com/sipedge/sipedge/federation"
 )
 
@@ -82,4 +87,47 @@ func TestUntilIsNothingForNoDate(t *testing.T) {
 	if got := until(federation.Date{}); got != "" {
 		t.Errorf("until = %q", got)
 	}
+}
+
+// TestPartnerCodes asks a running edge in the same process.
+func TestPartnerCodes(t *testing.T) {
+	s := newSite(t)
+	s.write("sipedge.toml", strings.Replace(siteConfig, `address     = "127.0.0.1:0"`, "address     = \"127.0.0.1:0\"\nadvertise   = \"edge1.example.com:5061\"", 1))
+	s.write("broken.toml", "name = \n")
+	ask := func(line string, want int, says string) {
+		t.Helper()
+		code, out, errs := s.run(line)
+		if code != want || !strings.Contains(out+errs, says) {
+			t.Errorf("sipedge %s: exit %d, says %q and %q; want %d and %q", line, code, out, errs, want, says)
+		}
+	}
+	ask("partner list -c $DIR/sipedge.toml", exitUnreachable, "$DIR/state/control.sock")
+	ask("partner list -c $DIR/broken.toml", exitConfiguration, "broken.toml:1")
+	ctx, stop := context.WithCancel(t.Context())
+	err := serve(ctx, filepath.Join(s.dir, "sipedge.toml"), slog.New(slog.DiscardHandler), nil, io.Discard, func(*edge.Edge) {
+		defer stop()
+		ask("partner allow a@b -c $DIR/sipedge.toml", exitUsage, "not a domain")
+		ask("partner frobnicate", exitUsage, "frobnicate")
+		ask("partner allow northwind.example -c $DIR/sipedge.toml", exitDone, "in force now")
+		ask("partner allow fabrikam.example -c $DIR/sipedge.toml", exitConflict, "partners.toml:4")
+		ask("partner block example.com -c $DIR/sipedge.toml", exitConflict, "our own")
+		ask("partner forget fabrikam.example -c $DIR/sipedge.toml", exitNotFound, "no decision")
+		ask("partner show nobody.example -c $DIR/sipedge.toml", exitNotFound, "nothing is known")
+		ask("partner list nobody -c $DIR/sipedge.toml", exitNotFound, "no partner's entry")
+		ask("partner list --json -c $DIR/sipedge.toml", exitDone, `"domain": "northwind.example"`)
+		ask("partner show --json northwind.example -c $DIR/sipedge.toml", exitDone, `"source": "decision"`)
+		ask("partner discovered -c $DIR/sipedge.toml", exitDone, "No domain has been here")
+		ask("partner discovered --json -c $DIR/sipedge.toml", exitDone, `"discovered": []`)
+		ask("partner add $DIR/ca.pem -c $DIR/sipedge.toml", exitNo, "no partner card")
+		ask("partner add $DIR/absent -c $DIR/sipedge.toml", exitUsage, "absent")
+		ask("partner add northwind.example -c $DIR/sipedge.toml", exitUsage, "sipedge partner allow northwind.example")
+		ask("partner card --days 0 -c $DIR/sipedge.toml", exitUsage, "--days")
+		ask("partner card --domain contoso.example -c $DIR/sipedge.toml", exitUsage, "no domain of ours")
+		ask("partner card -c $DIR/sipedge.toml", exitDone, "BEGIN PARTNER CARD")
+	})
+	if err != nil {
+		t.Error(err)
+	}
+	ask("partner list -c $DIR/sipedge.toml", exitUnreachable, "no edge runs there")
+	ask("check -c $DIR/sipedge.toml", exitDone, "3 partners, 1 blocked")
 }
