@@ -35,6 +35,8 @@ func (a *adding) proposal() {
 	}
 	if terms.Pins == nil {
 		f.add("keys", "any")
+	} else {
+		f.add("", "(no other key; --no-pins takes any)")
 	}
 	f.print(a.page)
 	if n := len(hosted); n > 0 {

@@ -20,6 +20,7 @@ type installation struct {
 	edge      *edge.Edge
 	discovery *federation.Discovery
 	store     *store.Store
+	locked    error // another process has the store
 }
 
 // close gives up what an installation that does not run holds.
@@ -57,6 +58,9 @@ func assemble(path string, open func(dir string) (*store.Store, error), log *slo
 		return s, nil
 	}
 	s.close() // what went wrong is said already
+	if s.locked != nil {
+		return nil, s.locked // no fault of the configuration: another try may go well
+	}
 	for _, err := range errs {
 		fmt.Fprintln(w, err)
 	}
@@ -86,7 +90,8 @@ func (s *installation) openState(dir string, open func(dir string) (*store.Store
 	s.store, err = open(filepath.Join(dir, "store"))
 	switch {
 	case errors.Is(err, store.ErrLocked):
-		return fmt.Errorf("state_dir: another edge runs here: %w", err)
+		s.locked = fmt.Errorf("another edge runs here, with state_dir %s: %w", dir, err)
+		return s.locked
 	case err != nil:
 		return fmt.Errorf("state_dir: %w", err)
 	}
