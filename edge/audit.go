@@ -181,11 +181,6 @@ func (e *Edge) writeAudit(msg string, f *Flow, a *auditRecord, status int, targe
 		slog.Float64(keyMillis, float64(time.Since(began).Microseconds())/1000),
 		slog.String(keyTarget, target),
 		slog.String(keyCallID, a.callID),
-		slog.String(keyRef, a.ref),
-	}
-	n := len(attrs)
-	if a.ref == "" {
-		n-- // the next hop answered
 	}
 	// The handler is called without its Logger, which would look up who calls it
 	// for each line, and no line says that.
@@ -194,7 +189,11 @@ func (e *Edge) writeAudit(msg string, f *Flow, a *auditRecord, status int, targe
 		return
 	}
 	line := slog.NewRecord(time.Now(), slog.LevelInfo, msg, 0)
-	line.AddAttrs(attrs[:n]...)
+	line.AddAttrs(attrs[:]...)
+	if a.ref != "" { // the next hop did not answer: we did
+		line.AddAttrs(slog.String(keyRef, a.ref), slog.String(keyRole, f.Role.String()),
+			slog.String(keyPeer, peerName(f)), slog.String(keyRemote, f.Remote.String()))
+	}
 	_ = h.Handle(context.Background(), line) // as a Logger does
 }
 
@@ -219,6 +218,7 @@ func (e *Edge) writeRefused(r *request, v allowlists.Verdict, status int, ref st
 		slog.String(keyReason, string(v.Reason)),
 		slog.String(keyRule, v.Rule.String()),
 		slog.String(keyRef, ref),
+		slog.String(keyRole, r.f.Role.String()),
 		slog.String(keyPeer, peerName(r.f)),
 		slog.String(keyRemote, r.f.Remote.String()),
 		slog.String(keyCallID, a.callID),

@@ -251,7 +251,7 @@ func reasonDocs() string {
 
 Each request leaves one line in the log, with the reason of the verdict. ` + "`sipedge explain`" + ` gives
 the same reasons. A peer never sees them: it gets the status, a standard phrase and a reference
-number by which the line is found. The list is closed.
+number, by which ` + "`sipedge explain --ref`" + ` finds the line. The list is closed.
 
 | reason | status | meaning |
 |---|---|---|

@@ -91,16 +91,21 @@ func (c explainCommand) ask(set *settings.Settings, e *edge.Edge) (*report, erro
 		r.add(listener)
 		r.add(shown)
 	}
-	x, err := e.Explain(q)
-	if err != nil {
-		return nil, err
-	}
 	if !q.Inside && !shown.Passed {
 		r.refusedAtHandshake(shown)
 	}
+	return r, r.walk(set, e, q)
+}
+
+// walk asks the doors about q and takes in what they say.
+func (r *report) walk(set *settings.Settings, e *edge.Edge, q edge.Query) error {
+	x, err := e.Explain(q)
+	if err != nil {
+		return err
+	}
 	r.conclude(x)
 	r.advise(set.Partners)
-	return r, nil
+	return nil
 }
 
 // query makes the question, but for who the peer is.

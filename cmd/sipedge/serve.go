@@ -8,6 +8,7 @@ import (
 	"maps"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"sync"
@@ -61,10 +62,14 @@ func (c serveCommand) logger(w io.Writer) *slog.Logger {
 // serve" but the process. Faults of the configuration go to faults; ready is
 // called when the ports are open.
 func serve(ctx context.Context, config string, log *slog.Logger, hup <-chan os.Signal, faults io.Writer, ready func(*edge.Edge)) error {
+	audit := newRefHandler(log.Handler())
+	defer audit.Close()
+	log = slog.New(audit)
 	i, err := assemble(config, store.Open, log, faults)
 	if err != nil {
 		return err
 	}
+	audit.open(filepath.Join(stateDir(i.set.Edge), auditFolder))
 	defer i.store.Close()
 	e, set := i.edge, i.set
 	if err := e.Listen(); err != nil {
