@@ -149,6 +149,9 @@ func (e *Edge) watched(r *request) allowlists.Verdict {
 	if r.note == nil || r.grant.Tier != federation.TierDiscovered {
 		return pass
 	}
+	if v := e.discovery.Shut(); !v.Allowed() {
+		return step(r, "limits", "nobody is let in who is unlisted", v)
+	}
 	known, ok := e.discovery.Record(string(r.from))
 	if !ok {
 		return step(r, "limits", "never seen before", pass)

@@ -42,6 +42,7 @@ type Discovery struct {
 	decided *store.Bucket // nil: memory only
 	secret  [32]byte      // of the hashes; never changed
 	bounds  [classes]int  // the most records of each class; never changed
+	shut    string        // the file of damaged decisions for whose sake nobody passes; "": none; never changed
 
 	writing  sync.Mutex // one flush at a time
 	deciding sync.Mutex // one decision at a time
@@ -141,8 +142,8 @@ func OpenDiscovery(discovered, decisions *store.Bucket, log *slog.Logger) (*Disc
 // within a dialog, which names nobody new. A Verdict that allows has no reason of
 // its own. For a partner that is known nothing is allocated.
 func (d *Discovery) Take(domain []byte, id *certs.Identity, addressee []byte, lim DiscoveryLimits, now time.Time) allowlists.Verdict {
-	if d == nil {
-		return refuseNobody
+	if v := d.Shut(); !v.Allowed() {
+		return v
 	}
 	var who uint64
 	if addressee != nil {
@@ -159,6 +160,18 @@ func (d *Discovery) Take(domain []byte, id *certs.Identity, addressee []byte, li
 	d.mu.Unlock()
 	d.tell(e)
 	return v
+}
+
+// Shut returns why nobody who is unlisted may pass, whoever it is: decisions were
+// damaged, and who was blocked is not known. A Verdict that allows has no reason.
+func (d *Discovery) Shut() allowlists.Verdict {
+	switch {
+	case d == nil:
+		return refuseNobody
+	case d.shut != "":
+		return allowlists.Refusal(allowlists.PartnerNotAllowed, allowlists.Rule{Name: "damaged decisions", File: d.shut})
+	}
+	return pass
 }
 
 // take judges one request of a domain that has a record. That somebody allowed the

@@ -3,6 +3,7 @@ package federation
 import (
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -211,6 +212,7 @@ func (d *Discovery) load() {
 	}
 	if d.decided != nil {
 		d.decided.Each(d.loadDecision)
+		d.loadDamage()
 	}
 	if d.bucket == nil {
 		return
@@ -235,6 +237,8 @@ func (d *Discovery) load() {
 	d.loaded(owners)
 }
 
+// loadDecision takes in one decision. One that cannot be read may have been a
+// block, and counts as one until somebody decides anew.
 func (d *Discovery) loadDecision(domain string, value []byte) bool {
 	var what Decision
 	err := json.Unmarshal(value, &what)
@@ -242,14 +246,51 @@ func (d *Discovery) loadDecision(domain string, value []byte) bool {
 		err = what.check()
 	}
 	if err == nil && what.Domain != domain {
-		err = fmt.Errorf("it is about %s", what.Domain)
+		err = fmt.Errorf("it is about %.80q", what.Domain)
 	}
-	if err != nil {
+	switch normal, bad := Normal(domain); {
+	case err == nil:
+		d.decisions[domain] = &what
+	case bad != nil || normal != domain:
 		d.log.Error("decision not read", "partner", domain, "err", err)
-		return true
+	default:
+		d.log.Error("decision not read", "partner", domain, "action", string(ActionBlock), "err", err)
+		d.decisions[domain] = lostDecision(domain)
 	}
-	d.decisions[domain] = &what
 	return true
+}
+
+// lostDecision is what counts in the place of one that cannot be read.
+func lostDecision(domain string) *Decision {
+	return &Decision{Domain: domain, Action: ActionBlock, At: time.Now().UTC(), By: "sipedge", Note: "what was decided cannot be read any more: decide anew"}
+}
+
+// loadDamage keeps damage to decisions from opening a door. Those that the
+// damaged lines seem to be about are blocked: an older decision may have come
+// back, or none be left. Which others are lost nobody knows, so that nobody who is
+// unlisted is let in until somebody has looked at what was kept aside.
+func (d *Discovery) loadDamage() {
+	if damage := d.decided.Damage(); damage != nil {
+		for _, domain := range damage.Keys {
+			normal, err := Normal(domain)
+			if err != nil || normal != domain {
+				continue
+			}
+			what := lostDecision(domain)
+			d.decisions[domain] = what
+			d.log.Error("decision lost", "partner", domain, "action", string(what.Action))
+			if err := d.keep(what); err != nil && !errors.Is(err, store.ErrReadOnly) {
+				d.log.Error("decision not written", "partner", domain, "err", err)
+			}
+		}
+		d.shut = damage.Path
+	}
+	if kept := d.decided.Kept(); len(kept) > 0 {
+		d.shut = kept[0]
+	}
+	if d.shut != "" {
+		d.log.Error("decisions were damaged: unlisted domains are refused until the file is taken away and the edge started anew", "file", d.shut)
+	}
 }
 
 func (d *Discovery) loadOwner(owners map[string]*owner, domain string, value []byte) {
@@ -283,12 +324,21 @@ func (d *Discovery) loadRecord(owners map[string]*owner, domain string, value []
 	})
 }
 
-// loaded makes what was read hold together: owners without records go, and who
+// loaded makes what was read hold together: owners without records go, but for
+// those on the watch list, whose records were lost or not yet written; and who
 // was ignored after it was put on the watch list is off it, even if the edge
 // ended before it could write that.
 func (d *Discovery) loaded(owners map[string]*owner) {
-	for domain := range owners {
-		if d.owners[domain] == nil {
+	for domain, o := range owners {
+		switch {
+		case d.owners[domain] != nil:
+		case o.isWatched() && hostname(domain) && registrable(domain) == domain && d.count[watched] < d.bounds[watched]:
+			d.owners[domain] = o
+			d.add(&record{domain: domain, first: o.watched, last: o.watched, dirty: true})
+		case o.isWatched():
+			d.log.Error("watch list entry not kept", "partner", domain)
+			fallthrough
+		default:
 			d.gone[ownerPrefix+domain] = struct{}{}
 		}
 	}

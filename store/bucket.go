@@ -44,7 +44,8 @@ type Bucket struct {
 	path     string
 	lim      Limits
 	readOnly bool
-	damage   *Damage // what was found when it was opened
+	damage   *Damage  // what was found when it was opened
+	kept     []string // damaged journals of before
 
 	writing sync.Mutex // taken before mu, and held while the file changes
 	file    *os.File   // guarded by writing; nil: there is none yet
@@ -136,6 +137,16 @@ func (b *Bucket) Write(changes ...Change) error {
 // Damage says what was found to be damaged when the bucket was opened; nil:
 // nothing. The records that could be read are in the bucket.
 func (b *Bucket) Damage() *Damage { return b.damage }
+
+// Kept returns the damaged journals that were kept aside, now or before, and that
+// nobody has taken away since: somebody has yet to look at what is missing.
+func (b *Bucket) Kept() []string {
+	list := slices.Clone(b.kept)
+	if b.damage != nil && b.damage.Kept != "" && !slices.Contains(list, b.damage.Kept) {
+		list = append(list, b.damage.Kept)
+	}
+	return list
+}
 
 // overlay is what changes come to: for each key its new value, or nil where it
 // is deleted.

@@ -152,10 +152,26 @@ func (r *reading) spoil(at int64) {
 	r.damaged++
 }
 
+// legibleKey returns the key that a damaged line seems to be about, "" if none
+// can be made out. It proves nothing.
+func legibleKey(line []byte) string {
+	_, rest, ok := bytes.Cut(line, []byte(" "))
+	if !ok || len(rest) < 3 {
+		return ""
+	}
+	_, rest, ok = bytes.Cut(rest, []byte(" "))
+	key, _, _ := bytes.Cut(rest, []byte("\t"))
+	if key, good := unescape(key); ok && good {
+		return string(key)
+	}
+	return ""
+}
+
 // read reads a journal. Apply gets each change in turn and says whether it can
-// be one of this bucket; what cannot is counted as damage. No line is longer
-// than limit; of a longer one no more than that is ever held.
-func read(from io.Reader, limit int, apply func(Change) bool) (reading, error) {
+// be one of this bucket; what cannot is counted as damage, and lost is told what
+// it seems to be about. No line is longer than limit; of a longer one no more than
+// that is ever held.
+func read(from io.Reader, limit int, apply func(Change) bool, lost func(key string)) (reading, error) {
 	var found reading
 	in := bufio.NewReaderSize(from, max(limit, 4096))
 	for at, n := int64(0), int64(0); ; at += n {
@@ -183,8 +199,12 @@ func read(from io.Reader, limit int, apply func(Change) bool) (reading, error) {
 			continue
 		}
 		c, err := parseLine(line[:len(line)-1])
-		if long || err != nil || !apply(c) {
+		switch {
+		case long:
 			found.spoil(at)
+		case err != nil || !apply(c):
+			found.spoil(at)
+			lost(legibleKey(line[:len(line)-1]))
 		}
 	}
 }

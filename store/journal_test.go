@@ -56,7 +56,7 @@ func FuzzJournal(f *testing.F) {
 	f.Add([]byte{})
 	f.Fuzz(func(t *testing.T, data []byte) {
 		b := &Bucket{lim: Limits{Records: 4, Key: 8, Value: 16}, records: make(map[string][]byte)}
-		found, err := read(bytes.NewReader(data), b.lim.line(), b.take)
+		found, err := read(bytes.NewReader(data), b.lim.line(), b.take, func(string) {})
 		if err != nil {
 			return
 		}
@@ -77,7 +77,7 @@ func FuzzJournal(f *testing.F) {
 			t.Errorf("written anew it has %d octets, want %d", len(again), want)
 		}
 		c := &Bucket{lim: b.lim, records: make(map[string][]byte)}
-		if found, err := read(bytes.NewReader(again), b.lim.line(), c.take); err != nil || found.damaged != 0 || found.torn != 0 {
+		if found, err := read(bytes.NewReader(again), b.lim.line(), c.take, func(string) {}); err != nil || found.damaged != 0 || found.torn != 0 {
 			t.Errorf("read again: %+v, %v", found, err)
 		}
 		if !maps.EqualFunc(b.records, c.records, bytes.Equal) {

@@ -4,7 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -14,8 +16,11 @@ type Damage struct {
 	Path  string // of the journal
 	Lines int    // that are not in the bucket
 	First int64  // where the first of them is, in octets from the start
-	Kept  string // the file that has all of the journal as it was found; "": it is still the journal
-	Err   error  // why it could not be kept or mended
+	// Keys are those that the lines seem to be about, as far as that can be made
+	// out: their records may be missing, or be older than they should.
+	Keys []string
+	Kept string // the file that has all of the journal as it was found; "": it is still the journal
+	Err  error  // why it could not be kept or mended
 }
 
 // Error returns what happened, for the log.
@@ -47,14 +52,26 @@ func (b *Bucket) load() error {
 	if err != nil {
 		return err
 	}
-	found, err := read(file, b.lim.line(), b.take)
+	lost := make(map[string]bool)
+	found, err := read(file, b.lim.line(), func(c Change) bool {
+		good := b.take(c)
+		if good {
+			delete(lost, c.Key) // this one is newer
+		}
+		return good
+	}, func(key string) {
+		if b.lim.fits(key, nil) && len(lost) < b.lim.Records {
+			lost[key] = true
+		}
+	})
 	if err != nil {
 		file.Close()
 		return err
 	}
 	if found.damaged > 0 {
-		b.damage = &Damage{Path: b.path, Lines: found.damaged, First: found.first}
+		b.damage = &Damage{Path: b.path, Lines: found.damaged, First: found.first, Keys: slices.Sorted(maps.Keys(lost))}
 	}
+	b.kept = keptAside(b.path)
 	if b.readOnly {
 		return file.Close()
 	}
@@ -105,10 +122,24 @@ func (b *Bucket) mend(found reading) error {
 // has that many has a disk that should not be written to.
 const maxKept = 8
 
+// keptAside returns the damaged journals that are kept beside one.
+func keptAside(path string) (list []string) {
+	for i := range maxKept {
+		if kept := asideName(path, i); sameFile(kept, kept) {
+			list = append(list, kept)
+		}
+	}
+	return list
+}
+
+func asideName(path string, i int) string {
+	return strings.TrimSuffix(path, ".journal") + ".damaged-" + strconv.Itoa(i+1)
+}
+
 // keepAside gives the journal a second name.
 func keepAside(path string) (string, error) {
 	for i := range maxKept {
-		kept := strings.TrimSuffix(path, ".journal") + ".damaged-" + strconv.Itoa(i+1)
+		kept := asideName(path, i)
 		err := os.Link(path, kept)
 		if err == nil || sameFile(path, kept) {
 			return kept, nil

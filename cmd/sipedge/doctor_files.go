@@ -329,6 +329,9 @@ func stateFiles(dir, path string, a account) (out []finding) {
 		}
 		shown := filepath.Join(dir, strings.TrimPrefix(at, path))
 		switch {
+		case strings.Contains(d.Name(), ".damaged-"):
+			out = append(out, finding{failed, shown, "a disk has damaged this journal; it was kept as it was found, and what the edge uses lacks what could not be read",
+				"Look at partner list, decide anew what is missing, take the file away, and start the edge anew. While it is one of decisions, nobody is let in who is unlisted."})
 		case !a.may(info, want):
 			out = append(out, finding{failed, shown, mode(info) + ": " + a.name + " cannot read and write it",
 				fmt.Sprintf("chown %s %s && %s %[2]s", a.name, shown, remedy)})
