@@ -255,10 +255,15 @@ func hopNames(hops []locate.Hop) string {
 func (x *Explanation) conclude(e *Edge, r *request) {
 	x.Target = e.explainTarget(r)
 	for i, s := range slices.Backward(x.Steps) {
-		if s.Name == "route" && s.Passed && r.way.pool != nil {
+		switch {
+		case s.Name != "route":
+			continue
+		case r.way.pool != nil:
 			x.Steps[i].Detail = s.Detail + " -> " + x.Target
-			break
+		case e.poolOf(r.to) == nil && !e.asksUs(r):
+			x.Steps[i].Detail = s.Detail + " is not ours"
 		}
+		break
 	}
 	switch v := x.Verdict; {
 	case !v.Allowed():
@@ -278,11 +283,16 @@ func (e *Edge) explainTarget(r *request) string {
 	case r.plan.outbound:
 		return "partner " + string(r.to)
 	case r.way.pool != nil:
-		var servers []string
-		for _, s := range r.way.pool.servers {
-			servers = append(servers, s.addr)
+		text := "pool " + r.way.pool.name
+		for i, s := range r.way.pool.servers {
+			if i == 0 {
+				text += ", " + s.addr
+			}
 		}
-		return "pool " + r.way.pool.name + ", " + strings.Join(servers, ", ")
+		if n := len(r.way.pool.servers); n > 1 {
+			text += fmt.Sprintf(" + %d more", n-1)
+		}
+		return text
 	case e.asksUs(r):
 		return "the edge itself"
 	}

@@ -67,13 +67,13 @@ func (p *Partners) standing(domain []byte, g Grant, entry *allowlists.Partner) s
 	case g.Tier == TierDiscovered:
 		return `not listed; unlisted = "discover"`
 	case g.Tier == TierUpstream:
-		return "not listed; the clearing house answers for it: " + strings.Join(g.terms.servers, ", ")
+		return "not listed; the clearing house answers for it: " + few(g.terms.servers[:1], len(g.terms.servers)-1)
 	case entry == nil:
 		return "not listed"
 	case g.Reason == allowlists.PartnerExpired:
 		return fmt.Sprintf("until = %s, and that is over", p.details[entry.Index].until)
 	case g.Tier == TierDirect:
-		return "direct, at " + strings.Join(g.terms.servers, ", ")
+		return "direct, at " + few(g.terms.servers[:1], len(g.terms.servers)-1)
 	case g.terms.upstream:
 		return "allowed, by way of the clearing house"
 	}
@@ -125,13 +125,26 @@ func pinOf(id *certs.Identity) string {
 	return "sha256/" + base64.StdEncoding.EncodeToString(key[:])
 }
 
+// fewNames is how many of a list people are shown.
+const fewNames = 4
+
+// few lists names, and how many more there are.
+func few(names []string, more int) string {
+	text := strings.Join(names, ", ")
+	if more > 0 {
+		text += fmt.Sprintf(" + %d more", more)
+	}
+	return text
+}
+
 // asked says what a check looks at, and what the entry says of it.
 func (t *terms) asked(c allowlists.Check, q *allowlists.Question) string {
 	said := func(key string, list []string) string {
 		if list == nil {
 			return "all may pass"
 		}
-		return fmt.Sprintf("%s = %s", key, strings.Join(list, ", "))
+		n := min(len(list), fewNames)
+		return fmt.Sprintf("%s = %s", key, few(list[:n], len(list)-n))
 	}
 	switch c {
 	case allowlists.CheckDirection:
@@ -141,17 +154,14 @@ func (t *terms) asked(c allowlists.Check, q *allowlists.Question) string {
 	case allowlists.CheckKinds:
 		return fmt.Sprintf("%s; %s", cmp.Or(q.Kinds.String(), "nothing of its own"), said("kinds", t.config.Kinds))
 	case allowlists.CheckUsers:
-		var lists []string
+		var sides []string
 		if t.config.Users != nil {
-			lists = append(lists, "users")
+			sides = append(sides, fmt.Sprintf("%s@%s; %s", q.Us.User, q.Us.Domain, said("users", t.config.Users)))
 		}
 		if t.config.TheirUsers != nil {
-			lists = append(lists, "their_users")
+			sides = append(sides, fmt.Sprintf("%s@%s; %s", q.Them.User, q.Them.Domain, said("their_users", t.config.TheirUsers)))
 		}
-		if lists == nil {
-			return "everybody"
-		}
-		return fmt.Sprintf("%s@%s and %s@%s; as %s in the entry", q.Them.User, q.Them.Domain, q.Us.User, q.Us.Domain, strings.Join(lists, " and "))
+		return cmp.Or(strings.Join(sides, "; "), "everybody")
 	case allowlists.CheckNumber:
 		return fmt.Sprintf("%s; phone_numbers = %v", q.Us.User, t.config.PhoneNumbers)
 	}

@@ -219,18 +219,18 @@ func TestExplain(t *testing.T) {
 		{"a listed partner may", "--from bob@fabrikam.example --to alice@example.com", exitDone, []string{
 			"ALLOW  partner.allowed\n", "by     partner fabrikam.example (partners.toml:4)\n",
 			"2  pass   tls", "assumed: a certificate that speaks for fabrikam.example", "11  pass   route ",
-			"Peer sees:          what pool main answers", "Goes to:            pool main, 127.0.0.1:5061",
+			"Peer sees:   what pool main answers", "Goes to:     pool main, 127.0.0.1:5061",
 		}},
 		{"but not with each method", "--from bob@fabrikam.example --to alice@example.com --method INVITE", exitNo, []string{
 			"DENY   partner.method\n", "by     partner fabrikam.example (partners.toml:4)\n",
-			"7  DENY   method     INVITE; methods = MESSAGE  <- partner fabrikam.example (partners.toml:4)\n", "8 (pass)  kinds",
-			"Peer sees:          403 Forbidden\n                    Warning: 399 edge1.example.com",
-			"To allow:           change methods of [partner.\"fabrikam.example\"], partners.toml:4\n",
+			"7  DENY   method     INVITE; methods = MESSAGE  <- partners.toml:4\n", "8 (pass)  kinds",
+			"Peer sees:   403 Forbidden\n             Warning: 399 edge1.example.com",
+			"To allow:    change methods of [partner.\"fabrikam.example\"], partners.toml:4\n",
 			"Would then stop at: nothing (goes to pool main, 127.0.0.1:5061)\n",
 		}},
 		{"a stranger may not", "--from carol@stranger.example --to alice@example.com", exitNo, []string{
-			"DENY   partner.not_allowed\n", "by     [federation] unlisted (partners.toml:2)\n", "Peer sees:          403 Forbidden",
-			"To allow:           sipedge partner allow stranger.example", "To block:           sipedge partner block stranger.example",
+			"DENY   partner.not_allowed\n", "by     [federation] unlisted (partners.toml:2)\n", "Peer sees:   403 Forbidden",
+			"To allow:    sipedge partner allow stranger.example", "To block:    sipedge partner block stranger.example",
 			"Would then stop at: nothing (goes to pool main",
 		}},
 		{"nor who is blocked", "--from x@SPAM.example --to alice@example.com", exitNo, []string{
@@ -241,18 +241,18 @@ func TestExplain(t *testing.T) {
 		}},
 		{"it speaks for nobody else", "--from carol@contoso.example --to alice@example.com --cert $DIR/fabrikam.pem", exitNo, []string{
 			"DENY   identity.domain_mismatch\n", "by     partner contoso.example (partners.toml:7)\n",
-			"To find out:        sipedge probe contoso.example", "Would then stop at: direction (partner.direction)\n",
+			"To find out: sipedge probe contoso.example", "Would then stop at: direction (partner.direction)\n",
 		}},
 		{"not even for us", "--from alice@example.com --to bob@example.com --cert $DIR/fabrikam.pem", exitNo, []string{
 			"DENY   identity.own_domain",
 		}},
 		{"a certificate of an authority that we do not know does not come that far", "--from bob@fabrikam.example --to alice@example.com --cert $DIR/forged.pem", exitNo, []string{
-			"DENY   identity.none", "2  DENY   tls", "unknown issuer", "6 (pass)  direction", "Peer sees:          a TLS alert: the connection is refused",
+			"DENY   identity.none", "2  DENY   tls", "unknown issuer", "6 (pass)  direction", "Peer sees:   a TLS alert: the connection is refused",
 			"Would then stop at: nothing",
 		}},
 		{"from inside to a partner", "--from sip:alice@example.com --to carol@contoso.example", exitDone, []string{
 			"ALLOW  partner.allowed\n", "by     partner contoso.example (partners.toml:7)\n", "pass   next hop     edge.contoso.example:5061\n",
-			"Goes to:            partner contoso.example",
+			"Goes to:     partner contoso.example",
 		}},
 		{"from inside to a stranger", "--from alice@example.com --to x@stranger.example", exitNo, []string{
 			"DENY   partner.not_allowed",
@@ -264,7 +264,7 @@ func TestExplain(t *testing.T) {
 			"ALLOW  partner.allowed", "kinds      files; all may pass",
 		}},
 		{"a body that is too large", "--from bob@fabrikam.example --to alice@example.com --content-type text/plain --body $DIR/large", exitNo, []string{
-			"DENY   sip.too_large", "by     [limits] body", "Peer sees:          513 Message Too Large", "Would then stop at: nothing",
+			"DENY   sip.too_large", "by     [limits] body", "Peer sees:   513 Message Too Large", "Would then stop at: nothing",
 		}},
 		{"the edge is no relay", "--from bob@fabrikam.example --to carol@contoso.example", exitNo, []string{"DENY   route.not_relayed"}},
 	} {

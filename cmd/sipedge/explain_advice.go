@@ -34,7 +34,7 @@ func (r *report) advise(lists *federation.Partners) {
 	case allowlists.PartnerDiscovered, allowlists.PartnerUpstream:
 		r.ToBlock = []string{r.flag.command("partner", "block", r.partner)}
 	case allowlists.PartnerBlocked:
-		r.ToAllow = []string{fmt.Sprintf("take [blocked.%q] out of %s", r.partner, writtenAt(r))}
+		r.ToAllow = []string{fmt.Sprintf("take [blocked.%q] out of %s", r.partner, r.where())}
 		if decided {
 			r.ToAllow = []string{r.flag.command("partner", "allow", r.partner)}
 		}
@@ -45,17 +45,9 @@ func (r *report) advise(lists *federation.Partners) {
 		key, ok := tightKey[r.Reason]
 		switch {
 		case ok && r.Line > 0:
-			r.ToAllow = []string{fmt.Sprintf("change %s of [partner.%q], %s", key, r.partner, writtenAt(r))}
+			r.ToAllow = []string{fmt.Sprintf("change %s of [partner.%q], %s", key, r.partner, r.where())}
 		case ok && listed:
 			r.ToLook = []string{r.flag.command("partner", "show", r.partner)}
 		}
 	}
-}
-
-// writtenAt is where the rule is written.
-func writtenAt(r *report) string {
-	if r.Line == 0 {
-		return r.File
-	}
-	return fmt.Sprintf("%s:%d", r.File, r.Line)
 }

@@ -42,6 +42,8 @@ type reportStep struct {
 	Late   bool              `json:"late,omitempty"` // behind the first refusal
 	Reason allowlists.Reason `json:"reason,omitempty"`
 	Rule   string            `json:"rule,omitempty"`
+
+	where string // the rule in short: file and line, or its name if it has none
 }
 
 func newReport(flag configFlag, q edge.Query) *report {
@@ -55,7 +57,22 @@ func newReport(flag configFlag, q edge.Query) *report {
 }
 
 func (r *report) add(s edge.Step) {
-	r.Steps = append(r.Steps, reportStep{s.Name, plain(s.Detail), s.Passed, s.Late, s.Reason, plain(s.Rule.String())})
+	r.Steps = append(r.Steps, reportStep{
+		s.Name, plain(s.Detail), s.Passed, s.Late, s.Reason, plain(s.Rule.String()), written(s.Rule),
+	})
+}
+
+// where is the place of the rule that decided.
+func (r *report) where() string {
+	return written(allowlists.Rule{Name: r.Rule, File: r.File, Line: r.Line})
+}
+
+// written is where a rule is written, or its name if it is nowhere.
+func written(rule allowlists.Rule) string {
+	if rule.File != "" {
+		rule.Name = ""
+	}
+	return plain(strings.Trim(rule.String(), " ()"))
 }
 
 // refusedAtHandshake says what happens to a certificate that does not come as
@@ -151,10 +168,9 @@ func (r *report) printSteps(p *page) {
 		first := fmt.Sprintf("  %2d %s  %s  ", i+1, p.paint(style, word), pad(s.Name, names))
 		others := strings.Repeat(" ", 13+names+2)
 		text := s.Detail
-		// Who it is has a place in the file, and so has what refuses; the others
-		// stand in the same place.
-		if s.Rule != "" && (!s.Passed || s.Name == "partner" || s.Name == "home server") {
-			rule := "<- " + s.Rule
+		// What is written where the verdict's rule is needs no saying twice.
+		if s.where != "" && (!s.Passed && !s.Late || s.where != r.where() && s.named()) {
+			rule := "<- " + s.where
 			if p.width == 0 || utf8.RuneCountInString(others+text+"  "+rule) <= p.width {
 				text += "  " + rule
 			} else {
@@ -166,11 +182,17 @@ func (r *report) printSteps(p *page) {
 	}
 }
 
+// named reports whether people should know where the rule of a step is written:
+// that of what refuses, and of who it is.
+func (s reportStep) named() bool {
+	return !s.Passed || s.Name == "partner" || s.Name == "home server"
+}
+
 // printRest says what the peer sees, what can be done, and what comes next.
 func (r *report) printRest(p *page) {
 	line := func(label string, texts []string) {
 		for _, text := range texts {
-			p.text(pad(label, labels), strings.Repeat(" ", labels), text)
+			p.text(pad(label, max(labels, len(label)+1)), strings.Repeat(" ", labels), text)
 			label = ""
 		}
 	}
@@ -188,5 +210,5 @@ func (r *report) printRest(p *page) {
 	}
 }
 
-// labels is the width of what stands before a colon at the end of a report.
-const labels = len("Would then stop at: ")
+// labels is the width of the words before a colon at the end of a report.
+const labels = len("To find out: ")
