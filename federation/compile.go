@@ -25,6 +25,7 @@ type compiler struct {
 	upstream *terms                       // the way to the clearing house; nil: none
 	unlisted *terms                       // of those in no list; nil: refused
 	changes  time.Time                    // the next end date
+	ended    time.Time                    // the last one that has passed
 	kinds    bool
 }
 
@@ -66,7 +67,7 @@ func Compile(f File, own []string, with With) (*Partners, []error) {
 	}
 	p := &Partners{
 		lists: lists, known: c.known, details: c.details, own: c.own, unlisted: c.unlisted, upstream: c.upstream,
-		section: f.Federation, now: c.now, changes: c.changes, noticed: c.noticed, kinds: c.kinds,
+		section: f.Federation, now: c.now, changes: c.changes, ended: c.ended, noticed: c.noticed, kinds: c.kinds,
 		none: allowlists.Refusal(allowlists.IdentityNone, unlisted),
 	}
 	p.names = namesOf(p)
@@ -168,6 +169,9 @@ func (c *compiler) allow(domain string, p PartnerConfig, t *terms, rule allowlis
 	if !p.Until.IsZero() {
 		end := p.Until.End()
 		k.expired = !c.now.Before(end)
+		if k.expired && end.After(c.ended) {
+			c.ended = end
+		}
 		if !k.expired && (c.changes.IsZero() || end.Before(c.changes)) {
 			c.changes = end
 		}

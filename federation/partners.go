@@ -32,7 +32,8 @@ type Partners struct {
 	details map[int]details      // by Index, of entries that have any
 	noticed []allowlists.Problem // what Compile saw that is no fault
 	now     time.Time            // when it was compiled
-	changes time.Time
+	changes time.Time            // the next end date
+	ended   time.Time            // the last one that has passed
 	kinds   bool
 
 	byName sync.Once // guards the making of order
@@ -194,6 +195,13 @@ func (p *Partners) Changes() time.Time {
 		return time.Time{}
 	}
 	return p.changes
+}
+
+// Holds reports whether Compile would make of the same the same at this time: no
+// entry has ended since, and none that had ended has not yet, by a clock that went
+// wrong for a while and was set back.
+func (p *Partners) Holds(now time.Time) bool {
+	return p == nil || !now.Before(p.ended) && (p.changes.IsZero() || now.Before(p.changes))
 }
 
 // Len returns how many partners there are, and how many blocked domains.

@@ -125,3 +125,26 @@ func TestAnEntryEndsWhenItsDayIsOver(t *testing.T) {
 		}
 	})
 }
+
+// A clock that goes wrong for a minute must not cost all partners with an end date
+// until somebody notices.
+func TestAnEntryThatAWrongClockEndedComesBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := watch(t, "[partner.'a.example']\nuntil = 2000-01-01\n[partner.'b.example']\n")
+		late, errs := federation.Compile(federation.File{Partners: map[string]federation.PartnerConfig{
+			"a.example": {Until: federation.Date{Year: 2000, Month: time.January, Day: 1}},
+		}}, nil, federation.With{Now: time.Date(2036, 1, 1, 0, 0, 0, 0, time.UTC)})
+		if errs != nil {
+			t.Fatal(errs)
+		}
+		w.watcher.mu.Lock()
+		w.watcher.partners = late
+		w.watcher.mu.Unlock()
+		w.after(time.Second)
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		if a, _ := w.current.Describe("a.example"); w.applied != 1 || a.State != "allowed" {
+			t.Errorf("put in force %d times, %s", w.applied, a.State)
+		}
+	})
+}

@@ -31,13 +31,13 @@ type Watcher struct {
 	Apply     func(*federation.Partners)
 	Log       *slog.Logger
 
-	taken stamp // of the file that was read last, good or bad
-	seen  stamp // of the last look
+	taken stamp     // of the file that was read last, good or bad
+	seen  stamp     // of the last look
+	retry time.Time // dates are not tried again before
 
 	mu       sync.Mutex // held while lists are made and put in force, so that the last one made is
 	good     list       // guarded by mu; the last good file
 	partners *federation.Partners
-	due      time.Time // guarded by mu; when partners change by themselves; zero: never
 }
 
 // A stamp tells one state of a file from another without reading it.
@@ -68,7 +68,7 @@ func (s stamp) same(o stamp) bool {
 func NewWatcher(s *Settings, apply func(*federation.Partners), log *slog.Logger) *Watcher {
 	return &Watcher{
 		Path: s.PartnersPath, Own: s.Edge.Domains, Decisions: s.decisions, Apply: apply, Log: log,
-		seen: s.stamp, taken: s.stamp, good: s.list, partners: s.Partners, due: s.Partners.Changes(),
+		seen: s.stamp, taken: s.stamp, good: s.list, partners: s.Partners,
 	}
 }
 
@@ -101,16 +101,15 @@ func (w *Watcher) look() {
 	}
 }
 
-// dates makes the partners anew when an entry ends. The date is looked at, and
-// not waited for: clocks are set, and machines sleep.
+// dates makes the partners anew when an entry ends, or has not ended after all.
+// The clock is looked at, and not waited for: it is set, and machines sleep.
 func (w *Watcher) dates() {
-	w.mu.Lock()
-	due := w.due
-	w.mu.Unlock()
-	if due.IsZero() || time.Now().Before(due) {
+	now := time.Now()
+	if now.Before(w.retry) || w.Partners().Holds(now) {
 		return
 	}
 	if err := w.Refresh(); err != nil {
+		w.retry = now.Add(retryEvery)
 		w.Log.Error("partners not renewed at an end date", "err", err)
 	}
 }
@@ -160,12 +159,9 @@ const retryEvery = time.Minute
 func (w *Watcher) apply(l list) []error {
 	partners, errs := l.compile(w.Own, w.Decisions)
 	if len(errs) > 0 {
-		if now := time.Now(); !w.due.IsZero() && !now.Before(w.due) {
-			w.due = now.Add(retryEvery)
-		}
 		return errs
 	}
-	w.good, w.partners, w.due = l, partners, partners.Changes()
+	w.good, w.partners = l, partners
 	w.Apply(partners)
 	return nil
 }

@@ -16,10 +16,11 @@ import (
 
 // watched is a folder under watch, in a bubble of made-up time.
 type watched struct {
-	t    *testing.T
-	path string // of partners.toml
-	now  chan struct{}
-	log  *bytes.Buffer
+	t       *testing.T
+	path    string // of partners.toml
+	now     chan struct{}
+	log     *bytes.Buffer
+	watcher *Watcher
 
 	mu      sync.Mutex // guards what follows
 	current *federation.Partners
@@ -40,9 +41,10 @@ func watch(t *testing.T, partners string) *watched {
 	}
 	ctx, stop := context.WithCancel(t.Context())
 	done := make(chan struct{})
+	w.watcher = NewWatcher(s, apply, slog.New(slog.NewTextHandler(w.log, nil)))
 	go func() {
 		defer close(done)
-		NewWatcher(s, apply, slog.New(slog.NewTextHandler(w.log, nil))).Run(ctx, w.now)
+		w.watcher.Run(ctx, w.now)
 	}()
 	t.Cleanup(func() { stop(); <-done })
 	return w
