@@ -32,7 +32,9 @@ func (e *Edge) readRoute(r *request) allowlists.Verdict {
 		if err != nil {
 			return step(r, "dialog", "a token that we did not sign", allowlists.Refusal(allowlists.RouteTokenInvalid, allowlists.Rule{}))
 		}
-		r.token, r.tokenKey, r.bound = token, key, true
+		// Who is in a dialog has a To tag (RFC 3261 §12.2.1.1). A token that comes
+		// back without one would begin something new, past all that is asked then.
+		r.token, r.tokenKey, r.bound = token, key, r.inDialog
 	}
 	r.plan.routes = r.ours
 	return pass
