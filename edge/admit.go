@@ -79,19 +79,33 @@ func (r *request) question(remote []byte, lists *federation.Partners) federation
 }
 
 // telephone reports whether a URI means a telephone number: it says so
-// (RFC 3261 §19.1.1), or it is a global one (RFC 3966 §3).
+// (RFC 3261 §19.1.1), or it begins like a global one (RFC 3966 §3). What comes
+// behind the first digit does not matter: what separators a home server passes
+// over, how many of them, and what it makes of the rest is its own business.
 func telephone(u *sip.URI) bool {
 	if kind, ok := sip.Param(u.Params, "user"); ok && bytes.EqualFold(kind, []byte("phone")) {
 		return true
 	}
-	number, _, _ := bytes.Cut(u.User, []byte(";"))
-	var room [64]byte
-	number, ok := allowlists.AppendUser(room[:0], number)
-	rest, plus := bytes.CutPrefix(number, []byte("+"))
-	if !plus {
-		rest, plus = bytes.CutPrefix(number, []byte("%2B")) // not the same, but who will tell
+	plus := false
+	for user := u.User; len(user) > 0; {
+		// One at a time, so that none is too long. An escaped + is not the same
+		// as +, but who will tell.
+		n := 1
+		if user[0] == '%' {
+			n = min(3, len(user))
+		}
+		var room [3]byte
+		c, _ := allowlists.AppendUser(room[:0], user[:n])
+		user = user[n:]
+		switch {
+		case string(c) == "+" || string(c) == "%2B":
+			plus = true
+		case len(c) == 1 && bytes.IndexByte([]byte("-.() "), c[0]) >= 0:
+		default:
+			return plus && len(c) == 1 && '0' <= c[0] && c[0] <= '9'
+		}
 	}
-	return ok && plus && len(rest) > 0 && len(bytes.Trim(rest, "0123456789-.()")) == 0
+	return false
 }
 
 // admitInside asks whether a home server may speak for the domain in From:
