@@ -78,7 +78,7 @@ func eventKinds(m *sip.Message) allowlists.Kinds {
 		// the voice mail, which keys are pressed.
 		return allowlists.KindCalls
 	case "refer":
-		return 0 // how a REFER goes on, that was judged itself (RFC 3515 §2.4.4)
+		return within(m, allowlists.KindCalls) // how a REFER goes on, that was judged itself (RFC 3515 §2.4.4)
 	default:
 		if bytes.HasPrefix(name, []byte("vnd-microsoft-roaming-")) || bytes.HasPrefix(name, []byte("vnd-microsoft-provisioning")) {
 			return allowlists.KindPresence
