@@ -87,6 +87,20 @@ func (id Identity) CoversHostWild(host string) bool {
 	return id.p != nil && !isIP && id.p.matchesWild(host)
 }
 
+// HasHostIn reports whether the certificate names any host that is domain or lies
+// in it: without one it cannot be that of a server there. Wildcards do not count.
+func (id Identity) HasHostIn(domain []byte) bool {
+	if id.p == nil {
+		return false
+	}
+	for _, host := range id.p.hosts {
+		if n := len(host) - len(domain); n >= 0 && host[n:] == string(domain) && (n == 0 || host[n-1] == '.') {
+			return true
+		}
+	}
+	return false
+}
+
 // CommonName returns the subject's common name if it is a domain and the
 // certificate has no subjectAltName at all (RFC 5922 §7.1), else "". It counts
 // only for partners whose entry says so.

@@ -87,7 +87,7 @@ func (p *Partners) speaks(id *certs.Identity, domain []byte, target string) (Gra
 	switch t := g.terms; {
 	case !t.covered(id, domain, target):
 		g.Verdict = allowlists.Refusal(allowlists.IdentityDomainMismatch, g.Rule)
-		g.Search = len(t.servers) == 0 && target == ""
+		g.Search = len(t.servers) == 0 && target == "" && t.mayProve(id, domain)
 	case !t.fits(id.Usage(), allowlists.In):
 		g.Verdict = allowlists.Refusal(allowlists.IdentityUsage, g.Rule)
 	case !t.pinned(id):

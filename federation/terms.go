@@ -295,6 +295,13 @@ func (t *terms) mayBe(target string, domain []byte) bool {
 	return t.anyTarget || within(target, domain)
 }
 
+// mayProve reports whether any SRV target could make id a server of the domain.
+// If not, DNS is not asked: who writes the domain in From may be somebody who has
+// its name servers keep us waiting, on a connection that others share with him.
+func (t *terms) mayProve(id *certs.Identity, domain []byte) bool {
+	return t.anyTarget || t.wildcard || t.cn || id.HasHostIn(domain)
+}
+
 // coversDomain reports whether id proves the domain itself.
 func (t *terms) coversDomain(id *certs.Identity, domain []byte) bool {
 	return id.CoversBytes(domain) || t.wildcard && id.CoversWild(string(domain)) || t.cn && equal(id.CommonName(), string(domain))
