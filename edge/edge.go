@@ -8,7 +8,8 @@
 //
 // It stores nothing: a dialog's way is in signed tokens in the messages
 // (token.go), transactions are in memory and end with the process. It speaks
-// SIP over streams only; it checks no passwords, and it reads no bodies.
+// SIP over streams only; it checks no passwords, and it reads no
+// bodies but where a partner's entry has kinds (kind.go).
 package edge
 
 import (
