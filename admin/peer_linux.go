@@ -2,6 +2,7 @@ package admin
 
 import (
 	"errors"
+	"io/fs"
 	"net"
 	"os"
 	"syscall"
@@ -30,4 +31,11 @@ func peerOf(c *net.UnixConn) (Peer, error) {
 		return Peer{UID: -1, Name: "unknown"}, err
 	}
 	return Peer{UID: int(cred.Uid), Name: userName(int(cred.Uid))}, nil
+}
+
+// foreign reports whether a folder is somebody else's, who could put what he wants
+// into it: neither root's nor ours.
+func foreign(info fs.FileInfo) bool {
+	s, ok := info.Sys().(*syscall.Stat_t)
+	return !ok || !mayConnect(int(s.Uid))
 }

@@ -65,6 +65,9 @@ func prepareFolder(dir string) error {
 	if bad := info.Mode().Perm() & closedTo; bad != 0 {
 		return fmt.Errorf("open control socket: others may enter or change %s (mode %#o): chmod 700 it", dir, info.Mode().Perm())
 	}
+	if foreign(info) {
+		return fmt.Errorf("open control socket: %s belongs to somebody else, who may change it: run the edge as its owner, or chown it", dir)
+	}
 	return nil
 }
 

@@ -264,3 +264,17 @@ func TestABugInAnAnswerIsCaught(t *testing.T) {
 		t.Errorf("Discovered = %v", err)
 	}
 }
+
+func TestAFolderOfSomebodyElseIsNoPlaceForTheSocket(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("only root can give a folder away")
+	}
+	dir := shortDir(t)
+	if err := os.Chown(dir, 65534, 65534); err != nil {
+		t.Fatal(err)
+	}
+	if l, err := listen(SocketPath(dir), quiet()); err == nil {
+		l.Close()
+		t.Error("the socket is opened where somebody else can put another in its place")
+	}
+}

@@ -4,6 +4,7 @@ package store
 
 import (
 	"errors"
+	"io/fs"
 	"os"
 	"syscall"
 )
@@ -16,4 +17,11 @@ func exclusive(f *os.File) error {
 		return ErrLocked
 	}
 	return err
+}
+
+// foreign reports whether others may change what lies in a folder: it is neither
+// ours nor root's, or its mode lets them.
+func foreign(info fs.FileInfo) bool {
+	s, ok := info.Sys().(*syscall.Stat_t)
+	return !ok || int(s.Uid) != os.Geteuid() && s.Uid != 0 || info.Mode().Perm()&0o022 != 0
 }

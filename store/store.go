@@ -33,6 +33,7 @@ var (
 	ErrFull     = errors.New("store: bucket is full")
 	ErrTooLarge = errors.New("store: record too large")
 	ErrVersion  = errors.New("store: journal of another version")
+	ErrForeign  = errors.New("store: others may change the folder")
 )
 
 // lockName is the file that the writing process holds the lock on. It stays
@@ -55,6 +56,12 @@ type Store struct {
 func Open(dir string) (*Store, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make the store's folder: %w", err)
+	}
+	// Who may put a journal into the folder decides for us who is allowed.
+	if info, err := os.Stat(dir); err != nil {
+		return nil, fmt.Errorf("open the store: %w", err)
+	} else if foreign(info) {
+		return nil, fmt.Errorf("%w: %s must belong to the user that the edge runs as, and be writable for nobody else", ErrForeign, dir)
 	}
 	lock, err := os.OpenFile(filepath.Join(dir, lockName), os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {

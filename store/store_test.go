@@ -121,6 +121,34 @@ func TestNobodyElseMayRead(t *testing.T) {
 	}
 }
 
+func TestAFolderThatOthersMayChangeIsNoStore(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "store")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for _, mode := range []os.FileMode{0o720, 0o702, 0o777} {
+		if err := os.Chmod(dir, mode); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Open(dir); !errors.Is(err, ErrForeign) {
+			t.Errorf("mode %o: %v, want %v", mode, err, ErrForeign)
+		}
+	}
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	open(t, dir).Close()
+	if os.Getuid() != 0 {
+		return
+	}
+	if err := os.Chown(dir, 65534, 65534); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(dir); !errors.Is(err, ErrForeign) {
+		t.Errorf("somebody else's: %v, want %v", err, ErrForeign)
+	}
+}
+
 func TestOneProcessWrites(t *testing.T) {
 	dir := t.TempDir()
 	first := open(t, dir)

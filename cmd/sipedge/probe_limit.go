@@ -46,14 +46,19 @@ func probeStamps(conf edge.Config) (string, error) {
 }
 
 // openStamps opens the file. What root makes in somebody's folder is given to
-// him: the edge keeps what lies beside its state.
+// him: the edge keeps what lies beside its state. He may have put something there,
+// such as another name of a file that is not his, to be given that.
 func openStamps(path string) (*os.File, error) {
 	dir, err := os.Stat(filepath.Dir(path))
 	if err != nil {
 		return nil, err
 	}
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|syscall.O_NOFOLLOW, 0o600)
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0o600)
 	if err != nil {
+		return nil, err
+	}
+	if err := onlyThere(f); err != nil {
+		f.Close()
 		return nil, err
 	}
 	if os.Getuid() == 0 {
@@ -64,6 +69,18 @@ func openStamps(path string) (*os.File, error) {
 		}
 	}
 	return f, nil
+}
+
+// onlyThere returns an error unless f is a regular file with no other name.
+func onlyThere(f *os.File) error {
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	if s, ok := info.Sys().(*syscall.Stat_t); !ok || !info.Mode().IsRegular() || s.Nlink != 1 {
+		return fmt.Errorf("%s is no file of its own", f.Name())
+	}
+	return nil
 }
 
 // A stamp is one probe that was sent.

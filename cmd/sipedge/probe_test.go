@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -247,6 +248,35 @@ func TestProbesAreNotedWhereOneMayWrite(t *testing.T) {
 	}
 	if uid, _ := ownerOf(info); uid != 4242 {
 		t.Errorf("the file belongs to %d: whose folder it is cannot write it", uid)
+	}
+}
+
+// Whose folder it is may have put there what root is to give him, or to wait for.
+func TestProbesAreNotNotedInWhatIsNoFileOfTheirOwn(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, stampFile)
+	precious := filepath.Join(dir, "precious")
+	if err := os.WriteFile(precious, []byte("secret"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, put := range map[string]func() error{
+		"a link":       func() error { return os.Symlink(precious, path) },
+		"another name": func() error { return os.Link(precious, path) },
+		"a pipe":       func() error { return syscall.Mkfifo(path, 0o600) },
+		"a folder":     func() error { return os.Mkdir(path, 0o700) },
+	} {
+		if err := put(); err != nil {
+			t.Fatal(err)
+		}
+		if err := takeProbe(path, "fabrikam.example", time.Now()); err == nil {
+			t.Errorf("%s: a probe is noted in it", name)
+		}
+		if err := os.Remove(path); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if data, err := os.ReadFile(precious); err != nil || string(data) != "secret" {
+		t.Errorf("%q, %v", data, err)
 	}
 }
 
