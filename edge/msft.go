@@ -159,6 +159,9 @@ func (e *Edge) pushOn(t *turn, r *request, v allowlists.Verdict) {
 		}
 		return
 	}
+	if r.plan.outbound {
+		e.notice(r)
+	}
 	e.locate(r)
 	e.forwardStateless(t, r)
 }

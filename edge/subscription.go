@@ -133,6 +133,9 @@ func (e *Edge) notice(r *request) {
 		e.subscriptions.end(shard, string(r.to), key)
 		return
 	}
+	if !r.bound || len(state) == 0 {
+		return // nobody subscribed
+	}
 	left := time.Duration(0)
 	if v, ok := sip.Param(params, "expires"); ok {
 		left = seconds(v, 0)

@@ -7,6 +7,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/sipedge/sipedge/federation"
 	"github.com/sipedge/sipedge/sip"
 )
 
@@ -126,13 +127,61 @@ func TestANotifyRemindsOfASubscription(t *testing.T) {
 		b := newBench(t, 1)
 		b.outward()
 		b.e.limits.Subscriptions = 1
-		b.from(b.homes[0], notify("before", "active;expires=60"))
-		b.expect(b.partner, "NOTIFY"+outgoingLine)
+		b.from(b.homes[0], notify("unasked", "active;expires=60")) // outside of any dialog
+		b.from(b.homes[0], b.bound(notify("before", "active;expires=60")))
+		b.expect(b.partner, "NOTIFY"+outgoingLine, "NOTIFY"+outgoingLine)
 		b.hasNoPlace()
 		b.after(61 * time.Second)
 		b.sent(b.homes[0]) // the NOTIFY that nobody answered
 		b.subscribes("one", "", "Expires: 600\n")
 	})
+}
+
+// bound puts a request of the home server into a dialog with the partner.
+func (b *bench) bound(text string) string {
+	s := b.e.tokens
+	user := s.seal(nil, &token{pool: s.name(0, "main"), partner: []byte("fabrikam.example")})
+	return strings.Replace(text, "From:", fmt.Sprintf("Route: <sip:%s@edge1.example.com:5062;transport=tls;lr>\nFrom:", user), 1)
+}
+
+func TestABENOTIFYEndsASubscriptionToo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, 1)
+		b.outward()
+		b.e.msft, b.e.pools[0].msft = true, true
+		b.e.limits.Subscriptions = 1
+		b.subscribes("one", "", "Expires: 600\n")
+		b.from(b.homes[0], strings.ReplaceAll(b.bound(notify("one", "terminated")), "NOTIFY", "BENOTIFY"))
+		b.expect(b.partner, "BENOTIFY"+outgoingLine)
+		b.subscribes("two", "", "Expires: 600\n")
+	})
+}
+
+func TestHowManySubscriptionsAPartnerMayHold(t *testing.T) {
+	listed, errs := federation.Compile(federation.File{
+		Federation: federation.Section{Unlisted: "discover"},
+		Partners:   map[string]federation.PartnerConfig{"fabrikam.example": {}, "contoso.example": {Subscriptions: 7}},
+	}, []string{"example.com"}, federation.With{})
+	if errs != nil {
+		t.Fatal(errs)
+	}
+	for _, tt := range []struct {
+		domain string
+		limit  int
+		want   int
+		rule   string
+	}{
+		{"fabrikam.example", 1000, 1000, "[limits] subscriptions"},
+		{"contoso.example", 1000, 7, "partner contoso.example"},
+		{"stranger.example", 1000, strangersSubscriptions, "partners that are not listed"},
+		{"stranger.example", 50, 50, "[limits] subscriptions"},
+	} {
+		e := &Edge{limits: Limits{Subscriptions: tt.limit}}
+		g := listed.Permit(federation.Request{Method: []byte("SUBSCRIBE"), Remote: []byte(tt.domain)})
+		if n, rule := e.subscriptionLimit(g); n != tt.want || rule.Name != tt.rule {
+			t.Errorf("%s may hold %d by %q, want %d by %q", tt.domain, n, rule.Name, tt.want, tt.rule)
+		}
+	}
 }
 
 func TestSubscriptionsOfAllPartnersAreBounded(t *testing.T) {
