@@ -38,14 +38,8 @@ func fences(t *testing.T, path, language string) (blocks []string) {
 type example struct{ command, output string }
 
 func examples(t *testing.T, path string) (list []example) {
-	for _, block := range fences(t, path, "console") {
-		for _, part := range strings.Split("\n"+block, "\n$ ")[1:] {
-			command, output, _ := strings.Cut(part, "\n")
-			if output != "" && !strings.HasSuffix(output, "\n") {
-				output += "\n"
-			}
-			list = append(list, example{command, output})
-		}
+	for _, text := range fences(t, path, "console") {
+		list = append(list, commandsOf(text)...)
 	}
 	return list
 }
