@@ -102,13 +102,23 @@ func findRef(r io.Reader, ref string) (found refusedRequest, err error) {
 			continue
 		}
 		if one, ok := readRecord(lines.Text()); ok && one.Ref == ref {
-			found, err = one, nil
+			found, err = one.safe(), nil
 		}
 	}
 	if lines.Err() != nil {
 		return found, fmt.Errorf("read the log: %w", lines.Err())
 	}
 	return found, err
+}
+
+// safe makes what others wrote safe to print, in JSON as well: a log may come
+// from anywhere.
+func (r refusedRequest) safe() refusedRequest {
+	for _, s := range []*string{&r.Message, &r.Role, &r.Peer, &r.Remote, &r.From, &r.To, &r.Method, &r.CallID, &r.Reason, &r.Rule, &r.Target} {
+		q := strconv.QuoteToASCII(*s)
+		*s = strings.ReplaceAll(q[1:len(q)-1], `\"`, `"`)
+	}
+	return r
 }
 
 // readRecord reads a line of a log, in JSON or as text; what a collector of logs

@@ -51,6 +51,7 @@ func TestExplainOfAReferenceHasItsExitCodes(t *testing.T) {
 		code int
 	}{
 		{"--ref AAAAAAAA --log $DIR/log", exitDone},
+		{"--ref AAAAAAAA --log $DIR/log --json", exitDone},
 		{"--ref BBBBBBBB --log $DIR/log", exitNotFound},
 		{"--ref BBBBBBBB", exitNotFound},
 		{"--ref B", exitUsage},
@@ -58,7 +59,7 @@ func TestExplainOfAReferenceHasItsExitCodes(t *testing.T) {
 		{"--from a@fabrikam.example --to bob@example.com --log $DIR/log", exitUsage},
 		{"--ref AAAAAAAA --log $DIR/absent", exitFailed},
 	} {
-		s.write("log", `time=2026-11-22T13:32:54.500Z level=WARN msg="request refused" role=federation method=INVITE from="\x1b[2J@fabrikam.example" to=alice@example.com status=403 reason=partner.method rule=r ref=AAAAAAAA peer=fabrikam.example`+"\n")
+		s.write("log", `time=2026-11-22T13:32:54.500Z level=WARN msg="request refused" role=federation method=INVITE from="\x1b[2J\u202e@fabrikam.example" to=alice@example.com status=403 reason=partner.method rule=r ref=AAAAAAAA peer=fabrikam.example`+"\n")
 		code, out, errs := s.run("explain -c $DIR/sipedge.toml " + tt.line)
 		if code != tt.code {
 			t.Errorf("%s: exit %d, want %d: %s", tt.line, code, tt.code, errs)
