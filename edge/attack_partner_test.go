@@ -1,9 +1,11 @@
 package edge
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/sipedge/sipedge/federation"
 	"github.com/sipedge/sipedge/sip"
@@ -61,5 +63,39 @@ func TestWhatIsATelephoneNumber(t *testing.T) {
 		if got := telephone(&u); got != tt.want {
 			t.Errorf("telephone(%s) = %v, want %v", tt.uri, got, tt.want)
 		}
+	}
+}
+
+// An ACK gets no answer, so nobody would notice; but each reaches the home server.
+func TestAcksAreHeldToARateToo(t *testing.T) {
+	for _, listed := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			b := discovering(t)
+			if listed {
+				b.lists(map[string]federation.PartnerConfig{"fabrikam.example": {Rate: 20}})
+			}
+			c := b.dial()
+			flood := func(n int) (passed int) {
+				for i := range n {
+					b.from(b.partner, c.in("ACK", fmt.Sprint("a", i), "fabrikam.example"))
+				}
+				lines, _ := b.sent(b.homes[0])
+				return len(lines)
+			}
+			if got := flood(100); got != 20 {
+				t.Errorf("listed %v: %d ACKs passed at once, want 20", listed, got)
+			}
+			b.after(time.Second)
+			if got := flood(100); got < 19 || got > 21 {
+				t.Errorf("listed %v: %d ACKs passed a second later, want 20", listed, got)
+			}
+			b.after(time.Second)
+			for i := range 20 { // who used up its requests may confirm them all the same
+				b.guess(i, "bob", 200)
+			}
+			if got := flood(20); got != 20 {
+				t.Errorf("listed %v: %d ACKs passed after 20 requests, want 20", listed, got)
+			}
+		})
 	}
 }

@@ -127,8 +127,11 @@ func (e *Edge) speaks(id *certs.Identity, domain []byte) bool {
 // nobody listed, lets it send.
 func (e *Edge) within(r *request, lists *federation.Partners) allowlists.Verdict {
 	g := &r.grant
-	if r.note != nil || r.audit.method == "ACK" {
-		return e.watched(r) // nothing is counted that nobody sent, or that asks for nothing
+	switch {
+	case r.note != nil:
+		return e.watched(r) // nothing is counted that nobody sent
+	case r.audit.method == "ACK":
+		return e.withinACK(r, lists)
 	}
 	switch rate := g.Rate(); {
 	case g.Tier == federation.TierDiscovered:
@@ -139,6 +142,24 @@ func (e *Edge) within(r *request, lists *federation.Partners) allowlists.Verdict
 		}
 		return v
 	case rate > 0 && !e.meter.Take(r.from, rate, r.began):
+		return allowlists.Refusal(allowlists.PartnerRate, g.Rule)
+	}
+	return pass
+}
+
+// withinACK does so for ACKs, which are counted apart: a call that was let in has
+// to be confirmed however much its sender has used up, and yet nobody may send
+// ACKs without end by a dialog that he has.
+func (e *Edge) withinACK(r *request, lists *federation.Partners) allowlists.Verdict {
+	g := &r.grant
+	switch rate := g.Rate(); {
+	case g.Tier == federation.TierDiscovered:
+		v := e.discovery.Confirm(r.from, lists.Discovery(), r.began)
+		if !v.Allowed() && v.Rule.Name == "" {
+			v.Rule = g.Rule
+		}
+		return v
+	case rate > 0 && !e.acks.Take(r.from, rate, r.began):
 		return allowlists.Refusal(allowlists.PartnerRate, g.Rule)
 	}
 	return pass

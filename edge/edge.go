@@ -66,6 +66,7 @@ type Edge struct {
 
 	discovery     *federation.Discovery
 	meter         federation.Meter // of those whose entries say how much they may send
+	acks          federation.Meter // the same, of ACKs
 	subscriptions subscriptions    // that partners hold with our users
 
 	partners     atomic.Pointer[federation.Partners]

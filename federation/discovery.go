@@ -174,6 +174,29 @@ func (d *Discovery) Shut() allowlists.Verdict {
 	return pass
 }
 
+// Confirm decides whether an ACK of a discovered partner may pass: so many a
+// second as requests, but counted apart from them. Only who was let in has
+// anything to confirm, and who is watched no more.
+func (d *Discovery) Confirm(domain []byte, lim DiscoveryLimits, now time.Time) allowlists.Verdict {
+	if d == nil {
+		return refuseNobody
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	r, ok := d.records[string(domain)]
+	switch {
+	case !ok:
+		return refuseNobody
+	case r.action() == ActionBlock:
+		return refuseBlocked
+	case r.owner.isWatched():
+		return refuseWatched
+	case !r.owner.acks.take(lim.Defaults().Rate, now):
+		return refuseRate
+	}
+	return pass
+}
+
 // take judges one request of a domain that has a record. That somebody allowed the
 // domain is for the lists to say: while they ask about it here, they do not let
 // it in as one that is allowed.

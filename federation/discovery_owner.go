@@ -18,6 +18,7 @@ type owner struct {
 	names  []*record // those under the domain; at most maxNames
 
 	rate       allowance
+	acks       allowance // of ACKs, which are counted apart
 	score      score
 	suspicious bool
 	asked      []uint64  // hashes of addressees, sorted; none while watched
