@@ -2,6 +2,7 @@ package edge
 
 import (
 	"bytes"
+	"encoding/binary"
 	"hash/maphash"
 	"strconv"
 	"time"
@@ -18,6 +19,10 @@ import (
 //
 // The count is of SUBSCRIBE: those that REFER brings along (RFC 3515) end by
 // themselves, and what our users hold with partners is their servers' business.
+// A first SUBSCRIBE takes a place whatever it looks like: many with the same
+// Call-ID and tag make as many subscriptions, which differ only in the tag that
+// the home server chooses (RFC 6665 §4.4.1).
+//
 // It lives in memory. After a restart a subscription counts again when it is
 // refreshed.
 const (
@@ -39,7 +44,8 @@ const (
 // A ticket is the place that a SUBSCRIBE takes until it is answered.
 type ticket struct {
 	of       *holder
-	key      uint64
+	half     uint64        // what is known of the subscription before it is answered
+	key      uint64        // its key, if it is one that is held; 0: a first SUBSCRIBE
 	lifetime time.Duration // that was asked for
 }
 
@@ -62,10 +68,15 @@ func (e *Edge) subscribe(r *request) (*ticket, allowlists.Verdict) {
 		return nil, pass
 	}
 	from, _ := r.m.From()
-	k := &ticket{key: e.subscriptionKey(r.m, from.Tag()), lifetime: lifetime(r.m, defaultLifetime)}
+	to, _ := r.m.To()
+	k := &ticket{half: e.subscriptionHalf(r.m, from.Tag()), lifetime: lifetime(r.m, defaultLifetime)}
+	if r.inDialog {
+		k.key = e.subscriptionKey(k.half, to.Tag())
+	}
 	limit, rule := e.subscriptionLimit(r.grant)
 	stranger := r.grant.Tier == federation.TierDiscovered
-	if e.subscriptions.take(e.holderShard(r.from), string(r.from), k, limit, stranger, time.Since(e.table.start)) {
+	shard, name := e.holderOf(r.from, r.grant.Tier)
+	if e.subscriptions.take(shard, name, k, limit, stranger, time.Since(e.table.start)) {
 		return k, pass
 	}
 	return nil, allowlists.Refusal(allowlists.LimitSubscriptions, rule)
@@ -82,19 +93,24 @@ func (e *Edge) subscriptionLimit(g federation.Grant) (int, allowlists.Rule) {
 	return strangersSubscriptions, allowlists.Rule{Name: "partners that are not listed"}
 }
 
-func (e *Edge) holderShard(domain []byte) *subscriptionShard {
-	return &e.subscriptions.shards[maphash.Bytes(e.table.seed, domain)%subscriptionShards]
+// holderOf is under whose name the subscriptions of a domain count: of those that
+// nobody listed, all names that one owner has are one.
+func (e *Edge) holderOf(domain []byte, tier federation.Tier) (*subscriptionShard, string) {
+	name := string(domain)
+	if tier == federation.TierDiscovered {
+		name = federation.Owner(domain)
+	}
+	return &e.subscriptions.shards[maphash.String(e.table.seed, name)%subscriptionShards], name
 }
 
-// subscriptionKey names a subscription of one partner: by Call-ID, the
-// subscriber's tag, and the event with its id (RFC 6665 §4.4.1). The home
-// server's tag is not known when it is asked for.
-func (e *Edge) subscriptionKey(m *sip.Message, tag []byte) uint64 {
+// subscriptionHalf is what both sides know of a subscription from the beginning:
+// Call-ID, the subscriber's tag, and the event with its id (RFC 6665 §4.4.1).
+func (e *Edge) subscriptionHalf(m *sip.Message, subscriber []byte) uint64 {
 	var h maphash.Hash
 	h.SetSeed(e.table.seed)
 	h.Write(m.CallID())
 	h.WriteByte(0)
-	h.Write(tag)
+	h.Write(subscriber)
 	h.WriteByte(0)
 	name, params, _ := bytes.Cut(m.Value(sip.Event), []byte(";"))
 	var room [64]byte
@@ -103,6 +119,18 @@ func (e *Edge) subscriptionKey(m *sip.Message, tag []byte) uint64 {
 	id, _ := sip.Param(params, "id")
 	h.Write(id)
 	return h.Sum64()
+}
+
+// subscriptionKey names a subscription: by its half and the tag that the home
+// server chose. It is never 0.
+func (e *Edge) subscriptionKey(half uint64, notifier []byte) uint64 {
+	var h maphash.Hash
+	h.SetSeed(e.table.seed)
+	var b [8]byte
+	binary.BigEndian.PutUint64(b[:], half)
+	h.Write(b[:])
+	h.Write(notifier)
+	return max(h.Sum64(), 1)
 }
 
 // lifetime reads Expires; otherwise goes for a message without one, or with one
@@ -127,10 +155,14 @@ func seconds(digits []byte, otherwise time.Duration) time.Duration {
 // the edge does not know: from before a restart.
 func (e *Edge) notice(r *request) {
 	state, params, _ := bytes.Cut(r.m.Value(sip.SubscriptionState), []byte(";"))
+	from, _ := r.m.From()
 	to, _ := r.m.To()
-	shard, key := e.holderShard(r.to), e.subscriptionKey(r.m, to.Tag())
+	half := e.subscriptionHalf(r.m, to.Tag())
+	key := e.subscriptionKey(half, from.Tag())
+	shard, name := e.holderOf(r.to, r.grant.Tier)
+	now := time.Since(e.table.start)
 	if state = bytes.Trim(state, mimeBlanks); bytes.EqualFold(state, []byte("terminated")) {
-		e.subscriptions.end(shard, string(r.to), key)
+		e.subscriptions.end(shard, name, half, key, now)
 		return
 	}
 	if !r.bound || len(state) == 0 {
@@ -141,7 +173,7 @@ func (e *Edge) notice(r *request) {
 		left = seconds(v, 0)
 	}
 	stranger := r.grant.Tier == federation.TierDiscovered
-	e.subscriptions.goesOn(shard, string(r.to), key, left, stranger, time.Since(e.table.start))
+	e.subscriptions.goesOn(shard, name, key, left, stranger, now)
 }
 
 // forgetSubscriptions does so until the edge ends.
@@ -168,8 +200,10 @@ func (x *tx) subscribed(m *sip.Message) {
 	x.ticket = nil
 	now := time.Since(x.edge.table.start)
 	if m == nil || m.Status() >= 300 {
-		x.edge.subscriptions.answered(k, false, 0, now)
+		x.edge.subscriptions.answered(k, 0, false, 0, now)
 		return
 	}
-	x.edge.subscriptions.answered(k, true, lifetime(m, k.lifetime), now)
+	to, _ := m.To()
+	key := x.edge.subscriptionKey(k.half, to.Tag())
+	x.edge.subscriptions.answered(k, key, true, lifetime(m, k.lifetime), now)
 }

@@ -2,6 +2,7 @@ package edge
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -18,10 +19,31 @@ func subscribe(id, lines string) string {
 }
 
 // subscribes lets alice subscribe, and bob's home server answer.
-func (b *bench) subscribes(id, lines, answered string) {
+func (b *bench) subscribes(id, lines, answered string) (routes string) {
 	b.t.Helper()
 	b.from(b.partner, subscribe(id, lines))
 	m := b.expect(b.homes[0], "SUBSCRIBE"+requestLine)
+	b.from(b.homes[0], answer(m, 200, answered+"Contact: <sip:bob@10.0.0.50:5070>\n"))
+	m = b.expect(b.partner, "SIP/2.0 200 OK")
+	elems := m.Elements(sip.RecordRoute)
+	for elem, ok := elems.Next(); ok; elem, ok = elems.Next() {
+		routes = "Route: " + string(elem) + "\n" + routes
+	}
+	return routes
+}
+
+// again is a SUBSCRIBE within the dialog of an earlier one.
+func again(id, routes, lines string) string {
+	text := strings.Replace(subscribe(id, routes+lines), "sip:bob@example.com SIP/2.0", "sip:bob@10.0.0.50:5070 SIP/2.0", 1)
+	text = strings.Replace(text, "branch=z9hG4bK", "branch=z9hG4bKagain", 1)
+	return strings.Replace(text, "To: <sip:bob@example.com>", "To: <sip:bob@example.com>;tag=b", 1)
+}
+
+// refreshes lets alice ask again for what she has, and bob's home server answer.
+func (b *bench) refreshes(id, routes, lines, answered string) {
+	b.t.Helper()
+	b.from(b.partner, again(id, routes, lines))
+	m := b.expect(b.homes[0], "SUBSCRIBE sip:bob@10.0.0.50:5070 SIP/2.0")
 	b.from(b.homes[0], answer(m, 200, answered+"Contact: <sip:bob@10.0.0.50:5070>\n"))
 	b.expect(b.partner, "SIP/2.0 200 OK")
 }
@@ -49,25 +71,25 @@ func notify(id, state string) string {
 func TestAPartnerHoldsSoManySubscriptionsAndNoMore(t *testing.T) {
 	for _, tt := range []struct {
 		name string
-		ends func(*bench)
+		ends func(b *bench, routes string)
 	}{
-		{"a NOTIFY that ends it makes room", func(b *bench) {
+		{"a NOTIFY that ends it makes room", func(b *bench, _ string) {
 			b.from(b.homes[0], notify("one", "Terminated;reason=timeout"))
 			b.expect(b.partner, "NOTIFY"+outgoingLine)
 		}},
-		{"its sender ends it", func(b *bench) { b.subscribes("one", "Expires: 0\n", "Expires: 0\n") }},
-		{"it runs out", func(b *bench) { b.after(601 * time.Second) }},
+		{"its sender ends it", func(b *bench, routes string) { b.refreshes("one", routes, "Expires: 0\n", "Expires: 0\n") }},
+		{"it runs out", func(b *bench, _ string) { b.after(601 * time.Second) }},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				b := newBench(t, 1)
 				b.outward()
 				b.e.limits.Subscriptions = 2
-				b.subscribes("one", "Expires: 3600\n", "Expires: 600\n")
-				b.subscribes("two", "Expires: 600\n", "")
+				one := b.subscribes("one", "Expires: 3600\n", "Expires: 600\n")
+				two := b.subscribes("two", "Expires: 600\n", "")
 				b.hasNoPlace()
-				b.subscribes("two", "Expires: 900\n", "Expires: 900\n") // what is held is refreshed
-				tt.ends(b)
+				b.refreshes("two", two, "Expires: 900\n", "Expires: 900\n") // what is held
+				tt.ends(b, one)
 				b.subscribes("three", "", "Expires: 600\n")
 				b.hasNoPlace()
 			})
@@ -98,9 +120,8 @@ func TestARefusedRefreshLeavesTheSubscription(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, 1)
 		b.e.limits.Subscriptions = 1
-		b.subscribes("one", "", "Expires: 600\n")
-		b.from(b.partner, subscribe("one", ""))
-		m := b.expect(b.homes[0], "SUBSCRIBE"+requestLine)
+		b.from(b.partner, again("one", b.subscribes("one", "", "Expires: 600\n"), ""))
+		m := b.expect(b.homes[0], "SUBSCRIBE sip:bob@10.0.0.50:5070 SIP/2.0")
 		b.from(b.homes[0], answer(m, 423, ""))
 		b.expect(b.partner, "SIP/2.0 423 Interval Too Brief")
 		b.hasNoPlace()
@@ -120,6 +141,88 @@ func TestANotifyThatIsFasterThanTheAnswerEndsItsSubscription(t *testing.T) {
 		b.expect(b.partner, "SIP/2.0 200 OK")
 		b.subscribes("two", "", "Expires: 600\n")
 	})
+}
+
+// They differ in nothing but the tag that the home server chooses.
+func TestSubscriptionsThatLookTheSameTakeAPlaceEach(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, 1)
+		b.outward()
+		b.e.limits.Subscriptions = 2
+		same := func(branch string) string {
+			return strings.Replace(subscribe("one", "Expires: 600\n"), "branch=z9hG4bK", "branch=z9hG4bK"+branch, 1)
+		}
+		for _, tag := range []string{"x", "y"} {
+			b.from(b.partner, same(tag))
+			m := b.expect(b.homes[0], "SUBSCRIBE"+requestLine)
+			b.from(b.homes[0], strings.Replace(answer(m, 200, "Expires: 600\n"), ";tag=b", ";tag="+tag, 1))
+			b.expect(b.partner, "SIP/2.0 200 OK")
+		}
+		b.from(b.partner, same("z"))
+		b.expect(b.partner, "SIP/2.0 503 Service Unavailable")
+		b.from(b.homes[0], strings.Replace(notify("one", "terminated"), "bob@example.com>;tag=b", "bob@example.com>;tag=x", 1))
+		b.expect(b.partner, "NOTIFY"+outgoingLine)
+		b.subscribes("two", "", "Expires: 600\n")
+		b.hasNoPlace()
+	})
+}
+
+func TestNamesOfOneStrangerShareTheirPlaces(t *testing.T) {
+	e := &Edge{table: newTable()}
+	for _, tt := range []struct {
+		tier federation.Tier
+		want string
+	}{{federation.TierDiscovered, "evil.example"}, {federation.TierAllowed, "im.evil.example"}} {
+		if _, got := e.holderOf([]byte("im.evil.example"), tt.tier); got != tt.want {
+			t.Errorf("subscriptions of a partner of tier %s count as those of %s, want %s", tt.tier, got, tt.want)
+		}
+	}
+}
+
+func TestNothingIsLeftOfSubscriptionsWhateverComesFirst(t *testing.T) {
+	const n = 20000
+	random := rand.New(rand.NewPCG(1, 2))
+	e := &Edge{table: newTable()}
+	s := &e.subscriptions
+	shard, name := e.holderOf([]byte("fabrikam.example"), federation.TierAllowed)
+	var open []*ticket
+	for i := range n {
+		now := time.Duration(i) * time.Second / 10
+		half, key := uint64(random.IntN(3)), uint64(1+random.IntN(5))
+		switch random.IntN(5) {
+		case 0, 1:
+			k := &ticket{half: half, lifetime: time.Duration(random.IntN(2)) * time.Minute}
+			if random.IntN(2) == 0 {
+				k.key = key
+			}
+			if s.take(shard, name, k, 50, false, now) {
+				open = append(open, k)
+			}
+		case 2:
+			if len(open) > 0 {
+				at := random.IntN(len(open))
+				s.answered(open[at], key, random.IntN(3) > 0, time.Duration(random.IntN(2))*time.Minute, now)
+				open = append(open[:at], open[at+1:]...)
+			}
+		case 3:
+			s.goesOn(shard, name, key, time.Duration(random.IntN(2))*time.Minute, false, now)
+		case 4:
+			s.end(shard, name, half, key, now)
+		}
+		if h := shard.holders[name]; h != nil && int64(len(h.held)+h.asked) != s.total.Load() {
+			t.Fatalf("step %d: %d are held and %d asked for, and %d are counted", i, len(h.held), h.asked, s.total.Load())
+		}
+		if i%97 == 0 {
+			s.forget(now)
+		}
+	}
+	for _, k := range open {
+		s.answered(k, 1, false, 0, n*time.Second)
+	}
+	s.forget(n*time.Second + 2*maxLifetime)
+	if len(shard.holders) != 0 || s.total.Load() != 0 {
+		t.Errorf("%d holders are left, and %d subscriptions", len(shard.holders), s.total.Load())
+	}
 }
 
 func TestANotifyRemindsOfASubscription(t *testing.T) {
@@ -191,11 +294,12 @@ func TestSubscriptionsOfAllPartnersAreBounded(t *testing.T) {
 	fill := func(first, n int, stranger bool) (taken int) {
 		for i := range n {
 			domain := fmt.Sprintf("p%d.example", first+i/100)
-			k := &ticket{key: uint64(i), lifetime: time.Hour}
-			if !s.take(e.holderShard([]byte(domain)), domain, k, 100, stranger, 1) {
+			k := &ticket{half: uint64(i), lifetime: time.Hour}
+			shard, name := e.holderOf([]byte(domain), federation.TierAllowed)
+			if !s.take(shard, name, k, 100, stranger, 1) {
 				break
 			}
-			s.answered(k, true, time.Hour, 1)
+			s.answered(k, uint64(i)+1, true, time.Hour, 1)
 			taken++
 		}
 		return taken

@@ -178,6 +178,10 @@ func (o *owner) judge(now time.Time) event {
 	return event{"discovered partner suspicious", o.domain, o.addressees}
 }
 
+// Owner names who has the domain, as far as it counts for limits of those that
+// nobody listed: the part of it that somebody registered.
+func Owner(domain []byte) string { return registrable(string(domain)) }
+
 // registrable returns the part of a domain that somebody registered, at a registry
 // that is one: the suffix that ICANN's part of the public suffix list names, and
 // the label before it. A domain that is a suffix is its own.
