@@ -145,15 +145,26 @@ func appendValue(b []byte, v slog.Value) []byte {
 func appendAny(b []byte, v any) []byte {
 	switch v := v.(type) {
 	case encoding.TextMarshaler:
-		text, err := v.MarshalText()
-		if err != nil {
-			return appendText(b, "!ERROR:"+err.Error())
-		}
-		return appendText(b, string(text))
+		return appendText(b, textOf(v))
 	case []byte:
 		return appendText(b, string(v))
 	}
 	return appendText(b, fmt.Sprintf("%+v", v))
+}
+
+// textOf is the text of v. A bug in it, as one that cannot be nil and is, costs
+// its value in one line of the log, and not the edge.
+func textOf(v encoding.TextMarshaler) (text string) {
+	defer func() {
+		if p := recover(); p != nil {
+			text = fmt.Sprint("!PANIC: ", p)
+		}
+	}()
+	data, err := v.MarshalText()
+	if err != nil {
+		return "!ERROR:" + err.Error()
+	}
+	return string(data)
 }
 
 // appendText appends s, in quotes if it could be mistaken.

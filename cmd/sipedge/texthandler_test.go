@@ -117,3 +117,17 @@ func BenchmarkTextHandler(b *testing.B) {
 		})
 	}
 }
+
+type faultyText struct{ s string }
+
+func (f *faultyText) MarshalText() ([]byte, error) { return []byte(f.s), nil }
+
+func TestAValueThatPanicsCostsNothingButItsText(t *testing.T) {
+	var b bytes.Buffer
+	log := slog.New(newTextHandler(&b, slog.LevelInfo))
+	log.Info("a", "k", (*faultyText)(nil), "after", 1)
+	log.Info("b")
+	if got := b.String(); !strings.Contains(got, `k="!PANIC: `) || !strings.Contains(got, " after=1\n") || !strings.Contains(got, "msg=b") {
+		t.Errorf("the log says %q", got)
+	}
+}
