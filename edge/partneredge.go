@@ -119,13 +119,13 @@ func (e *Edge) makeRoom() bool {
 }
 
 // direct makes the links to the servers that the administrator wrote down.
-// They may be anywhere.
+// They may be anywhere, but for the names on a partner's card.
 func (p *partnerEdge) direct() []*link {
 	var links []*link
 	for _, addr := range p.route.Servers[:min(len(p.route.Servers), maxHops)] {
 		host, port := splitHostPort(addr)
 		links = append(links, p.link(addr, host, func(ctx context.Context) ([]locate.Hop, error) {
-			return p.edge.locator.Host(ctx, host, port)
+			return p.edge.locator.Server(ctx, host, port, p.route.FromCard)
 		}))
 	}
 	return links

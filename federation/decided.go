@@ -67,6 +67,10 @@ func (c *compiler) decided(d Decision) {
 		for _, err := range errs {
 			c.notice(d, fmt.Sprintf("is not in force: %v", err))
 		}
+		if errs == nil && len(p.Servers) > 0 {
+			own := *t // others may share it
+			own.card, t = true, &own
+		}
 		if errs == nil {
 			c.allow(d.Domain, p, t, allowlists.Rule{Name: rulePrefix + d.Domain, File: d.origin()})
 		}

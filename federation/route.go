@@ -17,6 +17,10 @@ type Route struct {
 	Servers  []string // "host:port" each, in order; none: found by DNS SRV
 	PeerName string   // what their certificates must prove; "": the host of each address
 	Tier     Tier
+	// FromCard: the servers are what the partner's card says. Somebody has seen the
+	// addresses among them; where its names lead is for the partner to change, so that
+	// they are held to what holds for DNS.
+	FromCard bool
 
 	partner *partner
 }
@@ -56,7 +60,7 @@ func (p *Partners) Dial(domain []byte) (Route, bool) {
 }
 
 func (p *Partners) route(k *partner, t Tier) Route {
-	r := Route{Key: k.domain, Domain: k.domain, Servers: k.servers, PeerName: k.peerName, Tier: t, partner: k}
+	r := Route{Key: k.domain, Domain: k.domain, Servers: k.servers, PeerName: k.peerName, Tier: t, FromCard: k.card, partner: k}
 	if p.upstream != nil && k.sameWay(p.upstream) {
 		r.Key = upstreamKey
 	}

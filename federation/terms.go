@@ -25,6 +25,7 @@ type terms struct {
 	hosts    []string // names of which a direct partner's certificate must prove one
 	peerName string
 	upstream bool // servers are those of the clearing house
+	card     bool // servers are what the partner says of himself
 	only     bool // nobody but who proves one of hosts speaks for the domain
 
 	policy    certs.UsagePolicy
@@ -336,6 +337,6 @@ func (t *terms) tier() Tier {
 
 // sameWay reports whether connections of the one are good for the other.
 func (t *terms) sameWay(o *terms) bool {
-	return t == o || t.peerName == o.peerName && slices.Equal(t.servers, o.servers) && t.upstream == o.upstream &&
+	return t == o || t.peerName == o.peerName && slices.Equal(t.servers, o.servers) && t.upstream == o.upstream && t.card == o.card &&
 		t.policy == o.policy && t.wildcard == o.wildcard && t.cn == o.cn && t.anyTarget == o.anyTarget && slices.Equal(t.pins, o.pins)
 }

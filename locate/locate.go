@@ -193,6 +193,19 @@ func (l *Locator) Host(ctx context.Context, host string, port int) ([]Hop, error
 	return l.atPort(f.hops, port), nil
 }
 
+// Server is Host for a server of a partner. If the partner chose its name, where
+// that leads is as little trusted as what its SRV records say.
+func (l *Locator) Server(ctx context.Context, host string, port int, theirs bool) ([]Hop, error) {
+	hops, err := l.Host(ctx, host, port)
+	if _, ok := parseIP(host); ok || !theirs {
+		return hops, err
+	}
+	for i := range hops { // a copy
+		hops[i].FromDNS = true
+	}
+	return hops, err
+}
+
 // atPort returns the hops of a host, which have no port yet, with one.
 func (l *Locator) atPort(hops []Hop, port int) []Hop {
 	hops = slices.Clone(hops)

@@ -39,7 +39,7 @@ func (p *probe) named(ctx context.Context, g *group) (hops []locate.Hop) {
 	for _, server := range p.route.Servers {
 		host, port, _ := net.SplitHostPort(server)
 		number, _ := net.LookupPort("tcp", port)
-		found, err := p.locator.Host(ctx, host, number)
+		found, err := p.locator.Server(ctx, host, number, p.route.FromCard)
 		if err != nil {
 			g.add(failed, "A, AAAA", escaped(err.Error()), "Correct servers in the entry of "+p.domain+", or ask them for their address.")
 			continue
