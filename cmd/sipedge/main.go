@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 
 	"github.com/alecthomas/kong"
 )
@@ -86,6 +87,16 @@ func run(args []string, s streams) int {
 	return finish(ctx.Run(s), s.err)
 }
 
+// plainLines makes the words of an error safe to print: others may have chosen
+// some of them. Lines stay lines.
+func plainLines(s string) string {
+	lines := strings.Split(s, "\n")
+	for i, l := range lines {
+		lines[i] = plain(l)
+	}
+	return strings.Join(lines, "\n")
+}
+
 // finish says what went wrong, if it has not been said, and returns the code.
 func finish(err error, w io.Writer) int {
 	var e exit
@@ -96,7 +107,7 @@ func finish(err error, w io.Writer) int {
 		e = exit{exitFailed, err}
 	}
 	if e.err != nil {
-		fmt.Fprintf(w, "sipedge: %v\n", e.err)
+		fmt.Fprintf(w, "sipedge: %s\n", plainLines(e.err.Error()))
 	}
 	return e.code
 }

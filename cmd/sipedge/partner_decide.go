@@ -82,6 +82,9 @@ func (c configFlag) reportDecision(w io.Writer, domain string, a admin.Decided) 
 	case federation.ActionIgnore:
 		fmt.Fprintf(w, "%s stays as it is, and no longer waits for a decision%s.\n", named(domain), before)
 	}
+	if a.Previous != nil && a.Previous.Partner != nil && a.Decision.Partner == nil {
+		fmt.Fprintln(w, "The servers and keys of its card no longer count.")
+	}
 	fmt.Fprintf(w, "To take it back: %s\n", c.command("partner", "forget", domain))
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"time"
 
 	"github.com/sipedge/sipedge/federation"
 )
@@ -46,7 +47,7 @@ func (a *adding) proposal() {
 	}
 	for _, d := range a.card.Domains {
 		if p, ok := a.known[d]; ok && p.Decision != nil && p.Decision.Partner != nil {
-			a.difference(d, *p.Decision.Partner, *terms)
+			a.difference(d, *p.Decision, *terms)
 		}
 	}
 	fmt.Fprintln(a.out)
@@ -69,7 +70,8 @@ func number(n int) string {
 }
 
 // difference shows what a new card changes for a partner that is known.
-func (a *adding) difference(domain string, before, after federation.PartnerConfig) {
+func (a *adding) difference(domain string, have federation.Decision, after federation.PartnerConfig) {
+	before := *have.Partner
 	var lines []string
 	lines = changes(lines, "servers", before.Servers, after.Servers)
 	lines = changes(lines, "must prove", []string{before.PeerName}, []string{after.PeerName})
@@ -84,6 +86,10 @@ func (a *adding) difference(domain string, before, after federation.PartnerConfi
 	}
 	if len(before.Pins) > 0 && !slices.ContainsFunc(after.Pins, func(p string) bool { return slices.Contains(before.Pins, p) }) {
 		fmt.Fprintln(a.out, "All its keys are new. Do not take it without comparing the fingerprint.")
+	}
+	if a.card.Issued.Before(have.At.Truncate(time.Second)) {
+		a.page.text("", "", "The card was written before that was decided ("+minute(a.card.Issued)+" and "+minute(have.At)+" UTC): "+
+			"somebody may have sent an old one again, with keys that no longer count. Ask for a new one if you did not expect that.")
 	}
 }
 

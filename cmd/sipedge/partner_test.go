@@ -3,13 +3,16 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"log/slog"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/sipedge/sipedge/cmd/sipedge/internal/card"
 	"github.com/sipedge/sipedge/edge"
 	"github.com/sipedge/sipedge/federation"
 )
@@ -60,6 +63,30 @@ func TestANewCardShowsWhatIsAnother(t *testing.T) {
 	want := []string{"  - servers     a:1", "  + servers     c:1"}
 	if !slices.Equal(lines, want) {
 		t.Errorf("changes = %q, want %q", lines, want)
+	}
+}
+
+// An old card that is sent again would bring back keys that were given up.
+func TestACardFromBeforeIsPointedOut(t *testing.T) {
+	var b bytes.Buffer
+	a := adding{streams: streams{out: &b}, page: &page{out: &b}, card: new(card.Signed)}
+	at := time.Date(2026, 1, 2, 3, 4, 5, 6, time.UTC)
+	have := federation.Decision{At: at, Partner: &federation.PartnerConfig{Pins: []string{"new"}}}
+	for issued, want := range map[time.Time]bool{at.Truncate(time.Second): false, at.Add(time.Hour): false, at.Add(-2 * time.Second): true} {
+		b.Reset()
+		a.card.Issued = issued
+		a.difference("fabrikam.example", have, federation.PartnerConfig{Pins: []string{"old"}})
+		if got := strings.Contains(b.String(), "somebody may have sent an old one again"); got != want {
+			t.Errorf("issued %v: %s", issued, b.String())
+		}
+	}
+}
+
+func TestErrorsMoveNoCursor(t *testing.T) {
+	var b bytes.Buffer
+	finish(errors.New("a\x1b[2J\u202eb\r\nc\u009b"), &b)
+	if got, want := b.String(), "sipedge: a?[2J?b?\nc?\n"; got != want {
+		t.Errorf("%q, want %q", got, want)
 	}
 }
 
