@@ -4,7 +4,8 @@ import "sync/atomic"
 
 // An account is what one peer has us keep, over all its connections: whoever
 // opens a hundred of them has a hundred times the limit of one, and must not
-// have everybody's. A peer is who proved the same certificate. A nil account is
+// have everybody's. A peer is who proved to be the same partner, or the same
+// stranger, by whatever certificate. A nil account is
 // that of a peer without one, and of our home servers, over whose few connections
 // all of the company comes: what waits for one partner is counted there. It
 // counts nothing.
@@ -29,9 +30,9 @@ func (e *Edge) account(f *Flow) *account {
 	if f.Peer == nil || f.Peer.IsZero() || f.Role == RoleInternal {
 		return nil
 	}
-	a := new(account)
-	if old, ok, _ := e.accounts.PeekOrAdd(f.Peer.Fingerprint(), a); ok {
-		e.accounts.Get(f.Peer.Fingerprint()) // it was used just now
+	a, name := new(account), e.partners.Load().Account(f.Peer)
+	if old, ok, _ := e.accounts.PeekOrAdd(name, a); ok {
+		e.accounts.Get(name) // it was used just now
 		return old
 	}
 	return a

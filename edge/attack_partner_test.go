@@ -99,3 +99,34 @@ func TestAcksAreHeldToARateToo(t *testing.T) {
 		})
 	}
 }
+
+func TestMoreCertificatesAreNoLargerShare(t *testing.T) {
+	b := newBench(t, 1)
+	b.lists(map[string]federation.PartnerConfig{
+		"fabrikam.example": {},
+		"contoso.example":  {Servers: []string{"edge.contoso.example:5061"}},
+	})
+	account := func(name string) *account {
+		f := b.flow(RoleFederation)
+		id := identity(t, name)
+		f.Peer = &id
+		return b.e.account(f)
+	}
+	for _, tt := range []struct {
+		one, other string
+		same       bool
+	}{
+		{"fabrikam.example", "fabrikam.example", true},
+		{"edge.contoso.example", "edge.contoso.example", true},
+		{"edge1.fabrikam.example", "edge2.fabrikam.example", true},
+		{"im.stranger.example", "sip.stranger.example", true},
+		{"fabrikam.example", "contoso.example", false},
+		{"stranger.example", "nobody.example", false},
+		// Others may have names in a partner's domain.
+		{"fabrikam.example", "tenant.fabrikam.example", false},
+	} {
+		if got := account(tt.one) == account(tt.other); got != tt.same {
+			t.Errorf("%s and %s share an account: %v, want %v", tt.one, tt.other, got, tt.same)
+		}
+	}
+}

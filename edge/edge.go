@@ -48,7 +48,7 @@ type Edge struct {
 	keys     keyFile
 	tokens   *signer
 	targets  *lru.Cache[uint64, struct{}] // Contacts that moved within a dialog
-	accounts *lru.Cache[string, *account] // by certificate
+	accounts *lru.Cache[string, *account] // by what federation calls the peer
 
 	settings  []listenerSettings
 	sides     map[string]*side // by listener

@@ -50,30 +50,56 @@ func (n *names) add(hosts []string) {
 // those whose entry takes any SRV target. They are strangers here, and share the
 // places of strangers until they have proved more.
 func (p *Partners) Knows(id *certs.Identity) bool {
+	_, ok := p.knows(id)
+	return ok
+}
+
+// Account names whose share of what we have the peer uses. It is one for all
+// certificates of a listed partner, and for all names that one owner has of those
+// that nobody listed: certificates cost nothing. Whoever has only a host in the
+// domain of a partner may be somebody whom that partner lets have a name, so he
+// does not use the share of those who have the domain.
+func (p *Partners) Account(id *certs.Identity) string {
+	if name, ok := p.knows(id); ok {
+		return name
+	}
+	for _, names := range [][]string{id.Domains(), id.Hosts()} {
+		if len(names) > 0 {
+			return "stranger " + registrable(names[0])
+		}
+	}
+	return id.Fingerprint()
+}
+
+// knows is Knows, and says as whom.
+func (p *Partners) knows(id *certs.Identity) (name string, ok bool) {
 	if p == nil || p.lists == nil || id == nil || id.IsZero() {
-		return false
+		return "", false
 	}
 	for _, domain := range id.Domains() {
 		if p.counts(domain) != nil {
-			return true
+			return "partner " + domain, true
 		}
 	}
 	for _, host := range id.Hosts() {
-		if p.names.hosts[host] || p.inDomain(host) {
-			return true
+		if p.names.hosts[host] {
+			return "server " + host, true
+		}
+		if domain, ok := p.inDomain(host); ok {
+			return "host in " + domain, true
 		}
 	}
 	for _, addr := range p.names.addrs {
 		if id.CoversHost(addr) {
-			return true
+			return "server " + addr, true
 		}
 	}
 	for _, i := range p.names.lax {
 		if k := &p.known[i]; k.covered(id, []byte(k.domain), "") {
-			return true
+			return "partner " + k.domain, true
 		}
 	}
-	return false
+	return "", false
 }
 
 // counts returns the partner that has the domain and is not past its end date.
@@ -85,14 +111,14 @@ func (p *Partners) counts(domain string) *partner {
 	return &p.known[entry.Index]
 }
 
-// inDomain reports whether a host lies in the domain of a partner whose servers
-// DNS may name.
-func (p *Partners) inDomain(host string) bool {
+// inDomain returns the domain of a partner whose servers DNS may name, if a host
+// lies in it.
+func (p *Partners) inDomain(host string) (domain string, ok bool) {
 	for host != "" {
 		if k := p.counts(host); k != nil && len(k.servers) == 0 {
-			return true
+			return host, true
 		}
 		_, host, _ = strings.Cut(host, ".")
 	}
-	return false
+	return "", false
 }
