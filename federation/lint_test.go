@@ -122,3 +122,19 @@ func BenchmarkCompile(b *testing.B) {
 		}
 	}
 }
+
+func TestWhatIsNoTextIsNoDomain(t *testing.T) {
+	var many strings.Builder
+	for i := range 10_000 {
+		many.WriteRune(rune(0x4e00 + i))
+	}
+	for _, name := range []string{"\xff.example", "a\x00.example", "a\u202e.example", many.String(), many.String()[:maxWritten-1]} {
+		began := time.Now()
+		if got, err := Normal(name); err == nil {
+			t.Errorf("Normal(%.40q) = %s", name, got)
+		}
+		if took := time.Since(began); took > 100*time.Millisecond {
+			t.Errorf("%d octets took %v", len(name), took)
+		}
+	}
+}

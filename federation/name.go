@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"golang.org/x/net/idna"
 )
@@ -14,15 +15,22 @@ import (
 // (RFC 3261 §19.1.2, sips over TLS).
 const defaultPort = "5061"
 
+// maxWritten is how long a domain may be as a person writes it, in octets: 253
+// letters of four, and as many as a dot may take.
+const maxWritten = 1 << 10
+
 // Normal brings a domain as a person writes it into the one form that
 // policy and routing compare: A-labels (RFC 5891 §4), lower case, no trailing
 // dot.
 func Normal(s string) (string, error) {
+	if len(s) > maxWritten { // idna's work grows with the square
+		return "", errors.New("not a domain name")
+	}
 	if plain(s) {
 		s = strings.ToLower(strings.TrimSuffix(s, "."))
 	} else {
 		ascii, err := profile.ToASCII(strings.TrimSuffix(s, "."))
-		if err != nil {
+		if err != nil || !utf8.ValidString(s) { // idna makes letters of what is no text
 			return "", errors.New("not a domain name")
 		}
 		s = ascii

@@ -121,7 +121,7 @@ func (b *Bucket) Write(changes ...Change) error {
 	if len(lines) == 0 && !b.unsure {
 		return nil
 	}
-	if b.file == nil || b.unsure || b.size > 8*b.worth() {
+	if b.file == nil || b.unsure || b.isGone() || b.size > 8*b.worth() {
 		err = b.rewrite(next.over(b.records))
 	} else {
 		err = b.append(lines)
@@ -132,6 +132,17 @@ func (b *Bucket) Write(changes ...Change) error {
 	b.apply(next)
 	b.compact()
 	return nil
+}
+
+// isGone reports whether the journal is not what is open any more: somebody took
+// it away or put another in its place, and what is written would vanish with it.
+func (b *Bucket) isGone() bool {
+	there, err := os.Stat(b.path)
+	if err != nil {
+		return true
+	}
+	open, err := b.file.Stat()
+	return err != nil || !os.SameFile(there, open)
 }
 
 // Damage says what was found to be damaged when the bucket was opened; nil:

@@ -149,6 +149,42 @@ func TestAFolderThatOthersMayChangeIsNoStore(t *testing.T) {
 	}
 }
 
+// An administrator who cleans up while the edge runs must not cost what is decided
+// afterwards, without anybody being told.
+func TestAJournalThatWasTakenAway(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "store")
+	s := open(t, dir)
+	b := bucket(t, s, some)
+	put(t, b, "one", "value")
+	journal := filepath.Join(dir, "things.journal")
+	if err := os.Remove(journal); err != nil {
+		t.Fatal(err)
+	}
+	put(t, b, "two", "value")
+	if err := os.WriteFile(journal+".old", []byte(firstLine), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(journal+".old", journal); err != nil {
+		t.Fatal(err)
+	}
+	put(t, b, "three", "value")
+	if err := os.RemoveAll(dir); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Put("four", []byte("value")); err == nil {
+		t.Error("a record is said to be kept where there is no folder")
+	}
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	put(t, b, "five", "value")
+	want := content(b)
+	s.Close()
+	if got := reopened(t, dir, some); len(want) != 4 || !maps.Equal(got, want) {
+		t.Errorf("after a restart %q, want %q", got, want)
+	}
+}
+
 func TestOneProcessWrites(t *testing.T) {
 	dir := t.TempDir()
 	first := open(t, dir)
