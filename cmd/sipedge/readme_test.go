@@ -179,18 +179,38 @@ func containsLines(t *testing.T, got, want string) {
 }
 
 func TestLinksOfDocumentsLeadSomewhere(t *testing.T) {
-	link := regexp.MustCompile(`\]\(([^)#:]+)(?:#[^)]*)?\)`)
+	link := regexp.MustCompile(`\]\(([^)#:]*)(#[^)]*)?\)`)
 	for _, path := range repositoryFiles(t, ".md") {
 		text, err := os.ReadFile(filepath.Join(top, path))
 		if err != nil {
 			t.Fatal(err)
 		}
 		for _, m := range link.FindAllStringSubmatch(string(text), -1) {
-			if _, err := os.Stat(filepath.Join(top, filepath.Dir(path), m[1])); err != nil {
+			to := filepath.Join(top, path)
+			if m[1] != "" {
+				to = filepath.Join(top, filepath.Dir(path), m[1])
+			}
+			if _, err := os.Stat(to); err != nil {
 				t.Errorf("%s: the link to %s leads nowhere", path, m[1])
+			} else if m[2] != "" && !slices.Contains(anchors(t, to), m[2]) {
+				t.Errorf("%s: %s has no heading for %s", path, to, m[2])
 			}
 		}
 	}
+}
+
+// anchors are what links to the headings of a document end with.
+func anchors(t *testing.T, path string) (list []string) {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range regexp.MustCompile(`(?m)^#+ (.*)$`).FindAllStringSubmatch(string(text), -1) {
+		words := regexp.MustCompile(`[^\pL\pN _-]`).ReplaceAllString(strings.ToLower(m[1]), "")
+		list = append(list, "#"+strings.ReplaceAll(words, " ", "-"))
+	}
+	return list
 }
 
 // TestArchitectureNamesThePackages compares the table of docs/architecture.md
