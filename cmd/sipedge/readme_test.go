@@ -145,14 +145,16 @@ var (
 )
 
 // steady is a line of the demo without what differs from one run or machine to
-// the next: version, folder, addresses, milliseconds, and blanks.
+// the next: version, folder, addresses, milliseconds, how many of a flood passed,
+// and blanks.
 func steady(line string) string {
 	words := strings.Fields(demoAddress.ReplaceAllString(line, "address"))
 	for i, word := range words {
 		switch {
 		case i == 2 && words[0] == "sipedge", // demo VERSION
 			strings.HasPrefix(word, "sipedge-demo-"), strings.Contains(word, "/sipedge-demo-"),
-			i > 0 && words[i-1] == "in", // N s
+			i > 0 && words[i-1] == "in",            // N s
+			i+1 < len(words) && words[i+1] == "ok", // N that passed
 			i+1 < len(words) && demoReason.MatchString(words[i+1]):
 			words[i] = "_"
 		}
