@@ -111,7 +111,10 @@ func (e *Edge) weigh(t *turn, f *Flow, m *sip.Message) (refused bool) {
 	o := &e.overload
 	d, pace := e.demandOf(f)
 	octets := int64(txCost + len(m.Raw()))
-	now := e.table.now()
+	if t.at == 0 {
+		t.at = e.table.now() // near enough for a whole turn, and looking costs something
+	}
+	now := t.at
 	o.count(d, octets)
 	goesOn := e.goesOn(m)
 	if d.take(octets, pace, now, goesOn) {
@@ -185,7 +188,7 @@ func (e *Edge) turnAway(t *turn, f *Flow, m *sip.Message, d *demand, now int64) 
 		n = e.giveNotice(f, m, d, n, now)
 	}
 	b := e.buffers.get(len(m.Raw()) + editRoom)
-	b.b = sip.AppendThrottled(b.b, m, 503, "Service Unavailable", e.tag(m), n.extra, e.throttleFor(f, m))
+	b.b = sip.AppendThrottled(b.b, m, 503, "", e.tag(m), n.extra, e.throttleFor(f, m))
 	_ = f.queueRaw(t, b.b) // nobody is there any more to be told
 	e.buffers.put(b)
 }

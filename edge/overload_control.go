@@ -20,15 +20,20 @@ const (
 	// anything follows: a collection of garbage or a stolen moment of the
 	// processor is no overload.
 	overloadPatience = 2
-	// What a limit is multiplied by in a tick with too much delay, and in one
-	// without: first quickly back to where it was nearly too much, then with care.
+	// What a limit is multiplied by when it is cut, and in a tick without too much
+	// delay: quickly back to nearly where it was too much, with care around that,
+	// and less of it beyond.
 	paceDown = 0.85
+	paceFast = 0.7 // with many times the delay that is right
 	paceBack = 1.1
-	paceUp   = 1.05
-	paceNear = 1.02
+	paceNear = 1.005
+	paceUp   = 1.03
 	// nearly is the part of the limit at which it was too much that counts as
 	// nearly too much.
-	nearly = 0.9
+	nearly = 0.85
+	// knownLasts is how much of where it was too much counts when that happens
+	// again: one cut after the other is for what has piled up.
+	knownLasts = 0.95
 	// leastUseful is the part of what the edge can do below which nothing more is
 	// cut: what waits then waits behind what is refused, and to refuse more of it
 	// would not help.
@@ -36,7 +41,7 @@ const (
 	// peakLasts is how much of what the largest wanted counts a tick later.
 	peakLasts = 0.8
 	// longestHold bounds how long a cut is given to show what it does.
-	longestHold = 4 * overloadTick
+	longestHold = 6 * overloadTick
 	// leastPace is what no peer has less of, in octets per second: some forty
 	// requests.
 	leastPace = 64 << 10
@@ -107,14 +112,14 @@ func (c *control) step(l load) {
 		// What everybody wants is counted for a tick before anything is cut.
 		c.on, c.hold = c.late >= overloadPatience, 0
 	case c.late == 0:
-		c.outside.grow(l.delay < target/4)
-		c.inside.grow(l.delay < target/4)
+		c.outside.grow()
+		c.inside.grow()
 		c.on = c.outside.limit > 0 || c.inside.limit > 0
 	case c.late >= overloadPatience && c.hold <= 0 && l.useful >= leastUseful:
 		c.cut(l)
 		// What waits now has come before anything was cut: what the cut does is
 		// seen when that is worked off.
-		c.hold = min(l.delay+overloadTick, longestHold)
+		c.hold = min(l.delay+2*overloadTick, longestHold)
 	}
 }
 
@@ -132,38 +137,42 @@ func (c *control) target(l load) time.Duration {
 // cut limits whoever makes the load: partners, and home servers when there is
 // little left to take from partners, or when hardly anything comes from them.
 func (c *control) cut(l load) {
+	by := paceDown
+	if l.delay > 4*delayTarget {
+		by = paceFast
+	}
 	if c.outside.bottom() || 4*l.outside.begun < l.inside.begun {
-		c.inside.cut()
+		c.inside.cut(by)
 		return
 	}
-	c.outside.cut()
+	c.outside.cut(by)
 }
 
 // bottom reports whether the pace cannot be cut further.
 func (p *pace) bottom() bool { return p.limit > 0 && p.limit <= p.least }
 
 // cut makes the limit less than what the largest got.
-func (p *pace) cut() {
+func (p *pace) cut(by float64) {
 	p.calm = 0
 	if p.limit == 0 {
 		p.limit, p.least = p.peak, max(p.peak*leastPart, leastPace)
 	}
-	p.known = min(p.limit, p.peak)
-	p.limit = max(p.known*paceDown, p.least)
+	p.known = max(min(p.limit, p.peak), p.known*knownLasts)
+	p.limit = max(min(p.limit, p.peak)*by, p.least)
 }
 
 // grow lets everybody have a little more, and all when nobody wants it.
-func (p *pace) grow(calm bool) {
+func (p *pace) grow() {
 	if p.limit == 0 {
 		return
 	}
 	switch {
 	case p.limit < nearly*p.known:
 		p.limit = min(p.limit*paceBack, nearly*p.known)
-	case calm:
-		p.limit *= paceUp
-	default:
+	case p.limit*nearly < p.known:
 		p.limit *= paceNear
+	default:
+		p.limit *= paceUp
 	}
 	if p.peak > p.limit {
 		p.calm = 0

@@ -242,15 +242,15 @@ func TestNothingMoreIsCutWhenLittleIsDone(t *testing.T) {
 func TestRecoveryIsQuickBackToWhereItWasNearlyTooMuch(t *testing.T) {
 	p := pace{limit: megabyte, known: 10 * megabyte, peak: 30 * megabyte}
 	ticks := 0
-	for p.limit < 0.9*10*megabyte {
-		p.grow(false)
+	for p.limit < nearly*10*megabyte {
+		p.grow()
 		ticks++
 	}
 	if ticks > 30 {
 		t.Errorf("it takes %d ticks to come back", ticks)
 	}
 	before := p.limit
-	p.grow(false)
+	p.grow()
 	if p.limit > before*1.03 {
 		t.Errorf("and then it goes on by %.0f %%", 100*(p.limit/before-1))
 	}

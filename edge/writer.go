@@ -6,6 +6,7 @@ package edge
 // a system call. The zero turn is ready; it is for one goroutine.
 type turn struct {
 	dirty []*Flow // written to and not flushed yet
+	at    int64   // when it began, for weigh; 0: nobody has asked
 }
 
 // end flushes what was queued in this turn. Nothing may stay queued when a
@@ -16,6 +17,7 @@ func (t *turn) end() {
 		t.dirty[i] = nil
 	}
 	t.dirty = t.dirty[:0]
+	t.at = 0
 }
 
 // note puts f on t's list. f.mu is held.

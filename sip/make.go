@@ -22,6 +22,8 @@ func AppendResponse(dst []byte, req *Message, status int, reason, toTag string, 
 func AppendThrottled(dst []byte, req *Message, status int, reason, toTag string, extra, throttle []byte) []byte {
 	if reason == "" {
 		reason = Phrase(status)
+	} else {
+		reason = safeReason(reason)
 	}
 	dst = append(dst, "SIP/2.0 "...)
 	dst = strconv.AppendInt(dst, int64(status), 10)
