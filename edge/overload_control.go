@@ -37,11 +37,11 @@ const (
 	// leastUseful is the part of what the edge can do below which nothing more is
 	// cut: what waits then waits behind what is refused, and to refuse more of it
 	// would not help.
-	leastUseful = 0.6
+	leastUseful = 0.4
 	// peakLasts is how much of what the largest wanted counts a tick later.
 	peakLasts = 0.8
 	// longestHold bounds how long a cut is given to show what it does.
-	longestHold = 6 * overloadTick
+	longestHold = 4 * overloadTick
 	// leastPace is what no peer has less of, in octets per second: some forty
 	// requests.
 	leastPace = 64 << 10
