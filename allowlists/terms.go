@@ -33,7 +33,7 @@ type Terms struct {
 	numbers bool
 	message int // octets; 0: any
 	body    int
-	open    bool // nothing but numbers restricts anything
+	open    bool // nothing but numbers, and what registers, is restricted
 }
 
 // NewTerms compiles what an entry says. All that is wrong with it is returned,
@@ -71,8 +71,8 @@ func NewTerms(a Allowed) (*Terms, []error) {
 	return t, nil
 }
 
-// Open reports whether the terms restrict nothing but telephone numbers. Those of
-// most partners are so, and need no Question.
+// Open reports whether the terms restrict nothing but telephone numbers and what
+// registers. Those of most partners are so, and need no Question.
 func (t *Terms) Open() bool { return t != nil && t.open }
 
 func (t *Terms) direct(direction string) error {
@@ -224,10 +224,15 @@ func (t *Terms) check(c Check, q *Question) Reason {
 	return ReasonNone
 }
 
+// Registers reports whether a request would have our home servers send what is for
+// our users somewhere else (RFC 3261 §10). Of partners that is wanted only where
+// an entry names the method.
+func Registers(d Direction, method []byte) bool { return d == In && string(method) == "REGISTER" }
+
 // lists reports whether the method may pass.
 func (t *Terms) lists(q *Question) bool {
 	if len(t.methods) == 0 {
-		return true
+		return !Registers(q.Direction, q.Method)
 	}
 	for _, m := range t.methods {
 		if m == string(q.Method) {

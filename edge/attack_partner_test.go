@@ -130,3 +130,33 @@ func TestMoreCertificatesAreNoLargerShare(t *testing.T) {
 		}
 	}
 }
+
+// A home server that trusts the edge may not ask for a password.
+func TestNobodyOutsideRegistersOurUsers(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		listed *federation.PartnerConfig
+		want   string
+	}{
+		{"a stranger", nil, "403"},
+		{"a partner", &federation.PartnerConfig{}, "403"},
+		{"a partner whose entry is about something else", &federation.PartnerConfig{PhoneNumbers: true, MaxBody: 100}, "403"},
+		{"a partner whose entry names it", &federation.PartnerConfig{Methods: []string{"REGISTER"}}, "200"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := discovering(t)
+				if tt.listed != nil {
+					b.lists(map[string]federation.PartnerConfig{"fabrikam.example": *tt.listed})
+				}
+				b.from(b.partner, request1("REGISTER", "r1"))
+				if _, m := b.sent(b.homes[0]); m != nil {
+					b.from(b.homes[0], answer(m, 200, ""))
+				}
+				if lines, _ := b.sent(b.partner); len(lines) != 1 || strings.Fields(lines[0])[1] != tt.want {
+					t.Errorf("the answer is %q, want %s", lines, tt.want)
+				}
+			})
+		})
+	}
+}

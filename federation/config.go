@@ -64,7 +64,8 @@ type PartnerConfig struct {
 	SRVTarget string `toml:"srv_target" json:"srv_target,omitzero"`
 	// Methods that may pass, as they are on the wire, like ["MESSAGE"]. INVITE
 	// brings ACK, CANCEL, BYE, PRACK and UPDATE along; SUBSCRIBE and REFER bring
-	// NOTIFY and BENOTIFY along, within what they began. Default: all.
+	// NOTIFY and BENOTIFY along, within what they began. Default: all, but a
+	// REGISTER from outside.
 	Methods []string `toml:"methods" json:"methods,omitzero"`
 	// What may pass: "im" (messages and chats), "presence" (who is there),
 	// "calls" (audio, video, sharing), "files", like ["im", "presence"]. What is

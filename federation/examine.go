@@ -42,6 +42,9 @@ func (p *Partners) Examine(d allowlists.Direction, id *certs.Identity, q Request
 		g.terms.examine(add, id, q, g.Rule)
 	}
 	question, number := q.question(d), q.Number && d == allowlists.In && !q.Dialog
+	if entry == nil && allowlists.Registers(d, q.Method) {
+		add("method", g.terms.asked(allowlists.CheckMethod, &question), allowlists.Refusal(allowlists.PartnerMethod, g.Rule))
+	}
 	if entry == nil && number {
 		add("number", g.terms.asked(allowlists.CheckNumber, &question), allowlists.Refusal(allowlists.PartnerNumber, g.Rule))
 	}
@@ -150,6 +153,9 @@ func (t *terms) asked(c allowlists.Check, q *allowlists.Question) string {
 	case allowlists.CheckDirection:
 		return fmt.Sprintf("%s; direction = %s", q.Direction, cmp.Or(t.config.Direction, "both"))
 	case allowlists.CheckMethod:
+		if len(t.config.Methods) == 0 && allowlists.Registers(q.Direction, q.Method) {
+			return "REGISTER; only where methods names it"
+		}
 		return fmt.Sprintf("%s; %s", q.Method, said("methods", t.config.Methods))
 	case allowlists.CheckKinds:
 		return fmt.Sprintf("%s; %s", cmp.Or(q.Kinds.String(), "nothing of its own"), said("kinds", t.config.Kinds))

@@ -117,13 +117,16 @@ func (p *Partners) find(domain []byte) (Grant, *allowlists.Partner) {
 
 // may judges what the partner says, or hears from us.
 func (g Grant) may(entry *allowlists.Partner, d allowlists.Direction, q *Request) Grant {
-	if entry == nil {
-		if q.Number && d == allowlists.In && !q.Dialog {
+	registers := allowlists.Registers(d, q.Method)
+	switch {
+	case entry == nil: // not listed: no entry restricts it
+		if registers {
+			g.Verdict = allowlists.Refusal(allowlists.PartnerMethod, g.Rule)
+		} else if q.Number && d == allowlists.In && !q.Dialog {
 			g.Verdict = allowlists.Refusal(allowlists.PartnerNumber, g.Rule)
 		}
-		return g // not listed: no entry restricts it
-	}
-	if g.terms.lists.Open() && !q.Number {
+		return g
+	case g.terms.lists.Open() && !q.Number && !registers:
 		return g // find said it all
 	}
 	question := q.question(d)
