@@ -48,7 +48,7 @@ func (s *Server) decide(c *call) (any, error) {
 	d := federation.Decision{Domain: domain, Action: w.Action, At: s.Now().UTC(), By: c.peer.Name, Note: w.Note, Partner: w.Partner}
 	previous, before := s.decision(domain), s.Lists.Partners().Warnings()
 	if err := s.Discovery.Decide(d); err != nil {
-		return nil, fmt.Errorf("decide about %s: %w", domain, err)
+		return nil, err
 	}
 	if err := s.Lists.Refresh(); err != nil {
 		return nil, s.undo(domain, previous, err)

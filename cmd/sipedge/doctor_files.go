@@ -307,6 +307,17 @@ func absentState(dir, path string, a account) finding {
 	return finding{failed, dir, "state_dir cannot be made", "Name another one."}
 }
 
+// quoted makes a path one word for a shell: whoever can write to the folder chooses
+// the names in it, and root may copy the line.
+func quoted(path string) string {
+	if !strings.ContainsFunc(path, func(r rune) bool {
+		return !('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || strings.ContainsRune("/._-+@:", r))
+	}) {
+		return path
+	}
+	return "'" + strings.ReplaceAll(path, "'", `'\''`) + "'"
+}
+
 // mostStateFiles bounds how much of the folder is looked at.
 const mostStateFiles = 1000
 
@@ -334,9 +345,9 @@ func stateFiles(dir, path string, a account) (out []finding) {
 				"Look at partner list, decide anew what is missing, take the file away, and start the edge anew. While it is one of decisions, nobody is let in who is unlisted."})
 		case !a.may(info, want):
 			out = append(out, finding{failed, shown, mode(info) + ": " + a.name + " cannot read and write it",
-				fmt.Sprintf("chown %s %s && %s %[2]s", a.name, shown, remedy)})
+				fmt.Sprintf("chown %s %s && %s %[2]s", a.name, quoted(shown), remedy)})
 		case !d.IsDir() && others.locked(at) == "" && (others.may(info, toRead) || others.may(info, toWrite)):
-			out = append(out, finding{failed, shown, mode(info) + ": others can get at it", "chmod 0600 " + shown})
+			out = append(out, finding{failed, shown, mode(info) + ": others can get at it", "chmod 0600 " + quoted(shown)})
 		}
 		return nil
 	})

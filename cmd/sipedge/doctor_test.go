@@ -179,6 +179,16 @@ func TestStateIsTheServingUsersAlone(t *testing.T) {
 	want("warn others can look into it", "FAIL 0644 4242:4242: others can get at it")
 }
 
+func TestANameInARemedyIsOneWord(t *testing.T) {
+	for path, want := range map[string]string{
+		"state/store/a-1.journal": "state/store/a-1.journal", "state/x;rm -rf ~": "'state/x;rm -rf ~'", "it's": `'it'\''s'`, "$(id)": "'$(id)'",
+	} {
+		if got := quoted(path); got != want {
+			t.Errorf("quoted(%s) = %s, want %s", path, got, want)
+		}
+	}
+}
+
 func TestDoctorNamesWhatIsWrong(t *testing.T) {
 	const home = "home listens $HOME1 cert=home"
 	const goodZone = `_sipfederationtls._tcp.example.com. 60 IN SRV 10 10 $EDGE_EXT_PORT edge1.example.com.

@@ -114,6 +114,10 @@ func (w *Watcher) dates() {
 	}
 }
 
+// mostFaults is how many faults of one file are logged; check lists all. A file that
+// is something else altogether must not drive all else out of the log.
+const mostFaults = 100
+
 func (w *Watcher) reload(found stamp) {
 	w.seen, w.taken = found, found
 	fresh, err := readList(w.Path)
@@ -122,7 +126,7 @@ func (w *Watcher) reload(found stamp) {
 		errs = w.take(fresh)
 	}
 	if len(errs) > 0 {
-		for _, err := range errs {
+		for _, err := range errs[:min(len(errs), mostFaults)] {
 			w.Log.Error("partners faulty", "err", err)
 		}
 		w.Log.Error("partners not reloaded", "faults", len(errs))

@@ -153,3 +153,15 @@ func TestASignalReadsAtOnce(t *testing.T) {
 		}
 	})
 }
+
+func TestAFileFullOfFaultsDoesNotFillTheLog(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := watch(t, onePartner)
+		w.after(time.Second)
+		put(t, w.path, strings.Repeat("nonsense = 1\n", 10_000))
+		w.after(time.Second)
+		if n := strings.Count(w.log.String(), "\n"); n != mostFaults+1 {
+			t.Errorf("%d lines in the log, want %d", n, mostFaults+1)
+		}
+	})
+}
