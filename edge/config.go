@@ -17,7 +17,9 @@ type Config struct {
 	// The domains whose users live behind us. Each must belong to one pool.
 	Domains     []string `toml:"domains"`
 	DomainsLine int      `toml:"domains,line"`
-	// Folder for the keys of our signed tokens. Made if absent; mode 0700.
+	// Folder for what the edge keeps: the keys of our signed tokens, discovered
+	// partners and decisions, refused requests, the control socket. Made if
+	// absent; mode 0700.
 	StateDir     string `toml:"state_dir"`
 	StateDirLine int    `toml:"state_dir,line"`
 	// What one peer may use up.

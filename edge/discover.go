@@ -178,7 +178,7 @@ func (e *Edge) watched(r *request) allowlists.Verdict {
 		return step(r, "limits", "never seen before", pass)
 	}
 	if known.State == federation.StateWatched {
-		return step(r, "limits", "on the watch list", allowlists.Refusal(allowlists.PartnerWatched, r.grant.Rule))
+		return step(r, "limits", "on the watch list", federation.Watched())
 	}
 	return step(r, "limits", known.State, pass)
 }

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/sipedge/sipedge/allowlists"
@@ -46,6 +47,8 @@ type Discovery struct {
 
 	writing  sync.Mutex // one flush at a time
 	deciding sync.Mutex // one decision at a time
+
+	pressing atomic.Bool // something happened that is to be written soon
 
 	mu        sync.Mutex
 	records   map[string]*record   // guarded by mu; by domain
@@ -277,6 +280,9 @@ func (d *Discovery) Answered(domain []byte, status int, now time.Time) {
 	d.tell(e)
 }
 
+// Watched is the Verdict about a partner that is on the watch list.
+func Watched() allowlists.Verdict { return refuseWatched }
+
 // An event is what deserves a line in the log, which is written when the lock is
 // given back.
 type event struct {
@@ -288,6 +294,7 @@ type event struct {
 func (d *Discovery) tell(e event) {
 	if e.text != "" {
 		d.log.Warn(e.text, "partner", e.owner, "addressees", e.asked)
+		d.pressing.Store(true) // commands that read the store should see it soon
 	}
 }
 
@@ -369,20 +376,25 @@ func (d *Discovery) hash(addressee []byte) uint64 {
 // flushEvery is how much of what is known a crash may take.
 const flushEvery = 3 * time.Second
 
-// Run writes what has changed to the store every few seconds, and once more when
-// ctx ends.
+// Run writes what has changed to the store every few seconds, at once what is
+// pressing, and once more when ctx ends.
 func (d *Discovery) Run(ctx context.Context) {
 	if d == nil {
 		return
 	}
-	tick := time.NewTicker(flushEvery)
+	const parts = 6
+	tick := time.NewTicker(flushEvery / parts)
 	defer tick.Stop()
+	ticks := 0
 	failing := false
 	for done := false; !done; {
 		select {
 		case <-ctx.Done():
 			done = true
 		case <-tick.C:
+			if ticks++; ticks%parts != 0 && !d.pressing.Swap(false) {
+				continue
+			}
 		}
 		err := d.flush()
 		if err != nil && !failing {

@@ -107,6 +107,8 @@ func (l *linter) ends(i int, rule allowlists.Rule) {
 		l.warn("entries past their date", rule, "%s: ended on %s, and is refused since", rule.Name, until)
 	case days == 0:
 		l.warn("entries that end", rule, "%s: ends today, %s, at midnight UTC", rule.Name, until)
+	case days == 1:
+		l.warn("entries that end", rule, "%s: ends tomorrow, %s, at midnight UTC", rule.Name, until)
 	case days <= soon:
 		l.warn("entries that end", rule, "%s: ends in %d days, on %s", rule.Name, days, until)
 	}

@@ -69,7 +69,7 @@ func TestWarnsOfEntriesThatEnd(t *testing.T) {
 	want := []string{
 		"partners.toml:1: partner a.example: ended on 2026-11-30, and is refused since",
 		"partners.toml:2: partner b.example: ends today, 2026-12-01, at midnight UTC",
-		"partners.toml:3: partner c.example: ends in 1 days, on 2026-12-02",
+		"partners.toml:3: partner c.example: ends tomorrow, 2026-12-02, at midnight UTC",
 		"partners.toml:4: partner d.example: ends in 30 days, on 2026-12-31",
 	}
 	if !slices.Equal(got, want) {

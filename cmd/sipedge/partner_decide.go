@@ -99,7 +99,7 @@ func (c partnerForgetCommand) Run(s streams) error {
 		if err != nil {
 			return err
 		}
-		now := "it is in no list"
+		now := "it is in no list, and gets what unlisted in [federation] says"
 		if p, err := edge.Partner(ctx, domain); err == nil && p.Source == admin.SourceFile {
 			now = place(p) + " says what it is: " + p.State
 		}

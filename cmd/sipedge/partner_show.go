@@ -75,7 +75,7 @@ func (f *facts) terms(p admin.Partner) {
 	f.add("edge", map[string]string{
 		"servers": list(k.Servers), "upstream": "the clearing house: " + list(k.Servers), "dns": "found by DNS SRV",
 	}[p.Way])
-	f.add("must prove", cmp.Or(k.PeerName, map[string]string{"servers": "the host of each server", "dns": "the domain"}[p.Way]))
+	f.add("must prove", cmp.Or(k.PeerName, map[string]string{"servers": "the host of each server", "dns": "the domain, or a server in it that SRV names"}[p.Way]))
 	for i, pin := range k.Pins {
 		f.add([]string{"keys", ""}[min(i, 1)], pin)
 	}
