@@ -116,7 +116,7 @@ func (e *Edge) weigh(t *turn, f *Flow, m *sip.Message) (refused bool) {
 	}
 	now := t.at
 	o.count(d, octets)
-	goesOn := e.goesOn(m)
+	goesOn := e.goesOn(f, m)
 	if d.take(octets, pace, now, goesOn) {
 		d.begun.Add(octets)
 		d.passed.Add(1)
@@ -149,13 +149,19 @@ func (o *overload) count(d *demand, octets int64) {
 
 // goesOn reports whether a request belongs to something that was begun before:
 // refusing it would waste what that has cost (RFC 7339 §5.10.1). Whether it really
-// does is for the doors to say.
-func (e *Edge) goesOn(m *sip.Message) bool {
+// does is for the doors to say; but from outside a To tag alone is no sign of it,
+// since what has one and not our token gets no further than there.
+func (e *Edge) goesOn(f *Flow, m *sip.Message) bool {
+	outside := f.Role == RoleFederation
 	switch string(m.Method()) {
-	case "ACK", "CANCEL", "PRACK", "BYE":
+	case "ACK", "CANCEL":
 		return true
+	case "PRACK", "BYE":
+		if !outside {
+			return true
+		}
 	}
-	if to, err := m.To(); err == nil && len(to.Tag()) > 0 {
+	if to, err := m.To(); err == nil && len(to.Tag()) > 0 && !outside {
 		return true
 	}
 	if m.Count(sip.Route) == 0 {
@@ -164,7 +170,14 @@ func (e *Edge) goesOn(m *sip.Message) bool {
 	routes := m.Elements(sip.Route)
 	elem, _ := routes.Next()
 	uri, ok := elementURI(elem)
-	return ok && len(uri.User) > 0 && e.isOurRoute(uri)
+	if !ok || len(uri.User) == 0 || !e.isOurRoute(uri) {
+		return false
+	}
+	if outside {
+		_, _, err := e.tokens.open(uri.User)
+		return err == nil
+	}
+	return true
 }
 
 // A notice is what the refusals of one peer say for a second: they share one

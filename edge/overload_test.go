@@ -85,12 +85,19 @@ func TestWhatWasBegunGoesOnDuringOverload(t *testing.T) {
 func TestATagIsNoWayAroundOverload(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, 1)
+		c := b.dial()
 		b.spent(b.partner)
 		text := strings.Replace(request1("MESSAGE", "m1"), "To: <sip:bob@example.com>", "To: <sip:bob@example.com>;tag=x", 1)
-		b.from(b.partner, text)
-		b.expect(b.partner, "SIP/2.0 481 Call/Transaction Does Not Exist")
+		forged := strings.Replace(text, "Max-Forwards:", "Route: <sip:e.forged@edge1.example.com:5061;transport=tls;lr>\nMax-Forwards:", 1)
+		for _, text := range []string{text, forged, strings.ReplaceAll(text, "MESSAGE", "BYE")} {
+			b.from(b.partner, text)
+			b.expect(b.partner, "SIP/2.0 503 Service Unavailable")
+		}
+		b.partner.pause = 0
+		b.from(b.partner, c.in("INFO", "n1", "fabrikam.example"))
+		b.expect(b.homes[0], "INFO "+c.target+" SIP/2.0")
 		if b.partner.pause <= 0 {
-			t.Error("who floods us with dialogs that do not exist is read on at once")
+			t.Error("who floods us within a dialog is read on at once")
 		}
 	})
 }
