@@ -1,6 +1,7 @@
 package edge
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"hash/maphash"
@@ -101,10 +102,19 @@ func (e *Edge) tag(m *sip.Message) string {
 }
 
 // reference names a refusal, so that the admin finds the line of which a peer
-// complains: eight letters and digits that are not mistaken for each other.
+// complains: eight letters and digits that are not mistaken for each other. None
+// comes twice in 2^40, and who has some cannot tell those of others, nor how many
+// there were: a counter goes through a Feistel network with a secret.
 func (e *Edge) reference() string {
 	const digits = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
-	n := (e.refs.Add(1) * 0x9E3779B97F4A7C15) >> 24 // spread: neighbours must not look alike
+	const half, rounds = 20, 4
+	n := e.refs.Add(1)
+	left, right := n>>half&(1<<half-1), n&(1<<half-1)
+	for i := range uint64(rounds) {
+		key := binary.LittleEndian.AppendUint64(make([]byte, 0, 8), i<<half|right)
+		left, right = right, left^maphash.Bytes(e.table.seed, key)&(1<<half-1)
+	}
+	n = left<<half | right
 	var b [8]byte
 	for i := range b {
 		b[i] = digits[n&31]

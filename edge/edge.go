@@ -80,8 +80,8 @@ type Edge struct {
 
 	overload  overload
 	counts    tally
-	strangers atomic.Int64 // connections of those who were no partner when they came
-	refs      atomic.Uint64
+	strangers atomic.Int64  // connections of those who were no partner when they came
+	refs      atomic.Uint64 // references that were given, from a random start
 
 	warnings []string    // of New
 	draining atomic.Bool // nothing new is taken
