@@ -228,6 +228,7 @@ func (d *Discovery) load() {
 		}
 		return true
 	})
+	d.loadLost(owners)
 	d.bucket.Each(func(key string, value []byte) bool {
 		if domain, ok := strings.CutPrefix(key, recordPrefix); ok {
 			d.loadRecord(owners, domain, value)
@@ -290,6 +291,25 @@ func (d *Discovery) loadDamage() {
 	}
 	if d.shut != "" {
 		d.log.Error("decisions were damaged: unlisted domains are refused until the file is taken away and the edge started anew", "file", d.shut)
+	}
+}
+
+// loadLost puts on the watch list whom damaged lines seem to be about: they may
+// have been on it.
+func (d *Discovery) loadLost(owners map[string]*owner) {
+	damage := d.bucket.Damage()
+	if damage == nil {
+		return
+	}
+	for _, key := range damage.Keys {
+		domain, ok := strings.CutPrefix(key, ownerPrefix)
+		if !ok || !hostname(domain) || owners[domain] != nil && owners[domain].isWatched() {
+			continue
+		}
+		o := &owner{domain: domain, saved: owners[domain] != nil}
+		o.watch(time.Now())
+		owners[domain] = o
+		d.log.Error("discovered partner put on the watch list: what was known of it is damaged", "partner", domain)
 	}
 }
 

@@ -457,6 +457,44 @@ func TestAWatchOutlivesTheRecordOfItsDomain(t *testing.T) {
 	}
 }
 
+// What is damaged of somebody may have been that he is watched.
+func TestWhoMayHaveBeenWatchedIs(t *testing.T) {
+	f := newFinder(t)
+	dir := t.TempDir()
+	s := f.open(dir, quiet)
+	f.lim.Addresses = 2
+	f.harvest("evil.example", 1)
+	f.harvest("good.example", 1)
+	if err := f.flush(); err != nil {
+		t.Fatal(err)
+	}
+	f.harvest("evil.example", 3)
+	if err := f.flush(); err != nil {
+		t.Fatal(err)
+	}
+	s.Close()
+	path := filepath.Join(dir, "discovered.journal")
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := bytes.LastIndex(data, []byte(`"watched"`))
+	data[at+1] = 'W'
+	if err := os.WriteFile(path, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		s := f.open(dir, quiet)
+		f.consistent()
+		f.wants("evil.example", "alice", allowlists.PartnerWatched)
+		f.wants("good.example", "user0", "")
+		if err := f.flush(); err != nil {
+			t.Fatal(err)
+		}
+		s.Close()
+	}
+}
+
 func TestADamagedStoreIsReported(t *testing.T) {
 	dir := t.TempDir()
 	f := newFinder(t)
