@@ -16,6 +16,9 @@ const (
 	// It does not count before: many who want a little each make everybody wait as
 	// long, and refusing them would help nobody.
 	delayOthers = 10 * time.Millisecond
+	// delayFlooded is the same where one peer alone wants more than all the rest
+	// together. What it gets is not worth what the others wait for.
+	delayFlooded = 3 * time.Millisecond
 	// overloadPatience is for how many ticks in a row it is too much before
 	// anything follows: a collection of garbage or a stolen moment of the
 	// processor is no overload.
@@ -69,6 +72,7 @@ type control struct {
 	late    int           // ticks in a row with too much delay, this one included
 	hold    time.Duration // how long to wait before the next cut
 	others  float64       // whether there were peers lately that want little
+	flood   float64       // whether one peer wanted more lately than all the rest
 	outside pace
 	inside  pace
 }
@@ -83,7 +87,8 @@ type load struct {
 // demands are what the peers of one side wanted, in octets per second.
 type demands struct {
 	largest float64 // of any one of them
-	begun   float64 // what all together were let begin
+	wanted  float64 // what all together wanted
+	begun   float64 // what they were let begin
 	little  int     // how many wanted less than half of their share
 }
 
@@ -128,11 +133,20 @@ func (c *control) target(l load) time.Duration {
 	if c.others *= peakLasts; l.outside.little > 0 {
 		c.others = 1
 	}
-	if c.outside.limit > 0 && c.others > 0.1 {
+	if c.flood *= peakLasts; 2*l.outside.largest > l.outside.wanted {
+		c.flood = 1
+	}
+	switch {
+	case c.flooded():
+		return delayFlooded
+	case c.outside.limit > 0 && c.others > 0.1:
 		return delayOthers
 	}
 	return delayTarget
 }
+
+// flooded reports whether one peer makes the load, and there are others.
+func (c *control) flooded() bool { return c.outside.limit > 0 && c.others > 0.1 && c.flood > 0.1 }
 
 // cut limits whoever makes the load: partners, and home servers when there is
 // little left to take from partners, or when hardly anything comes from them.

@@ -73,6 +73,7 @@ func (w *overloadWatch) gather(l *load, ns int64) (active []*demand) {
 			side = &l.inside
 		}
 		side.largest = max(side.largest, d.last)
+		side.wanted += d.last
 		side.begun += begun
 		if limit := w.control.paceOf(d); 2*d.last < limit {
 			side.little++
@@ -89,7 +90,8 @@ func (w *overloadWatch) gather(l *load, ns int64) (active []*demand) {
 // beyond that is not read for a while. At three times of what the edge can do that
 // is not reached.
 const (
-	refusedPart  = 6
+	refusedPart  = 6.0
+	refusedFlood = 0.5 // where one peer makes the load: it waits in its own connections
 	leastRefused = 100
 	// savedTicks is for how many ticks what was not used up is kept: a flow that
 	// rests comes back with all that came in the meantime.
@@ -107,7 +109,11 @@ func (w *overloadWatch) apply() {
 	o.inside.Store(w.control.inside.perSecond())
 	left := o.refusals.Load()
 	w.refused += uint64(w.credit - left)
-	each := int64(refusedPart*w.able*overloadTick.Seconds()) + leastRefused
+	part := refusedPart
+	if w.control.flooded() {
+		part = refusedFlood
+	}
+	each := int64(part*w.able*overloadTick.Seconds()) + leastRefused
 	w.credit = min(max(left, -each)+each, savedTicks*each)
 	o.refusals.Add(w.credit - left)
 	o.on.Store(w.control.on)
