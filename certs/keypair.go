@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -140,6 +142,9 @@ func (k *Keypair) read() (*tls.Certificate, error) {
 // parseKeypair checks that the key belongs to the first certificate and that
 // every certificate after it can be read.
 func parseKeypair(certPEM, keyPEM []byte) (*tls.Certificate, error) {
+	if encrypted(keyPEM) {
+		return nil, errors.New("the key is encrypted, and nobody is there to be asked for its password: keep it without one")
+	}
 	c, err := tls.X509KeyPair(certPEM, keyPEM)
 	if err != nil {
 		return nil, err
@@ -153,4 +158,15 @@ func parseKeypair(certPEM, keyPEM []byte) (*tls.Certificate, error) {
 		}
 	}
 	return &c, nil
+}
+
+// encrypted reports whether a password protects the key, by its label (PKCS #8)
+// or by the header that older programs write.
+func encrypted(keyPEM []byte) bool {
+	for block, rest := pem.Decode(keyPEM); block != nil; block, rest = pem.Decode(rest) {
+		if block.Type == "ENCRYPTED PRIVATE KEY" || strings.HasSuffix(block.Headers["Proc-Type"], ",ENCRYPTED") {
+			return true
+		}
+	}
+	return false
 }
