@@ -129,6 +129,8 @@ f.toml:5: unknown key "bad" in [pool.a]`},
 		{"a section without name", "[pool]\naddress = 'x'", `f.toml:2: address in [pool] must be a section, not a string`},
 		{"a value for a section", "pool = 1", `f.toml:1: pool must be sections with names of their own, like [pool.NAME], not a number`},
 		{"no value", "name =\n", `f.toml:1: unexpected character U+000A at start of value`},
+		{"text without quotes", "name = discover\n", `f.toml:1: unexpected character U+0064 'd' at start of value; text stands in quotes, like "text"`},
+		{"a date as some write it", "\nuntil = 31.12.2026\n", `f.toml:2: expected newline but got U+002E '.'; text stands in quotes, and a date is written like 2026-12-31`},
 		{"the end in a string", "\nname = \"abc", `f.toml:2: `},
 		{"all faults at once, also after one of grammar", "nome = 1\n[pool.a]\naddress = 'x\nservers = 5\n[pool.b]\nport = 1\n[pool.b\n[dns]\nservers = 'x'\n", `f.toml:1: unknown key "nome"; did you mean "name"?
 f.toml:3: literal strings cannot have new lines
