@@ -54,7 +54,7 @@ func (c explainCommand) notFound(ref string) error {
 	}
 	return fmt.Errorf("%s is not found %s. It may be\n"+
 		"  of another edge: the Warning names it before the text\n"+
-		"  older than the files: %d of %d MiB are kept\n"+
+		"  older than what is kept: %d files of %d MiB each\n"+
 		"  left out: of a peer that is refused all the time, %d lines a second are written (missed=N counts the others)\n"+
 		"  not written down yet: try again in a second",
 		ref, where, auditFiles, auditSize>>20, 20)

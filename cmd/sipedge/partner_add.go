@@ -241,7 +241,7 @@ func (a *adding) look(ctx context.Context, edge *admin.Client, domain string) er
 	case err != nil:
 		return err
 	case p.Source == admin.SourceFile:
-		return exit{exitConflict, fmt.Errorf("%s stands in %s (%s); the file wins over a card", domain, place(p), p.State)}
+		return exit{exitConflict, fmt.Errorf("%s stands in %s (%s); the file wins over a card. To take the card, take that entry out first", domain, place(p), p.State)}
 	case p.Decision != nil && p.Decision.Action == federation.ActionBlock:
 		return exit{exitConflict, fmt.Errorf("%s was %s; take that back first: %s", domain, decidedBy(p.Decision), a.command("partner", "forget", domain))}
 	}

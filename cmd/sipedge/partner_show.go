@@ -100,10 +100,10 @@ func (f *facts) terms(p admin.Partner) {
 func (f *facts) seen(r federation.Record) {
 	f.add("first seen", minute(r.FirstSeen)+" UTC")
 	f.add("last seen", minute(r.LastSeen)+" UTC")
-	f.add("messages", fmt.Sprintf("%d let in, %d of them to nobody; %d refused", r.Messages, r.Failed, r.Refused))
+	f.add("messages", fmt.Sprintf("while unlisted: %d let in, %d of them to nobody; %d refused", r.Messages, r.Failed, r.Refused))
 	f.add("addresses", fmt.Sprint("asked for ", r.Addressees, " of ours"))
 	f.add("certificate", r.Certificate)
-	f.add("", r.Fingerprint)
+	f.add("SHA-256", r.Fingerprint)
 	if !r.WatchedSince.IsZero() {
 		f.add("watched", "since "+minute(r.WatchedSince)+" UTC")
 	}

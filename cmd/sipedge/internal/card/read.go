@@ -23,6 +23,9 @@ type header struct {
 	X5c [][]byte `json:"x5c"`
 }
 
+// errNoCard is about what cannot even be taken apart: mail may have done that.
+var errNoCard = errors.New("it is no partner card, or one that was damaged on its way")
+
 // Read reads a card and checks its signature, and that it and the certificate
 // that signed it belong together. Whether anybody trusts that certificate, and
 // whether the card is still good, is for the caller to find out.
@@ -80,12 +83,12 @@ func unfold(data []byte) ([]byte, error) {
 // what must be known to verify it.
 func chainOf(text []byte) ([]*x509.Certificate, error) {
 	if bytes.Count(text, []byte(".")) != 2 {
-		return nil, errors.New("it is no partner card")
+		return nil, errNoCard
 	}
 	protected, _, _ := bytes.Cut(text, []byte("."))
 	raw, err := base64.RawURLEncoding.Strict().DecodeString(string(protected))
 	if err != nil {
-		return nil, errors.New("it is no partner card")
+		return nil, errNoCard
 	}
 	var h header
 	if err := decode(raw, &h, false); err != nil {
