@@ -21,10 +21,16 @@ func (a Allowed) Lint() []string {
 	return append(list, lintUsers("their_users", a.TheirUsers)...)
 }
 
-// lintMethods finds methods that may carry nothing that is listed.
+// lintMethods finds methods that nobody has heard of, and those that may carry
+// nothing that is listed.
 func (a Allowed) lintMethods() (list []string) {
+	for _, m := range a.Methods {
+		if !slices.Contains(registered, m) && !slices.Contains(bare, m) && kindsBy[m] == 0 {
+			list = append(list, fmt.Sprintf("the method %s is none that is known: only what is spelled so passes", m))
+		}
+	}
 	if a.Kinds == nil {
-		return nil
+		return list
 	}
 	var kinds Kinds
 	for _, name := range a.Kinds {

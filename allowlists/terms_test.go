@@ -117,6 +117,9 @@ func TestLintFindsWhatDoesNothing(t *testing.T) {
 		want    []string
 	}{
 		{"nothing", Allowed{Methods: []string{"MESSAGE", "OPTIONS", "BYE"}, Kinds: []string{"im"}, Users: []string{"alice", "b*", "c@example.com"}, MaxMessage: 9, MaxBody: 8}, nil},
+		{"methods of Microsoft", Allowed{Methods: []string{"SERVICE", "BENOTIFY"}}, nil},
+		{"a method that nobody knows", Allowed{Methods: []string{"MESAGE"}}, []string{
+			"the method MESAGE is none that is known: only what is spelled so passes"}},
 		{"a method that carries nothing of it", Allowed{Methods: []string{"INVITE", "SUBSCRIBE"}, Kinds: []string{"im"}}, []string{
 			"the method SUBSCRIBE never passes: it carries nothing of what kinds lists"}},
 		{"a kind that nothing carries", Allowed{Methods: []string{"SUBSCRIBE"}, Kinds: []string{"files", "presence"}}, []string{
