@@ -103,7 +103,7 @@ func (c partnerForgetCommand) Run(s streams) error {
 		if p, err := edge.Partner(ctx, domain); err == nil && p.Source == admin.SourceFile {
 			now = place(p) + " says what it is: " + p.State
 		}
-		fmt.Fprintf(s.out, "%s: the decision is taken back, in force now (it was %s); %s.\n", named(domain), decidedBy(a.Previous), now)
+		newPage(s.out).text("", "", fmt.Sprintf("%s: the decision is taken back, in force now (it was %s); %s.", named(domain), decidedBy(a.Previous), now))
 		return nil
 	})
 }
