@@ -8,6 +8,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -91,6 +92,8 @@ func (v *Verifier) prove(certs []*x509.Certificate) (*proof, error) {
 	// Only what held is remembered, and only if it is small: else whoever has
 	// one good certificate could fill memory with it and varying ballast.
 	if size(certs) <= maxProof {
+		// The slice is the connection's, which goes on using it.
+		p.certs = slices.Clone(certs)
 		v.proofs.Add(key, p)
 	}
 	return p, nil
