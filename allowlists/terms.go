@@ -71,6 +71,9 @@ func NewTerms(a Allowed) (*Terms, []error) {
 	return t, nil
 }
 
+// Numbers reports whether the partner may have telephone numbers called.
+func (t *Terms) Numbers() bool { return t != nil && t.numbers }
+
 // Open reports whether the terms restrict nothing but telephone numbers and what
 // registers. Those of most partners are so, and need no Question.
 func (t *Terms) Open() bool { return t != nil && t.open }

@@ -41,6 +41,9 @@ func (e *Edge) admitPartner(r *request) allowlists.Verdict {
 	if r.unmarked() {
 		return step(r, "mark", "no "+sip.MSAssertedVerificationLevel.String(), allowlists.Refusal(allowlists.PartnerUnmarked, g.Rule))
 	}
+	if v := r.refers(); !v.Allowed() {
+		return v
+	}
 	if v := e.within(r, lists); !v.Allowed() {
 		return v
 	}
@@ -54,6 +57,32 @@ func (e *Edge) admitPartner(r *request) allowlists.Verdict {
 	}
 	g.Reason = allowlists.DialogAllowed
 	return g.Verdict
+}
+
+// refers judges whom a REFER has our side call (RFC 3515 §2.1), also within a
+// dialog: a transfer to a telephone number costs as much as a call to it.
+func (r *request) refers() allowlists.Verdict {
+	if string(r.m.Method()) != "REFER" || r.grant.Numbers() {
+		return pass
+	}
+	// Of two, or of one that cannot be read, the home server might take another
+	// meaning (RFC 3515 §2.4.2).
+	to, ok := r.m.Find(sip.ReferTo)
+	if !ok || r.m.Count(sip.ReferTo) != 1 {
+		return fault(sip.Faultf(400, "One Refer-To is needed"))
+	}
+	addr, err := sip.ParseNameAddr(to.Value)
+	if err != nil {
+		return fault(sip.Faultf(400, "Malformed Refer-To"))
+	}
+	uri, err := sip.ParseURI(addr.URI)
+	if err != nil {
+		return fault(sip.Faultf(400, "Malformed Refer-To"))
+	}
+	if bytes.EqualFold(uri.Scheme, []byte("tel")) || telephone(&uri) {
+		return allowlists.Refusal(allowlists.PartnerNumber, r.grant.Rule)
+	}
+	return pass
 }
 
 // question is what the lists are asked about r, whose other side is the domain

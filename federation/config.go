@@ -84,9 +84,9 @@ type PartnerConfig struct {
 	// The same for users on the partner's side, like ["helpdesk", "ops-*"].
 	// Default: everybody.
 	TheirUsers []string `toml:"their_users" json:"their_users,omitzero"`
-	// true: the partner may also ask for telephone numbers on our side, which our
-	// home server may turn into calls that cost money. A number is what says
-	// user=phone, or begins with +. Default false.
+	// true: the partner may also ask for telephone numbers on our side, or refer a
+	// user of ours to one, which our home server may turn into calls that cost
+	// money. A number is what says user=phone, or begins with +. Default false.
 	PhoneNumbers bool `toml:"phone_numbers" json:"phone_numbers,omitzero"`
 	// The largest message, in octets with all its headers, like 65536. Default:
 	// what [limits] allows.

@@ -80,6 +80,10 @@ func (g Grant) Rate() float64 {
 	return g.terms.rate
 }
 
+// Numbers reports whether the partner may have telephone numbers called on our
+// side.
+func (g Grant) Numbers() bool { return g.terms != nil && g.terms.lists.Numbers() }
+
 // Subscriptions is how many there may be with the partner; 0: what [limits]
 // says.
 func (g Grant) Subscriptions() int {
