@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -20,7 +21,8 @@ func seedMessages(f *testing.F, add func(raw []byte)) {
 }
 
 // FuzzFramer: how a stream is cut into reads changes nothing, and nothing is
-// consumed that is not there.
+// consumed that is not there. What breaks the framing and is too long besides is
+// refused for what was seen first.
 func FuzzFramer(f *testing.F) {
 	seedMessages(f, func(raw []byte) { f.Add(raw, uint8(7)) })
 	f.Add([]byte("\r\n\r\n\r\n"), uint8(1))
@@ -32,7 +34,8 @@ func FuzzFramer(f *testing.F) {
 			n := min(int(step)+1, len(rest))
 			parts, rest = append(parts, rest[:n]), rest[n:]
 		}
-		if got := fate(&Framer{Limits: lim}, parts); got != whole {
+		either := strings.NewReplacer("513+close", "400+close")
+		if got := fate(&Framer{Limits: lim}, parts); either.Replace(got) != either.Replace(whole) {
 			t.Errorf("%q in parts of %d: %s, whole: %s", stream, int(step)+1, got, whole)
 		}
 	})
