@@ -62,8 +62,8 @@ func (e *Edge) admitPartner(r *request) allowlists.Verdict {
 // refers judges whom a REFER has our side call (RFC 3515 §2.1), also within a
 // dialog: a transfer to a telephone number costs as much as a call to it.
 func (r *request) refers() allowlists.Verdict {
-	if string(r.m.Method()) != "REFER" || r.grant.Numbers() {
-		return pass
+	if string(r.m.Method()) != "REFER" || r.grant.Numbers() || r.note != nil {
+		return pass // what explain makes up refers to nobody
 	}
 	// Of two, or of one that cannot be read, the home server might take another
 	// meaning (RFC 3515 §2.4.2).
@@ -79,7 +79,10 @@ func (r *request) refers() allowlists.Verdict {
 	if err != nil {
 		return fault(sip.Faultf(400, "Malformed Refer-To"))
 	}
-	if bytes.EqualFold(uri.Scheme, []byte("tel")) || telephone(&uri) {
+	// Without brackets what looks like a parameter of the URI is one of the field
+	// (RFC 3261 §20), and not everybody reads it so.
+	kind, _ := sip.Param(addr.Params, "user")
+	if bytes.EqualFold(uri.Scheme, []byte("tel")) || bytes.EqualFold(kind, []byte("phone")) || telephone(&uri) {
 		return allowlists.Refusal(allowlists.PartnerNumber, r.grant.Rule)
 	}
 	return pass

@@ -15,7 +15,7 @@ import (
 // What one peer may have us ask DNS about the domains that it claims. A search
 // holds up the connection that wants it and no other.
 const (
-	searchesAtOnce = 4               // of one certificate, on all its connections
+	searchesAtOnce = 4               // of one peer, on all its connections
 	searchFailures = 3               // in a row that cost time, before
 	searchLong     = time.Second     // and this is what that means
 	searchRest     = 5 * time.Second // its connection is refused without asking, for this long

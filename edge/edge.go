@@ -191,8 +191,8 @@ func (e *Edge) Run(ctx context.Context) {
 	group.Go(func() { e.wire.run(e.ctx) })
 	group.Go(func() { e.table.run(e.ctx.Done(), e.fire) })
 	group.Go(e.watchFiles)
-	group.Go(e.buryAll)
-	group.Go(e.forgetSubscriptions)
+	group.Go(func() { e.every(buryEvery, e.bury) })
+	group.Go(func() { e.every(forgetEvery, e.forgetSubscriptions) })
 	if on := e.config.Limits.Overload; on == nil || *on {
 		group.Go(e.watchOverload)
 	}
@@ -309,16 +309,16 @@ func (e *Edge) gone(f *Flow, err error) {
 // hundred times a second must not have us walk as often.
 const buryEvery = tick
 
-// buryAll looks after ended flows until the edge ends.
-func (e *Edge) buryAll() {
-	clock := time.NewTicker(buryEvery)
+// every calls do again and again until the edge ends.
+func (e *Edge) every(d time.Duration, do func()) {
+	clock := time.NewTicker(d)
 	defer clock.Stop()
 	for {
 		select {
 		case <-e.ctx.Done():
 			return
 		case <-clock.C:
-			e.bury()
+			do()
 		}
 	}
 }

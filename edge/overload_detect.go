@@ -4,17 +4,8 @@ import "time"
 
 // watchOverload looks for overload until the edge ends.
 func (e *Edge) watchOverload() {
-	clock := time.NewTicker(overloadTick)
-	defer clock.Stop()
 	w := overloadWatch{e: e, last: e.table.now()}
-	for {
-		select {
-		case <-e.ctx.Done():
-			return
-		case <-clock.C:
-			w.tick()
-		}
-	}
+	e.every(overloadTick, w.tick)
 }
 
 // An overloadWatch is what the detector remembers from tick to tick.

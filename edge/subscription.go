@@ -176,19 +176,8 @@ func (e *Edge) notice(r *request) {
 	e.subscriptions.goesOn(shard, name, key, left, stranger, now)
 }
 
-// forgetSubscriptions does so until the edge ends.
-func (e *Edge) forgetSubscriptions() {
-	clock := time.NewTicker(forgetEvery)
-	defer clock.Stop()
-	for {
-		select {
-		case <-e.ctx.Done():
-			return
-		case <-clock.C:
-			e.subscriptions.forget(time.Since(e.table.start))
-		}
-	}
-}
+// forgetSubscriptions lets go of what has run out.
+func (e *Edge) forgetSubscriptions() { e.subscriptions.forget(time.Since(e.table.start)) }
 
 // subscribed is told of the final answer to x that came from the home server, m;
 // nil: of any other end. Only the first counts. The caller holds x.mu.
