@@ -66,8 +66,8 @@ func answerOf(b *bool) answer {
 	return no
 }
 
-// allKinds is what may pass where nothing is said: also what has no name.
-const allKinds = allowlists.KindIM | allowlists.KindPresence | allowlists.KindCalls | allowlists.KindFiles | allowlists.KindOther
+// AllKinds is what may pass where nothing is said: also what has no name.
+const AllKinds = allowlists.KindIM | allowlists.KindPresence | allowlists.KindCalls | allowlists.KindFiles | allowlists.KindOther
 
 // Terms is what goes for one user outside. The zero Terms refuse.
 type Terms struct {

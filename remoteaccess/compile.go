@@ -105,7 +105,7 @@ func (c *compiler) standing(f File, with With) {
 	s := c.says("[default]", f.Default)
 	s.allow = max(s.allow, no)
 	s.federation, s.bridges = cmp.Or(s.federation, yes), cmp.Or(s.bridges, yes)
-	s.kinds, s.devices = cmp.Or(s.kinds, allKinds), cmp.Or(s.devices, defaultDevices)
+	s.kinds, s.devices = cmp.Or(s.kinds, AllKinds), cmp.Or(s.devices, defaultDevices)
 	rule := allowlists.Rule{Name: "default", File: c.file, Line: f.Default.Line}
 	if f.Absent {
 		rule = allowlists.Rule{Name: noFile}

@@ -181,8 +181,8 @@ func (t Ticket) Settle(o Outcome) {
 	}
 }
 
-// A View is what can be seen of guessing.
-type View struct {
+// A GuardView is what can be seen of guessing.
+type GuardView struct {
 	Users      int       `json:"users"`   // different ones who failed where they had not signed in before, within the window
 	Sources    int       `json:"sources"` // different ones from which they did
 	Window     string    `json:"window"`

@@ -445,7 +445,7 @@ func TestNobodyIsNobody(t *testing.T) {
 	if j := g.Judge(digest(alice, "203.0.113.7")); j.Action != Stop {
 		t.Errorf("nobody lets somebody pass: %+v", j)
 	}
-	if g.List() != nil || g.View() != (View{}) {
+	if g.List() != nil || g.View() != (GuardView{}) {
 		t.Error("nobody knows something")
 	}
 	s := newSentry(t, GuardConfig{})

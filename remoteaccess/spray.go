@@ -76,16 +76,16 @@ func (g *Guard) spraying(now time.Time) bool {
 }
 
 // View returns what can be seen of guessing.
-func (g *Guard) View() View {
+func (g *Guard) View() GuardView {
 	if g == nil {
-		return View{}
+		return GuardView{}
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	now := g.now()
 	g.desk.expire(now)
 	on := g.spraying(now)
-	return View{
+	return GuardView{
 		Users: g.spray.users.Len(), Sources: g.spray.sources.Len(), Window: g.config.SprayWindow.String(),
 		Spray: on, SpraySince: g.spray.since, Bans: g.bans.standing(now), UnderWay: g.desk.len(), Known: g.known.homes.Len(),
 	}

@@ -22,6 +22,7 @@ const (
 	Date
 	Event
 	Expires
+	FlowTimer
 	From
 	HistoryInfo
 	Identity
@@ -97,6 +98,7 @@ var headerNames = [numHeaders]string{
 	Date:                        "Date",
 	Event:                       "Event",
 	Expires:                     "Expires",
+	FlowTimer:                   "Flow-Timer",
 	From:                        "From",
 	HistoryInfo:                 "History-Info",
 	Identity:                    "Identity",
