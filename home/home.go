@@ -44,6 +44,7 @@ const (
 	maxBindings      = 10               // places where one user is signed in
 	maxWatchers      = 1024             // subscriptions, all users together
 	maxLedger        = 4096             // entries; older ones are forgotten
+	maxAttempts      = 256              // requests that may be tried at another device
 	handshakeTimeout = 5 * time.Second  // TLS, from accept
 	messageTimeout   = 10 * time.Second // first octet to last
 	idleTimeout      = 15 * time.Minute // between messages
@@ -92,6 +93,7 @@ type Server struct {
 	registrar registrar
 	presence  presence
 	ledger    ledger
+	attempts  attempts
 
 	mu    sync.Mutex // guards what follows
 	edge  string
@@ -115,6 +117,7 @@ func Start(cfg Config) (*Server, error) {
 	}
 	s.ctx, s.stop = context.WithCancel(context.Background())
 	s.registrar.bindings = map[string][]binding{}
+	s.attempts.list = map[string]attempt{}
 	s.presence.documents = map[string]publication{}
 	s.presence.watchers = map[string]*watcher{}
 
@@ -207,6 +210,7 @@ func (s *Server) sweep() {
 				s.notify(user)
 			}
 			s.expirePresence(now)
+			s.attempts.expire(now)
 		}
 	}
 }
