@@ -42,7 +42,8 @@ func TestUserOutsideIsReachedByThePathOfHisSignIn(t *testing.T) {
 		t.Run(alg, func(t *testing.T) {
 			alice, n := o.signIn(home.UserConfig{Name: "alice", Algorithm: alg})
 			writes(t, bob, alice, "out with "+alg)
-			head := o.lastSeen("MESSAGE")
+			sent := o.sent("MESSAGE")
+			head := sent[len(sent)-1]
 			if route, want := value(head, "Route"), fmt.Sprintf("<sip:e.%d@edge1.example.com:5061;transport=tls;lr;ob>", n); route != want {
 				t.Errorf("Route: %s, want %s", route, want)
 			}
@@ -144,6 +145,23 @@ func TestUserOutsideWhoseConnectionIsGone(t *testing.T) {
 	wantStatus(t, "INVITE", a, err, 480)
 }
 
+func TestUserOutsideWhoLostHisConnectionSignsInBeforeHeSpeaks(t *testing.T) {
+	o := newOutskirt(t)
+	s := o.home("example.com")
+	bob := signIn(t, home.UserConfig{Name: "bob"}, s)
+	alice, n := o.signIn(home.UserConfig{Name: "alice"})
+	o.cut(n)
+	for until := soon(t); ; { // sipgo has seen the end
+		if a, err := alice.Message(until, bob.URI(), "here I am"); err == nil && a.Status == 200 {
+			break
+		}
+		if until.Err() != nil {
+			t.Fatal("alice did not get through")
+		}
+	}
+	writes(t, bob, alice, "there you are")
+}
+
 func TestCallGoesToTheNextDevice(t *testing.T) {
 	o := newOutskirt(t)
 	s := o.home("example.com")
@@ -153,8 +171,16 @@ func TestCallGoesToTheNextDevice(t *testing.T) {
 	_, n := o.signIn(home.UserConfig{Name: "alice"})
 	o.cut(n)
 	call(t, bob, "sip:alice@example.com", came, false)
-	if ack := o.lastSeen("ACK"); ack == "" {
-		t.Error("the refusal was not confirmed")
+	invites, acks := o.sent("INVITE"), o.sent("ACK")
+	if len(invites) != 2 || len(acks) != 2 {
+		t.Fatalf("%d INVITE and %d ACK, want two each", len(invites), len(acks))
+	}
+	first, second := value(invites[0], "Via"), value(invites[1], "Via")
+	if got := value(acks[0], "Via"); got != first {
+		t.Errorf("Via of the first ACK is %s, want that of the INVITE that was refused, %s", got, first)
+	}
+	if first == second {
+		t.Errorf("both INVITEs have the Via %s, want two transactions", first)
 	}
 }
 

@@ -289,16 +289,16 @@ func (o *outskirt) way(from *link, head []string) (to *link, rest []string, fail
 	return o.homes[uri], rest, false
 }
 
-// lastSeen is the last request of a method that a home server sent here.
-func (o *outskirt) lastSeen(method string) string {
+// sent are the requests of a method that home servers sent here.
+func (o *outskirt) sent(method string) (heads []string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	for _, head := range slices.Backward(o.seen) {
+	for _, head := range o.seen {
 		if strings.HasPrefix(head, method+" ") {
-			return head
+			heads = append(heads, head)
 		}
 	}
-	return ""
+	return heads
 }
 
 // signIn signs a user in from outside, and tells the number of his link.

@@ -297,28 +297,44 @@ func (u *User) keepAlive(ctx context.Context, g granted) {
 		case <-t.C:
 		}
 		for i, server := range u.cfg.Servers {
-			if u.ping(server) == nil {
-				continue
-			}
-			if _, err := u.register(ctx, i, u.cfg.Expires); err != nil {
+			u.ping(i)
+			if err := u.reconnect(ctx, i); err != nil {
 				u.cfg.Log.Warn("not signed in again", "server", server, "error", err)
 			}
 		}
 	}
 }
 
+// reconnect signs in anew at an edge that we have lost the connection to. On a
+// new one nobody knows us.
+func (u *User) reconnect(ctx context.Context, server int) error {
+	if u.cfg.TLS == nil {
+		return nil
+	}
+	if conn, err := u.connection(server); err == nil {
+		conn.TryClose()
+		return nil
+	}
+	_, err := u.register(ctx, server, u.cfg.Expires)
+	return err
+}
+
+// connection is the one that stands. Like all that sipgo hands out it is to be
+// given back with TryClose. It keeps them by address, so a server that is
+// named by a host has none.
+func (u *User) connection(server int) (sip.Connection, error) {
+	return u.ua.TransportLayer().GetConnection(u.transport(), u.cfg.Servers[server])
+}
+
 // ping sends what asks for a pong (RFC 5626 §3.5.1). sipgo swallows the pong;
 // a connection that is lost is one that it does not have any more.
-func (u *User) ping(server string) error {
-	conn, err := u.ua.TransportLayer().GetConnection(u.transport(), server)
+func (u *User) ping(server int) {
+	conn, err := u.connection(server)
 	if err != nil {
-		return err
+		return
 	}
 	defer conn.TryClose()
-	w, ok := conn.(io.Writer)
-	if !ok {
-		return errors.New("no connection")
+	if w, ok := conn.(io.Writer); ok {
+		io.WriteString(w, "\r\n\r\n")
 	}
-	_, err = io.WriteString(w, "\r\n\r\n")
-	return err
 }

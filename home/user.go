@@ -205,12 +205,15 @@ func (u *User) ask(ctx context.Context, req *sip.Request) (Answer, error) {
 // sent is not sent again elsewhere: it may have arrived.
 func (u *User) begin(ctx context.Context, req *sip.Request) (sip.ClientTransaction, error) {
 	var errs []error
-	for _, server := range u.cfg.Servers {
-		tx, err := u.transaction(ctx, server, req)
+	for i, server := range u.cfg.Servers {
+		err := u.reconnect(ctx, i)
 		if err == nil {
-			return tx, nil
+			var tx sip.ClientTransaction
+			if tx, err = u.transaction(ctx, server, req); err == nil {
+				return tx, nil
+			}
+			req.RemoveHeader("Via") // it named a connection that there is not
 		}
-		req.RemoveHeader("Via") // it named a connection that there is not
 		errs = append(errs, err)
 	}
 	return nil, errors.Join(errs...)
