@@ -399,16 +399,38 @@ func TestNonceIsGoodOnAnotherConnectionOfTheEdge(t *testing.T) {
 func TestContactOfSomebodyElseIsNoWayToHim(t *testing.T) {
 	s := start(t, home.Config{})
 	alice, bob := dial(t, s.UserAddr()), dial(t, s.UserAddr())
-	bob.signIn("bob", "builder")
 	alice.signIn("alice", "wonderland")
-	for i, contact := range []string{"sip:bob@example.com", "sip:bob@192.0.2.7:5060"} {
+	bob.signIn("bob", "builder")
+	for _, contact := range []string{"sip:bob@example.com", "sip:bob@192.0.2.7:5060"} {
 		alice.register("200", "Contact: <"+contact+">")
-		uri := contact
-		lines := request("MESSAGE", uri, "alice@example.com", fmt.Sprint("m", i))
-		lines[3] = "To: <sip:bob@example.com>"
-		alice.send(lines...)
-		if head := bob.read(); !strings.HasPrefix(head, "MESSAGE ") {
-			t.Errorf("bob got %s", head)
+		for i := range 10 { // by luck, one may go right
+			lines := request("MESSAGE", contact, "alice@example.com", fmt.Sprint("m", i))
+			lines[3] = "To: <sip:bob@example.com>"
+			alice.send(lines...)
+			if head := bob.read(); !strings.HasPrefix(head, "MESSAGE ") {
+				t.Fatalf("bob got %s", head)
+			}
+		}
+	}
+}
+
+func TestGRUUNamesOneDevice(t *testing.T) {
+	s := start(t, home.Config{})
+	alice, bob := dial(t, s.UserAddr()), dial(t, s.UserAddr())
+	bob.signIn("bob", "builder")
+	alice.register("200", phoneOne)
+	alice.register("200", phoneTwo)
+	for i, tt := range []struct{ gr, want string }{
+		{"urn:uuid:1", "MESSAGE sip:alice@192.0.2.7:5060 SIP/2.0"},
+		{"urn:uuid:3", ""},
+	} {
+		bob.send(request("MESSAGE", "sip:alice@example.com;gr="+tt.gr, "bob@example.com", fmt.Sprint("g", i))...)
+		if tt.want == "" {
+			bob.want("480")
+			continue
+		}
+		if head := alice.read(); !strings.HasPrefix(head, tt.want) {
+			t.Errorf("to %s: %s, want %s", tt.gr, head, tt.want)
 		}
 	}
 }
