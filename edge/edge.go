@@ -272,7 +272,7 @@ func (e *Edge) opened(f *Flow) {
 		s.rule = allowlists.Rule{Name: "listener " + f.Listener, File: e.config.File, Line: e.config.Listeners[f.Listener].Line}
 		s.pools = e.poolsOf(f)
 	default:
-		s.side = e.sides[f.Listener]
+		s.side = e.sides[f.Listener].over(f.Transport())
 		s.known.Store(e.partners.Load().Knows(f.Peer))
 	}
 	if e.msft && f.Role == RoleFederation {

@@ -31,6 +31,8 @@ type listenerSettings struct {
 	inside bool
 	// Connections open at once; 0: no limit of its own.
 	connections int
+	// SIP by WebSocket, on a listener with TLS.
+	ws wsSettings
 }
 
 // A listener takes connections and makes flows of them.
@@ -177,6 +179,9 @@ func handshakeWords(err error) string {
 	if certs.ProblemOf(err) != "" {
 		return "peer refused"
 	}
+	if _, ok := errors.AsType[*refusal](err); ok {
+		return "websocket refused"
+	}
 	return "handshake failed"
 }
 
@@ -203,11 +208,14 @@ func (l *listener) shakeHands(c *conn) (f *Flow, err error) {
 	if err := t.Handshake(); err != nil {
 		return nil, err
 	}
-	c.tcp.SetDeadline(time.Time{})
 	f = l.w.newFlow(c, t)
 	if l.identify != nil {
 		f.Peer, err = l.identify(t.ConnectionState())
 	}
+	if err == nil && l.ws.mode != wsNever {
+		err = l.upgrade(f)
+	}
+	c.tcp.SetDeadline(time.Time{})
 	return f, err
 }
 
