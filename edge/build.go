@@ -223,10 +223,17 @@ func (b *builder) side(c ListenerConfig, section string) *side {
 		b.complain(c.Line, "%s: advertise %q is not a host with a port", section, c.Advertise)
 	}
 	b.e.names[strings.ToLower(bracketed(h))] = true
-	if c.Transport == "tcp" {
+	switch c.Transport {
+	case "tcp":
 		return newSide(host, "tcp", "TCP")
+	case transportWSS:
+		return webSide(host)
 	}
-	return newSide(host, "tls", "TLS")
+	s := newSide(host, "tls", "TLS")
+	if c.Transport == transportShared {
+		s.web = webSide(host)
+	}
+	return s
 }
 
 // bracketed is a host as SIP writes it.
@@ -285,10 +292,11 @@ func (e *Edge) mayComePlain(addr netip.Addr) bool {
 // does not get through the handshake.
 func (e *Edge) serverTLS(t *trust, s listenerSettings) *tls.Config {
 	o := certs.ServerOptions{
-		Keypair:  t.keypair,
-		Peer:     certs.Required,
-		Verifier: t.verifier,
-		Hints:    t.roots.Hints,
+		Keypair:   t.keypair,
+		Peer:      certs.Required,
+		Verifier:  t.verifier,
+		Hints:     t.roots.Hints,
+		Protocols: s.ws.protocols(),
 	}
 	if s.role == RoleInternal {
 		o.Accept = e.acceptInside

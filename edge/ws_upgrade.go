@@ -183,6 +183,11 @@ func readRequest(head []byte) (textproto.MIMEHeader, error) {
 	if err != nil {
 		return nil, refuseUpgrade(400, "header fields are malformed")
 	}
+	for name := range fields {
+		if strings.Contains(name, " ") { // RFC 9112 §5.1: before the colon
+			return nil, refuseUpgrade(400, "blank in the name of a header field")
+		}
+	}
 	return fields, nil
 }
 
