@@ -540,3 +540,49 @@ func TestATicketHoldsWhateverAClientOffers(t *testing.T) {
 		b.Close()
 	}
 }
+
+func TestAnEditedMessageIsFramedAsItLeaves(t *testing.T) {
+	stub := newStub()
+	stub.onMessage = func(t *turn, f *Flow, m *sip.Message) {
+		f.queueRaw(t, pong)
+		f.queue(t, m, &sip.Edit{MaxForwards: -1, PushVia: []byte("SIP/2.0/WSS edge.example.com;branch=z9hG4bKours")})
+		f.queueRaw(t, pong)
+	}
+	l := newWebLab(t, wireSettings{}, stub, wsAlways)
+	b := l.browse()
+	for _, n := range []int{0, 1000, 65_300, 100_000} {
+		m := message(n, strings.Repeat("x", n))
+		b.say(m)
+		b.hears("\r\n")
+		b.hears(strings.Replace(m, "Via:", "Via: SIP/2.0/WSS edge.example.com;branch=z9hG4bKours\r\nVia:", 1))
+		b.hears("\r\n")
+	}
+}
+
+func TestAnIdleWebSocketHoldsNothing(t *testing.T) {
+	f, r := loopback()
+	f.ws = newFrames(sip.Limits{})
+	m := message(1, strings.Repeat("x", 5000))
+	feed := func(s string) {
+		t.Helper()
+		b := f.in.room(f.w)
+		b.b = append(b.b, s...)
+		if err := f.handle(r); err != nil {
+			t.Fatal(err)
+		}
+		f.settle(r)
+		r.complete = false
+	}
+	feed(masked(firstText, m[:2000]))
+	if f.in.buf != nil || cap(f.ws.parts.b) > 2048 || f.clocks.began.Load() == 0 {
+		t.Errorf("fragments of 2000 octets hold %v and %d; message began at %d", f.in.buf, cap(f.ws.parts.b), f.clocks.began.Load())
+	}
+	feed(masked(finMore, m[2000:]))
+	if f.in.buf != nil || f.ws.parts != nil || f.clocks.began.Load() != 0 {
+		t.Errorf("holds %v and %v, message began at %d", f.in.buf, f.ws.parts, f.clocks.began.Load())
+	}
+	feed(masked(finText, m)[:30])
+	if cap(f.in.buf.b) > smallestBuffer || f.clocks.began.Load() == 0 {
+		t.Errorf("30 octets hold %d", cap(f.in.buf.b))
+	}
+}

@@ -53,7 +53,7 @@ func defaultPort(scheme string) string {
 }
 
 // parseOrigin reads an origin: a scheme, a host and perhaps a port, and nothing
-// else. "null" is none (RFC 6454 §6.1): any page can make itself send it.
+// else. "null" is none (RFC 6454 §6.2): any page can make itself send it.
 func parseOrigin(s string) (origin, error) {
 	u, err := url.Parse(s)
 	if err != nil {
@@ -64,6 +64,8 @@ func parseOrigin(s string) (origin, error) {
 		o.port = defaultPort(o.scheme)
 	}
 	switch {
+	case strings.ContainsFunc(s, func(r rune) bool { return r > 0x7e }):
+		return origin{}, fmt.Errorf("origin has letters that a browser writes otherwise (xn--)")
 	case o.host == "" || strings.ContainsAny(o.host, "*% "):
 		return origin{}, fmt.Errorf("origin has no host")
 	case o.port == "" || port(o.port) == 0:

@@ -168,7 +168,7 @@ func TestOriginsHaveOneForm(t *testing.T) {
 		{"https://[2001:db8::1]", "https://[2001:db8::1]"},
 		{"app://sip:1", "app://sip:1"},
 		{"app://sip", ""}, {"app.example.com", ""}, {"https://", ""}, {"https://app.example.com/", ""},
-		{"https://app.example.com?x", ""}, {"https://app.example.com:99999", ""}, {"https://*.example.com", ""}, {"null", ""}, {"", ""},
+		{"https://app.example.com?x", ""}, {"https://app.example.com:99999", ""}, {"https://*.example.com", ""}, {"https://bücher.example", ""}, {"https://xn--bcher-kva.example", "https://xn--bcher-kva.example"}, {"null", ""}, {"", ""},
 	} {
 		got, err := parseOrigin(tt.text)
 		if err == nil != (tt.want != "") || err == nil && got.String() != tt.want {
