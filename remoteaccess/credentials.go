@@ -150,8 +150,8 @@ func (c *Credentials) read(value []byte, domain string) {
 	some := false
 	for n := 0; r.next(); n++ {
 		if n > maxAuthParams {
-			c.Broken = true
-			return
+			r.bad = true
+			break
 		}
 		if r.param != nil {
 			one.add(r.param, r.value)

@@ -425,7 +425,12 @@ func (g *Guard) loadKnown() {
 	g.places.Each(func(name string, value []byte) bool {
 		digits, ok := strings.CutPrefix(name, homePrefix)
 		var e entry
-		if n, err := hex.Decode(e.key[:], []byte(digits[:min(len(digits), 2*len(e.key))])); ok && err == nil && n == len(e.key) {
+		ok = ok && len(digits) == 2*len(e.key)
+		if ok {
+			_, err := hex.Decode(e.key[:], []byte(digits))
+			ok = err == nil
+		}
+		if ok {
 			e.home = decodeHome(value)
 			all = append(all, e)
 		} else if name != homeSecretKey {
