@@ -295,7 +295,7 @@ func normalName(user, domain string) string {
 // printable escapes what would make a line of a list or a log unreadable. There
 // is no space in it, so that it can stand among other words.
 func printable(name string) string {
-	const hex = "0123456789ABCDEF"
+	const hex = "0123456789abcdef"
 	if !strings.ContainsFunc(name, func(r rune) bool { return r <= ' ' || r == 0x7f || r >= utf8.RuneSelf }) {
 		return name
 	}

@@ -222,8 +222,9 @@ func TestWhatIsNoBan(t *testing.T) {
 		{"of less than a source", Ban{Source: netip.MustParsePrefix("2001:db8::1/128")}},
 		{"of IPv4 in IPv6", Ban{Source: netip.MustParsePrefix("::ffff:203.0.113.7/128")}},
 		{"that has ended", Ban{User: alice, Until: s.watch.now()}},
-		{"of a name with a blank", Ban{User: "alice smith"}},
-		{"of a long name", Ban{User: strings.Repeat("a", maxName+1)}},
+		{"of a name without a domain", Ban{User: "alice"}},
+		{"of a name with a blank", Ban{User: "alice smith@example.com"}},
+		{"of a long name", Ban{User: strings.Repeat("a", maxName) + "@example.com"}},
 		{"with a long reason", Ban{User: alice, Reason: strings.Repeat("a", maxReason+1)}},
 		{"by somebody with a long name", Ban{User: alice, By: strings.Repeat("a", maxBy+1)}},
 	} {
@@ -496,5 +497,28 @@ func TestABanIsLogged(t *testing.T) {
 		if n := strings.Count(text.String(), want); n != 1 {
 			t.Errorf("%q is logged %d times in\n%s", want, n, text.String())
 		}
+	}
+}
+
+// A name may be anything that a stranger has sent, and its ban is lifted all the
+// same, as it is listed, also after a restart.
+func TestABanOfAnyNameIsLifted(t *testing.T) {
+	for _, name := range []string{"\xff\x00 \n@Example.com", "203.0.113.7", "a from 203.0.113.7", strings.Repeat("ä", 300) + "@example.com", "JÄSON@example.com", `CONTOSO\ä b`} {
+		s := newSentry(t, GuardConfig{})
+		dir := t.TempDir()
+		s.openIn(dir)
+		a := digest(name, "203.0.113.7")
+		s.fails(a)
+		s.flushed()
+		want := s.List()
+		s.openIn(copied(t, dir))
+		if diff := cmp.Diff(want, s.List(), prefixes); diff != "" || len(want) != 1 {
+			t.Fatalf("%q after a restart: %s", name, diff)
+		}
+		s.want(name, a, Stop)
+		if _, err := s.Lift(want[0].Key); err != nil {
+			t.Errorf("%q: %v", name, err)
+		}
+		s.want(name, a, Pass)
 	}
 }
