@@ -302,7 +302,7 @@ func printable(name string) string {
 	var b strings.Builder
 	for i := 0; i < len(name); {
 		r, n := utf8.DecodeRuneInString(name[i:])
-		if r > ' ' && r != 0x7f && (r < utf8.RuneSelf || r != utf8.RuneError && unicode.IsGraphic(r)) {
+		if r > ' ' && r != 0x7f && (r < utf8.RuneSelf || r != utf8.RuneError && unicode.IsPrint(r)) {
 			b.WriteString(name[i : i+n])
 		} else {
 			for _, octet := range []byte(name[i : i+n]) {

@@ -303,7 +303,7 @@ func FuzzCredentials(f *testing.F) {
 			if len(name) > maxName || !utf8.ValidString(name) || name != strings.TrimSpace(name) || strings.ContainsAny(name, " \t\r\n\x00") {
 				t.Errorf("the name %q", name)
 			}
-			if again := normalName(name, "example.com"); again != name && !strings.ContainsAny(name, `\`) {
+			if again := normalName(name, "example.com"); again != name && !strings.ContainsAny(name, `\~`) { // of a long one the domain may be cut off
 				t.Errorf("the name %q has another form, %q", name, again)
 			}
 		}
