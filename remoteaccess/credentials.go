@@ -240,8 +240,8 @@ func (c *Credentials) take(scheme, tried Scheme) {
 	}
 }
 
-// extended reads the value of username*, which may be in UTF-8 only (RFC 7616
-// §3.4.4, RFC 5987 §3.2).
+// extended reads the value of username*, of which only UTF-8 is known (RFC 7616
+// §3.4).
 func (c *Credentials) extended(value []byte) string {
 	parts := strings.SplitN(string(value), "'", 3)
 	if len(parts) == 3 && strings.EqualFold(parts[0], "utf-8") {
