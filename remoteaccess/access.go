@@ -37,6 +37,7 @@ type entry struct {
 	pattern *allowlists.Pattern // of a user's section
 	dn      string              // of a group: canonical
 	members *allowlists.Users   // of a group; nil: nobody
+	note    string
 	says
 }
 

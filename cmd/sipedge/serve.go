@@ -75,7 +75,7 @@ func serve(ctx context.Context, config string, log *slog.Logger, hup <-chan os.S
 	if err := e.Listen(); err != nil {
 		return err
 	}
-	watcher := settings.NewWatcher(set, e.SetPartners, log)
+	watcher := settings.NewWatcher(set, e.SetPartners, nil, log)
 	control, err := admin.Listen(admin.SocketPath(stateDir(set.Edge)), admin.Config{
 		Name: set.Edge.Name, Domains: set.Edge.Domains, Version: version(),
 		Edge: e, Lists: watcher, Discovery: i.discovery, Log: log,

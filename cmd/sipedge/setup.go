@@ -11,6 +11,7 @@ import (
 	"github.com/sipedge/sipedge/cmd/sipedge/internal/settings"
 	"github.com/sipedge/sipedge/edge"
 	"github.com/sipedge/sipedge/federation"
+	"github.com/sipedge/sipedge/remoteaccess"
 	"github.com/sipedge/sipedge/store"
 )
 
@@ -19,6 +20,7 @@ type installation struct {
 	set       *settings.Settings
 	edge      *edge.Edge
 	discovery *federation.Discovery
+	remote    *remoteaccess.Decisions // about users outside
 	store     *store.Store
 	locked    error // another process has the store
 }
@@ -49,7 +51,7 @@ func setup(path string, log *slog.Logger, w io.Writer) (*settings.Settings, *edg
 // assemble is setup with a way to open the store.
 func assemble(path string, open func(dir string) (*store.Store, error), log *slog.Logger, w io.Writer) (*installation, error) {
 	s := new(installation)
-	set, errs := settings.Load(path, s.decided(open, log), func(c edge.Config, p *federation.Partners) (errs []error) {
+	set, errs := settings.Load(path, s.decided(open, log), func(c edge.Config, p *federation.Partners, _ *remoteaccess.Access) (errs []error) {
 		s.edge, errs = edge.New(c, p, s.discovery, log)
 		return errs
 	})
@@ -73,12 +75,12 @@ func assemble(path string, open func(dir string) (*store.Store, error), log *slo
 func (s *installation) decided(open func(dir string) (*store.Store, error), log *slog.Logger) settings.Decided {
 	return func(c edge.Config) (settings.Decisions, error) {
 		if c.StateDir == "" {
-			return nil, nil // a fault that the edge finds
+			return settings.Decisions{}, nil // a fault that the edge finds
 		}
 		if err := s.openState(stateDir(c), open, log); err != nil {
-			return nil, err
+			return settings.Decisions{}, err
 		}
-		return s.discovery.Decisions, nil
+		return settings.Decisions{Partners: s.discovery.Decisions, Remote: s.remote.With}, nil
 	}
 }
 
@@ -99,8 +101,15 @@ func (s *installation) openState(dir string, open func(dir string) (*store.Store
 	if err != nil {
 		return fmt.Errorf("state_dir: %w", err)
 	}
-	s.discovery, err = federation.OpenDiscovery(discovered, decisions, log)
-	return err
+	if s.discovery, err = federation.OpenDiscovery(discovered, decisions, log); err != nil {
+		return err
+	}
+	users, err := remoteaccess.DecisionsBucket(s.store)
+	if err != nil {
+		return fmt.Errorf("state_dir: %w", err)
+	}
+	s.remote = remoteaccess.OpenDecisions(users, log)
+	return nil
 }
 
 // stateDir is the state folder of a configuration.
