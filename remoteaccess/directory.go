@@ -350,8 +350,8 @@ func (d *Directory) learn(l *link, key string, m membership) []string {
 	return m.groups
 }
 
-// A View is how it goes with the directory, for those who ask.
-type View struct {
+// A DirectoryView is how it goes with the directory, for those who ask.
+type DirectoryView struct {
 	Server   string    `json:"server,omitempty"` // "": none is asked
 	Known    int       `json:"known"`            // users
 	Searches int       `json:"searches"`
@@ -361,13 +361,13 @@ type View struct {
 }
 
 // View returns how it goes.
-func (d *Directory) View() View {
+func (d *Directory) View() DirectoryView {
 	if d == nil {
-		return View{}
+		return DirectoryView{}
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	v := View{Known: d.known.Len(), Searches: d.searches, Failures: d.failures, Trouble: d.trouble}
+	v := DirectoryView{Known: d.known.Len(), Searches: d.searches, Failures: d.failures, Trouble: d.trouble}
 	if d.trouble != "" {
 		v.Away = d.since
 	}
