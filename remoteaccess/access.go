@@ -27,6 +27,7 @@ type Access struct {
 	odd      *entry            // refuses names that may be somebody else's
 	shut     *entry            // refuses whom no section and no decision names; nil: decisions are whole
 	ldap     LDAPConfig
+	guard    GuardConfig
 	warnings []allowlists.Problem
 }
 
@@ -43,21 +44,21 @@ type entry struct {
 
 // says is what a section says. The zero says is silent.
 type says struct {
-	allow, federation, bridges answer
+	allow, federation, bridges choice
 	kinds                      allowlists.Kinds // 0: not said
 	devices                    int              // 0: not said
 }
 
-// An answer is what is said to a question of yes or no.
-type answer int8
+// A choice is what is said to a question of yes or no.
+type choice int8
 
 const (
-	silent answer = iota
+	silent choice = iota
 	no
 	yes
 )
 
-func answerOf(b *bool) answer {
+func choiceOf(b *bool) choice {
 	switch {
 	case b == nil:
 		return silent
@@ -67,8 +68,8 @@ func answerOf(b *bool) answer {
 	return no
 }
 
-// allKinds is what may pass where nothing is said: also what has no name.
-const allKinds = allowlists.KindIM | allowlists.KindPresence | allowlists.KindCalls | allowlists.KindFiles | allowlists.KindOther
+// AllKinds is what may pass where nothing is said: also what has no name.
+const AllKinds = allowlists.KindIM | allowlists.KindPresence | allowlists.KindCalls | allowlists.KindFiles | allowlists.KindOther
 
 // Terms is what goes for one user outside. The zero Terms refuse.
 type Terms struct {
@@ -268,3 +269,11 @@ const noFile = "no remote.toml"
 // must not come back as alice;x or alice%00. Where a section or a decision names all
 // of it, it is known who is meant.
 func odd(name []byte) bool { return bytes.ContainsAny(name, ";%") }
+
+// Guard returns what is to be done about those who guess; without a file the defaults.
+func (a *Access) Guard() GuardConfig {
+	if a == nil {
+		return GuardConfig{}
+	}
+	return a.guard
+}

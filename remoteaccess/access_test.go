@@ -190,7 +190,7 @@ func TestNobodyMayWithoutAFile(t *testing.T) {
 	if got := a.terms("bob@example.com"); got.Allow || got.Rule.String() != noFile {
 		t.Errorf("bob: %+v", got)
 	}
-	if got := a.terms("alice@example.com"); !got.Allow || got.Kinds != allKinds || !got.Federation || got.Devices != 8 {
+	if got := a.terms("alice@example.com"); !got.Allow || got.Kinds != AllKinds || !got.Federation || got.Devices != 8 {
 		t.Errorf("alice, whom somebody allowed by command: %+v", got)
 	}
 	if w := a.Warnings(); w != nil {

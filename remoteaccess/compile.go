@@ -45,7 +45,7 @@ func Compile(f File, own []string, with With) (*Access, []error) {
 	}
 	c := &compiler{file: f.File, dns: make(map[string]string), a: &Access{
 		own: make(map[string]bool), exact: make(map[string]*entry), decided: make(map[string]*entry),
-		byDN: make(map[string]int), ldap: f.LDAP,
+		byDN: make(map[string]int), ldap: f.LDAP, guard: f.Guard,
 	}}
 	for _, domain := range own { // whether they are well-formed is checked where they are written
 		if d, err := allowlists.NormalDomain(domain); err == nil {
@@ -64,6 +64,9 @@ func Compile(f File, own []string, with With) (*Access, []error) {
 		for _, err := range f.LDAP.check() {
 			c.fault(f.LDAP.Line, "[ldap]: %v", err)
 		}
+	}
+	for _, err := range f.Guard.Check() {
+		c.fault(f.Guard.Line, "[guard]: %v", err)
 	}
 	if c.problems != nil {
 		return nil, inOrder(c.problems)
@@ -105,7 +108,7 @@ func (c *compiler) standing(f File, with With) {
 	s := c.says("[default]", f.Default)
 	s.allow = max(s.allow, no)
 	s.federation, s.bridges = cmp.Or(s.federation, yes), cmp.Or(s.bridges, yes)
-	s.kinds, s.devices = cmp.Or(s.kinds, allKinds), cmp.Or(s.devices, defaultDevices)
+	s.kinds, s.devices = cmp.Or(s.kinds, AllKinds), cmp.Or(s.devices, defaultDevices)
 	rule := allowlists.Rule{Name: "default", File: c.file, Line: f.Default.Line}
 	if f.Absent {
 		rule = allowlists.Rule{Name: noFile}
@@ -119,7 +122,7 @@ func (c *compiler) standing(f File, with With) {
 
 // says reads what a section says.
 func (c *compiler) says(where string, r Rules) says {
-	s := says{allow: answerOf(r.Allow), federation: answerOf(r.Federation), bridges: answerOf(r.Bridges), devices: r.Devices}
+	s := says{allow: choiceOf(r.Allow), federation: choiceOf(r.Federation), bridges: choiceOf(r.Bridges), devices: r.Devices}
 	if r.Devices < 0 || r.Devices > maxDevices {
 		c.fault(r.Line, "%s: devices must be 1 to %d, not %d", where, maxDevices, r.Devices)
 	}
@@ -251,7 +254,7 @@ func (c *compiler) decisions(list []Decision) {
 				break
 			}
 		}
-		e := &entry{rule: allowlists.Rule{Name: "user " + p.String(), File: d.origin()}, name: p.String(), pattern: p, note: d.Note, says: says{allow: answerOf(&d.Allow)}}
+		e := &entry{rule: allowlists.Rule{Name: "user " + p.String(), File: d.origin()}, name: p.String(), pattern: p, note: d.Note, says: says{allow: choiceOf(&d.Allow)}}
 		c.a.decided[p.Key()] = e
 	}
 }

@@ -24,6 +24,8 @@ type File struct {
 	// [user.bob] for that user in any domain of ours. Upper and lower case are
 	// equal. A star itself is written %2A. Up to 256 with a star, others without end.
 	Users map[string]UserConfig `toml:"user"`
+	// What is done about those who guess passwords.
+	Guard GuardConfig `toml:"guard"`
 
 	// File is its name, for rules and errors.
 	File string `toml:"-"`

@@ -30,7 +30,7 @@ var ErrNoDecision = errors.New("remoteaccess: no decision about this user")
 // How many decisions there may be, and what people may write in one, in octets.
 const (
 	maxDecisions = 10_000
-	maxBy        = 256
+	maxDecider   = 256
 	maxNote      = 1024
 )
 
@@ -165,7 +165,7 @@ func (what *Decision) check() error {
 		return fmt.Errorf("remoteaccess: decision about %.80q: %w", what.User, err)
 	case what.At.IsZero():
 		return errors.New("remoteaccess: a decision needs its time")
-	case len(what.By) > maxBy || len(what.Note) > maxNote:
+	case len(what.By) > maxDecider || len(what.Note) > maxNote:
 		return errors.New("remoteaccess: by or note of a decision is too long")
 	}
 	what.User = user

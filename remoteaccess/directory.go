@@ -41,7 +41,7 @@ const (
 // What is kept and done at a time, at most. Whom the directory does not know cannot
 // push out whom it knows.
 const (
-	maxKnown    = 50_000
+	maxMembers  = 50_000
 	maxUnknown  = 10_000
 	maxSearches = 4
 	maxWaiting  = 1_024
@@ -87,7 +87,7 @@ type member struct {
 // memory only. The errors are those of the files that [ldap] names; it connects to
 // nobody yet.
 func OpenDirectory(a *Access, path func(string) string, bucket *store.Bucket, log *slog.Logger) (*Directory, []error) {
-	return openDirectory(a, path, bucket, log, maxKnown, maxUnknown)
+	return openDirectory(a, path, bucket, log, maxMembers, maxUnknown)
 }
 
 func openDirectory(a *Access, path func(string) string, bucket *store.Bucket, log *slog.Logger, known, unknown int) (*Directory, []error) {
@@ -290,7 +290,7 @@ func (d *Directory) claim(l *link) (wanted map[string]bool, err error) {
 
 // failed notes that the directory did not answer, or not to the point.
 func (d *Directory) failed(l *link, err error) error {
-	text := clip(err.Error())
+	text := clipped(err.Error())
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.failures++
@@ -311,8 +311,8 @@ func (d *Directory) failed(l *link, err error) error {
 	return fmt.Errorf("%w: %s", ErrDirectoryAway, text)
 }
 
-// clip makes what a directory said fit for one line.
-func clip(s string) string {
+// clipped makes what a directory said fit for one line.
+func clipped(s string) string {
 	const most = 300
 	s = strings.Map(func(r rune) rune {
 		if r < ' ' || r == 0x7f {

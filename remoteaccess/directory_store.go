@@ -21,7 +21,7 @@ type savedMember struct {
 
 // GroupsBucket opens the bucket of s that OpenDirectory wants.
 func GroupsBucket(s *store.Store) (*store.Bucket, error) {
-	return s.Bucket("remote-groups", store.Limits{Records: maxKnown, Key: maxAddress, Value: maxSaved})
+	return s.Bucket("remote-groups", store.Limits{Records: maxMembers, Key: maxAddress, Value: maxSaved})
 }
 
 // maxSaved is how long a record may be. Who is in so many groups that it is longer is

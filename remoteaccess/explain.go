@@ -32,7 +32,7 @@ func (a *Access) Explain(user, domain []byte, groups []string) []Said {
 
 // kindsText lists kinds as the file does; "all" is what no list says.
 func kindsText(k allowlists.Kinds) string {
-	if k == allKinds {
+	if k == AllKinds {
 		return "all"
 	}
 	return strings.ReplaceAll(k.String(), "+", ", ")
