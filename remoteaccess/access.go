@@ -44,21 +44,21 @@ type entry struct {
 
 // says is what a section says. The zero says is silent.
 type says struct {
-	allow, federation, bridges answer
+	allow, federation, bridges choice
 	kinds                      allowlists.Kinds // 0: not said
 	devices                    int              // 0: not said
 }
 
-// An answer is what is said to a question of yes or no.
-type answer int8
+// A choice is what is said to a question of yes or no.
+type choice int8
 
 const (
-	silent answer = iota
+	silent choice = iota
 	no
 	yes
 )
 
-func answerOf(b *bool) answer {
+func choiceOf(b *bool) choice {
 	switch {
 	case b == nil:
 		return silent
