@@ -229,7 +229,7 @@ func (e *Edge) try(r *request, user string, signed bool, c remoteaccess.Credenti
 
 // groupsOf asks the directory, if lists need it.
 func (e *Edge) groupsOf(r *request, user, domain []byte) ([]string, error) {
-	if e.remote.Directory == nil || !e.access.Load().AsksGroups() {
+	if e.remote.Directory == nil || !e.access.Load().AsksGroupsOf(user, domain) {
 		return nil, nil
 	}
 	if r.turn != nil {
