@@ -34,10 +34,10 @@ func TestInteropMicrosoft(t *testing.T) {
 //	finch shows REGEXP                        waits until the screen does
 //	finch types WORD...                       in tmux's words: a text, or a key like Enter or M-n
 //	finch says REGEXP                         waits until its log does
-//	finch ends                                asks it to quit, and waits
+//	finch quits                               waits until it has signed out and ended
 func (s *stage) finch(args []string) error {
 	if len(args) == 0 {
-		return fmt.Errorf("usage: finch starts|shows|types|says|ends ...")
+		return fmt.Errorf("usage: finch starts|shows|types|says|quits ...")
 	}
 	switch args[0] {
 	case "starts":
@@ -45,6 +45,17 @@ func (s *stage) finch(args []string) error {
 	case "types":
 		_, err := s.tmux(append([]string{"send-keys"}, args[1:]...)...)
 		return err
+	case "quits":
+		if _, err := s.tmux("send-keys", "M-q"); err != nil {
+			return err
+		}
+		return s.awaitText("^none$", func() (string, error) {
+			text, err := s.tmux("list-sessions")
+			if err != nil && strings.Contains(err.Error(), "no current") || text == "" {
+				return "none", nil
+			}
+			return text, err
+		})
 	case "shows":
 		return s.awaitText(args[1], func() (string, error) { return s.tmux("capture-pane", "-p") })
 	case "says":
@@ -77,14 +88,14 @@ func (s *stage) startFinch(address, user, password, cert string) error {
 	}
 	// The server stays in the foreground, so that it ends with the play, and
 	// finch with its terminal.
-	if err := s.startProgram("tmux", []string{"tmux", "-S", s.path("tmux"), "-f", "/dev/null", "-D"}); err != nil {
+	if err := s.startProgram("finch", []string{"tmux", "-S", s.path("tmux"), "-f", "/dev/null", "-D"}); err != nil {
 		return err
 	}
 	if err := s.awaitText("^", func() (string, error) { return s.tmux("start-server") }); err != nil {
 		return err
 	}
 	_, err = s.tmux("new-session", "-d", "-x", "120", "-y", "40",
-		"exec env HOME="+s.dir+" finch -d -c "+s.path("finch")+" 2>"+s.path("finch.log"))
+		"exec env PURPLE_UNSAFE_DEBUG=1 HOME="+s.dir+" finch -d -c "+s.path("finch")+" 2>>"+s.path("finch.log"))
 	return err
 }
 
@@ -112,7 +123,7 @@ const finchAccounts = `<?xml version='1.0' encoding='UTF-8' ?>
 
 // tmux gives a command to the terminal that finch runs in.
 func (s *stage) tmux(args ...string) (string, error) {
-	out, err := exec.Command("tmux", append([]string{"-S", s.path("tmux"), "-f", "/dev/null"}, args...)...).CombinedOutput()
+	out, err := exec.Command("tmux", append([]string{"-N", "-S", s.path("tmux")}, args...)...).CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("tmux %s: %w: %s", args[0], err, out)
 	}
@@ -136,10 +147,10 @@ func (s *stage) awaitText(expr string, look func() (string, error)) error {
 		}
 		select {
 		case <-tick.C:
-		case <-s.programs["tmux"].ended:
-			return fmt.Errorf("tmux ended\n%s", lastLines(s.path("finch.log")))
+		case <-s.programs["finch"].ended:
+			return fmt.Errorf("tmux ended")
 		case <-deadline:
-			return fmt.Errorf("no %s (%v) in:\n%s\n%s", expr, err, text, lastLines(s.path("finch.log")))
+			return fmt.Errorf("no %s (%v) in:\n%s", expr, err, text)
 		}
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -55,12 +56,13 @@ const (
 //
 //	msftserver starts [unasked] USER=PASSWORD   demands certificates, unless unasked
 //	msftserver knows USER                       waits until he is signed in
+//	msftserver forgets USER                     waits until he has signed out
 //	msftserver writes USER TEXT                 Bob invites him to a conversation, and says it
 //	msftserver reads TEXT                       waits until a user has written it
-//	msftserver verified WHAT...                 each was signed well (a method, or METHOD-STATUS), and nothing badly
+//	msftserver verified WHAT...                 waits until each came (a method, or METHOD-STATUS), signed, and nothing badly signed
 func (s *stage) msft(args []string) error {
 	if len(args) == 0 {
-		return fmt.Errorf("usage: msftserver starts|knows|writes|reads|verified ...")
+		return fmt.Errorf("usage: msftserver starts|knows|forgets|writes|reads|verified ...")
 	}
 	if args[0] == "starts" {
 		return s.startMSFT(options(args[1:]))
@@ -72,6 +74,8 @@ func (s *stage) msft(args []string) error {
 	switch args[0] {
 	case "knows":
 		return h.await(args[1]+" to sign in", func() bool { return h.bindings[args[1]] != nil })
+	case "forgets":
+		return h.await(args[1]+" to sign out", func() bool { return h.bindings[args[1]] == nil })
 	case "writes":
 		return h.write(args[1], args[2])
 	case "reads":
@@ -158,7 +162,7 @@ func (h *msftServer) await(what string, is func() bool) error {
 	deadline := time.After(patience)
 	for {
 		h.mu.Lock()
-		done, fresh, faults := is(), h.fresh, strings.Join(h.faults, "\n")
+		done, fresh, faults, verified := is(), h.fresh, strings.Join(h.faults, "\n"), fmt.Sprint(h.verified)
 		h.mu.Unlock()
 		switch {
 		case done:
@@ -169,7 +173,7 @@ func (h *msftServer) await(what string, is func() bool) error {
 		select {
 		case <-fresh:
 		case <-deadline:
-			return fmt.Errorf("the server waited %v for %s", patience, what)
+			return fmt.Errorf("the server waited %v for %s; signed were %s", patience, what, verified)
 		}
 	}
 }
@@ -192,17 +196,57 @@ func (h *msftServer) take(c net.Conn, m *heard) {
 			_, body, _ := strings.Cut(string(m.raw), "\r\n\r\n")
 			h.texts = append(h.texts, body)
 		}
-		c.Write(h.sign(session, m.answer(200, "home", h.answerFields(m))))
+		c.Write(h.sign(session, m.answer(200, "home", answerFields(m))))
+		if state := msftStates[m.value("event")]; state != "" && m.what() == "SUBSCRIBE" {
+			h.notify(session, m, state)
+		}
 	}
 }
 
 // answerFields are what an answer needs beside what it repeats.
-func (h *msftServer) answerFields(m *heard) string {
+func answerFields(m *heard) string {
 	fields := "Contact: <sip:" + msftName + ":5061;transport=tls>\r\n"
 	if m.what() == "SUBSCRIBE" {
 		fields += "Expires: 3600\r\nEvent: " + m.value("event") + "\r\nsubscription-state: active;expires=3600\r\n"
 	}
-	return fields + "Supported: ms-piggyback-first-notify"
+	return fields + "Supported: ms-benotify"
+}
+
+// msftStates are what users subscribe to when they have signed in: their contacts,
+// and what they have published, which is nothing yet.
+var msftStates = map[string]string{
+	"vnd-microsoft-roaming-contacts": `<contactList deltaNum="1"><group id="1" name="Colleagues"/>` +
+		`<contact uri="bob@example.com" name="Bob" groups="1" subscribed="true" externalURI=""/></contactList>`,
+	"vnd-microsoft-roaming-self": `<roamingData xmlns="http://schemas.microsoft.com/2006/09/sip/roaming-self">` +
+		`<categories xmlns="http://schemas.microsoft.com/2006/09/sip/categories" uri="sip:alice@example.com"/>` +
+		`<containers xmlns="http://schemas.microsoft.com/2006/09/sip/container-management"/>` +
+		`<subscribers xmlns="http://schemas.microsoft.com/2006/09/sip/presence-subscribers"/></roamingData>`,
+}
+
+// notify tells a subscriber a state, with a BENOTIFY in the dialog that the
+// subscription made: nobody answers it.
+func (h *msftServer) notify(session *ntlmSession, m *heard, state string) {
+	b := h.bindings[session.user]
+	if b == nil {
+		return
+	}
+	d := &msftDialog{server: h, binding: b, id: m.value("call-id"), from: m.value("to") + ";tag=home", to: m.value("from"),
+		target: between(m.value("contact"), "<", ">"), route: m.values("record-route")}
+	if d.connect() != nil {
+		return // the play waits for what does not come
+	}
+	d.send("BENOTIFY", "Event: "+m.value("event")+"\r\nsubscription-state: active;expires=3600\r\nContent-Type: application/"+
+		m.value("event")+"+xml\r\n\r\n"+state)
+}
+
+// values are those of all lines of a field, in order.
+func (m *heard) values(name string) (values []string) {
+	for _, f := range m.fields {
+		if f.name == name {
+			values = append(values, f.value)
+		}
+	}
+	return values
 }
 
 // register does what a REGISTER asks ([MS-SIPAE] §3.2.5): the first gets the
@@ -231,7 +275,11 @@ func (h *msftServer) register(c net.Conn, m *heard, session *ntlmSession, auth m
 		}
 		fallthrough
 	default:
-		if h.verify(m, session, auth) {
+		switch good := h.verify(m, session, auth); {
+		case good && m.value("expires") == "0":
+			delete(h.bindings, session.user)
+			c.Write(h.sign(session, m.answer(200, "home", "Expires: 0")))
+		case good:
 			h.bind(c, m, session)
 		}
 	}
@@ -255,11 +303,7 @@ func (h *msftServer) bind(c net.Conn, m *heard, session *ntlmSession) {
 		to += ";epid=" + epid
 	}
 	b := &msftBinding{session: session, contact: uri, to: to, conn: c}
-	for _, f := range m.fields {
-		if f.name == "path" {
-			b.path = append(b.path, f.value)
-		}
-	}
+	b.path = m.values("path")
 	h.bindings[session.user] = b
 	fields := []string{
 		"ms-keep-alive: UAS; tcp=no; hop-hop=yes; end-end=no; timeout=300",
@@ -345,19 +389,11 @@ func (h *msftServer) differences(m *heard, parts []string) []string {
 	return d
 }
 
-// hasVerified compares the count with what a play says.
+// hasVerified waits until each of these has come, well signed, and nothing badly.
 func (h *msftServer) hasVerified(want []string) error {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.faults != nil {
-		return fmt.Errorf("%s", strings.Join(h.faults, "\n"))
-	}
-	for _, what := range want {
-		if h.verified[what] == 0 {
-			return fmt.Errorf("no signed %s came, only %v", what, h.verified)
-		}
-	}
-	return nil
+	return h.await(fmt.Sprintf("all of %v, signed", want), func() bool {
+		return h.faults == nil && !slices.ContainsFunc(want, func(what string) bool { return h.verified[what] == 0 })
+	})
 }
 
 // sign puts the server's signature into a message for the user of a session.
@@ -376,9 +412,11 @@ func (h *msftServer) write(user, text string) error {
 	h.mu.Lock()
 	b := h.bindings[user]
 	h.serial++
-	d := &msftDialog{server: h, binding: b, id: fmt.Sprintf("bob%d@%s", h.serial, msftName), target: b.contact, route: b.path, to: b.to}
+	d := &msftDialog{server: h, binding: b, id: fmt.Sprintf("bob%d@%s", h.serial, msftName),
+		from: `"Bob" <sip:bob@example.com>;tag=b0b;epid=b0b`, to: b.to, target: b.contact, route: b.path}
+	err := d.connect()
 	h.mu.Unlock()
-	if err := d.connect(); err != nil {
+	if err != nil {
 		return err
 	}
 	invite := "P-Asserted-Identity: \"Bob\" <sip:bob@example.com>, <tel:+15550123>\r\nContact: <sip:bob@example.com;opaque=user:epid:b0b;gruu>\r\n" +
@@ -389,24 +427,26 @@ func (h *msftServer) write(user, text string) error {
 		return err
 	}
 	d.establish(answer)
-	d.send("ACK", "")
+	h.changes(func() { d.send("ACK", "") })
 	_, err = d.ask("MESSAGE", "Content-Type: text/plain; charset=UTF-8\r\n\r\n"+text)
 	return err
 }
 
-// An msftDialog is a conversation that Bob began.
+// An msftDialog is a dialog with a user, seen from the server.
 type msftDialog struct {
 	server  *msftServer
 	binding *msftBinding
 	id      string
+	from    string
+	to      string
 	target  string
 	route   []string
-	to      string
 	cseq    int
 	conn    net.Conn
 }
 
 // connect finds the connection to the user's edge, or to him if none is between.
+// It is called with the lock held.
 func (d *msftDialog) connect() error {
 	h := d.server
 	if d.route == nil {
@@ -418,14 +458,15 @@ func (d *msftDialog) connect() error {
 		if err != nil {
 			return err
 		}
-		h.changes(func() { h.out = c })
+		h.out = c
 		go h.serve(c)
 	}
 	d.conn = h.out
 	return nil
 }
 
-// send sends a request of the dialog, signed, with more fields and a body.
+// send sends a request of the dialog, signed, with more fields and a body. It is
+// called with the lock held.
 func (d *msftDialog) send(method, more string) {
 	if method != "ACK" {
 		d.cseq++
@@ -436,17 +477,17 @@ func (d *msftDialog) send(method, more string) {
 	for _, r := range d.route {
 		b.WriteString("Route: " + r + "\r\n")
 	}
-	fmt.Fprintf(&b, "Max-Forwards: 70\r\nFrom: \"Bob\" <sip:bob@example.com>;tag=b0b;epid=b0b\r\nTo: %s\r\nCall-ID: %s\r\nCSeq: %d %s\r\n", d.to, d.id, d.cseq, method)
+	fmt.Fprintf(&b, "Max-Forwards: 70\r\nFrom: %s\r\nTo: %s\r\nCall-ID: %s\r\nCSeq: %d %s\r\n", d.from, d.to, d.id, d.cseq, method)
 	if fields != "" {
 		b.WriteString(strings.TrimRight(fields, "\r\n") + "\r\n")
 	}
 	fmt.Fprintf(&b, "Content-Length: %d\r\n\r\n%s", len(body), body)
-	d.server.changes(func() { d.conn.Write(d.server.sign(d.binding.session, []byte(b.String()))) })
+	d.conn.Write(d.server.sign(d.binding.session, []byte(b.String())))
 }
 
 // ask sends a request and waits for its last answer, which must be 200.
 func (d *msftDialog) ask(method, more string) (answer *heard, err error) {
-	d.send(method, more)
+	d.server.changes(func() { d.send(method, more) })
 	err = d.server.await("an answer to "+method, func() bool {
 		answer = d.server.answers[fmt.Sprintf("%s %d %s", d.id, d.cseq, method)]
 		return answer != nil && answer.what() >= "200"
@@ -460,13 +501,8 @@ func (d *msftDialog) ask(method, more string) (answer *heard, err error) {
 // establish takes what the first answer says of the dialog (RFC 3261 §12.1.2).
 func (d *msftDialog) establish(answer *heard) {
 	d.to, d.target = answer.value("to"), between(answer.value("contact"), "<", ">")
-	var recorded []string
-	for _, f := range answer.fields {
-		if f.name == "record-route" {
-			recorded = append([]string{f.value}, recorded...)
-		}
-	}
-	if recorded != nil {
+	if recorded := answer.values("record-route"); recorded != nil {
+		slices.Reverse(recorded)
 		d.route = recorded
 	}
 }
