@@ -5,11 +5,10 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"encoding/base64"
-	"encoding/hex"
 	"fmt"
 	"net"
-	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -23,6 +22,7 @@ type msftServer struct {
 	stage     *stage
 	tls       *tls.Config
 	passwords map[string]string
+	expires   string // of registrations
 	listen    net.Listener
 
 	mu       sync.Mutex // guards what follows
@@ -32,6 +32,7 @@ type msftServer struct {
 	bindings map[string]*msftBinding // by user name
 	verified map[string]int          // by method, and method and status
 	faults   []string                // signatures that were wrong or missing
+	refused  []string                // passwords that were wrong
 	texts    []string                // what users wrote
 	answers  map[string]*heard       // of users, by Call-ID and CSeq
 	serial   int
@@ -54,15 +55,17 @@ const (
 
 // msft runs a stand-in for a Microsoft home server at $HOME1:
 //
-//	msftserver starts [unasked] USER=PASSWORD   demands certificates, unless unasked
+//	msftserver starts [unasked] [expires=N] USER=PASSWORD   demands certificates, unless unasked
 //	msftserver knows USER                       waits until he is signed in
 //	msftserver forgets USER                     waits until he has signed out
+//	msftserver refuses USER                     waits until somebody has come with a wrong password for him
 //	msftserver writes USER TEXT                 Bob invites him to a conversation, and says it
 //	msftserver reads TEXT                       waits until a user has written it
-//	msftserver verified WHAT...                 waits until each came (a method, or METHOD-STATUS), signed, and nothing badly signed
+//	msftserver verified WHAT...                 waits until each came (a method, METHOD-STATUS, or REGISTER-again), signed,
+//	                                            and nothing badly signed
 func (s *stage) msft(args []string) error {
 	if len(args) == 0 {
-		return fmt.Errorf("usage: msftserver starts|knows|forgets|writes|reads|verified ...")
+		return fmt.Errorf("usage: msftserver starts|knows|forgets|refuses|writes|reads|verified ...")
 	}
 	if args[0] == "starts" {
 		return s.startMSFT(options(args[1:]))
@@ -76,6 +79,8 @@ func (s *stage) msft(args []string) error {
 		return h.await(args[1]+" to sign in", func() bool { return h.bindings[args[1]] != nil })
 	case "forgets":
 		return h.await(args[1]+" to sign out", func() bool { return h.bindings[args[1]] == nil })
+	case "refuses":
+		return h.await("a wrong password of "+args[1], func() bool { return strings.Contains(strings.Join(h.refused, "\n"), strconv.Quote(args[1])) })
 	case "writes":
 		return h.write(args[1], args[2])
 	case "reads":
@@ -88,14 +93,18 @@ func (s *stage) msft(args []string) error {
 
 // startMSFT listens.
 func (s *stage) startMSFT(o map[string]string) error {
-	unasked := o["unasked"]
+	unasked, expires := o["unasked"], o["expires"]
+	if expires == "" {
+		expires = "7200"
+	}
 	delete(o, "unasked")
+	delete(o, "expires")
 	c, err := s.tlsConfig(nil, map[string]string{"cert": "home", "unasked": unasked})
 	if err != nil {
 		return err
 	}
 	h := &msftServer{
-		stage: s, tls: c, passwords: o,
+		stage: s, tls: c, passwords: o, expires: expires,
 		conns: make(map[net.Conn]bool), sessions: make(map[string]*ntlmSession), bindings: make(map[string]*msftBinding),
 		verified: make(map[string]int), answers: make(map[string]*heard), fresh: make(chan struct{}),
 	}
@@ -197,8 +206,8 @@ func (h *msftServer) take(c net.Conn, m *heard) {
 			h.texts = append(h.texts, body)
 		}
 		c.Write(h.sign(session, m.answer(200, "home", answerFields(m))))
-		if state := msftStates[m.value("event")]; state != "" && m.what() == "SUBSCRIBE" {
-			h.notify(session, m, state)
+		if m.what() == "SUBSCRIBE" && !strings.Contains(m.value("to"), ";tag=") {
+			h.notify(session, m)
 		}
 	}
 }
@@ -210,43 +219,6 @@ func answerFields(m *heard) string {
 		fields += "Expires: 3600\r\nEvent: " + m.value("event") + "\r\nsubscription-state: active;expires=3600\r\n"
 	}
 	return fields + "Supported: ms-benotify"
-}
-
-// msftStates are what users subscribe to when they have signed in: their contacts,
-// and what they have published, which is nothing yet.
-var msftStates = map[string]string{
-	"vnd-microsoft-roaming-contacts": `<contactList deltaNum="1"><group id="1" name="Colleagues"/>` +
-		`<contact uri="bob@example.com" name="Bob" groups="1" subscribed="true" externalURI=""/></contactList>`,
-	"vnd-microsoft-roaming-self": `<roamingData xmlns="http://schemas.microsoft.com/2006/09/sip/roaming-self">` +
-		`<categories xmlns="http://schemas.microsoft.com/2006/09/sip/categories" uri="sip:alice@example.com"/>` +
-		`<containers xmlns="http://schemas.microsoft.com/2006/09/sip/container-management"/>` +
-		`<subscribers xmlns="http://schemas.microsoft.com/2006/09/sip/presence-subscribers"/></roamingData>`,
-}
-
-// notify tells a subscriber a state, with a BENOTIFY in the dialog that the
-// subscription made: nobody answers it.
-func (h *msftServer) notify(session *ntlmSession, m *heard, state string) {
-	b := h.bindings[session.user]
-	if b == nil {
-		return
-	}
-	d := &msftDialog{server: h, binding: b, id: m.value("call-id"), from: m.value("to") + ";tag=home", to: m.value("from"),
-		target: between(m.value("contact"), "<", ">"), route: m.values("record-route")}
-	if d.connect() != nil {
-		return // the play waits for what does not come
-	}
-	d.send("BENOTIFY", "Event: "+m.value("event")+"\r\nsubscription-state: active;expires=3600\r\nContent-Type: application/"+
-		m.value("event")+"+xml\r\n\r\n"+state)
-}
-
-// values are those of all lines of a field, in order.
-func (m *heard) values(name string) (values []string) {
-	for _, f := range m.fields {
-		if f.name == name {
-			values = append(values, f.value)
-		}
-	}
-	return values
 }
 
 // register does what a REGISTER asks ([MS-SIPAE] §3.2.5): the first gets the
@@ -269,7 +241,7 @@ func (h *msftServer) register(c net.Conn, m *heard, session *ntlmSession, auth m
 		h.faults = append(h.faults, "a REGISTER of no exchange that is known:\n"+visible(m.raw))
 	case offers:
 		if err := h.prove(session, data); err != nil {
-			h.faults = append(h.faults, err.Error())
+			h.refused = append(h.refused, err.Error())
 			c.Write(m.answer(401, "home", date+challenge))
 			return
 		}
@@ -307,9 +279,9 @@ func (h *msftServer) bind(c net.Conn, m *heard, session *ntlmSession) {
 	h.bindings[session.user] = b
 	fields := []string{
 		"ms-keep-alive: UAS; tcp=no; hop-hop=yes; end-end=no; timeout=300",
-		"Contact: <" + uri + `>;expires=7200;+sip.instance="` + between(contact, `+sip.instance="`, `"`) +
+		"Contact: <" + uri + `>;expires=` + h.expires + `;+sip.instance="` + between(contact, `+sip.instance="`, `"`) +
 			`";gruu="` + between(to, "<", ">") + ";opaque=user:epid:" + epid + `;gruu"`,
-		"Expires: 7200",
+		"Expires: " + h.expires,
 		`presence-state: register-action="added"`,
 		"Allow-Events: vnd-microsoft-provisioning,vnd-microsoft-roaming-contacts,vnd-microsoft-roaming-ACL,presence,presence.wpending,vnd-microsoft-roaming-self,vnd-microsoft-provisioning-v2",
 		"Supported: adhoclist", "Server: RTC/4.0", "Supported: msrtc-event-categories",
@@ -317,46 +289,15 @@ func (h *msftServer) bind(c net.Conn, m *heard, session *ntlmSession) {
 	c.Write(h.sign(session, m.answer(200, "home", strings.Join(fields, "\r\n"))))
 }
 
-// signedNames are the parts of what is signed ([MS-SIPAE] §3.2.5.1, version 3
-// and later), in order. The last is for responses.
-var signedNames = []string{
-	"scheme", "rand", "num", "realm", "targetname", "Call-ID", "CSeq number", "CSeq method", "From URI", "From tag",
-	"To URI", "To tag", "identity (sip)", "identity (tel)", "Expires", "status",
-}
-
-// signedParts are the parts of a message that are signed.
-func signedParts(m *heard, random, number string) []string {
-	number2, method, _ := strings.Cut(m.value("cseq"), " ")
-	identity := m.value("p-asserted-identity")
-	if identity == "" {
-		identity = m.value("p-preferred-identity")
-	}
-	parts := []string{"NTLM", random, number, msftRealm, msftName, m.value("call-id"), number2, method}
-	for _, name := range []string{"from", "to"} {
-		v := m.value(name)
-		parts = append(parts, between(v, "<", ">"), between(v+";", ";tag=", ";"))
-	}
-	parts = append(parts, between(identity, "<sip:", ">"), between(identity, "<tel:", ">"), m.value("expires"))
-	for i, scheme := range []string{"sip:", "tel:"} {
-		if p := &parts[12+i]; *p != "" {
-			*p = scheme + *p
-		}
-	}
-	if !m.isRequest() {
-		parts = append(parts, m.what())
-	}
-	return parts
-}
-
-// signedText is what is signed.
-func signedText(parts []string) string { return "<" + strings.Join(parts, "><") + ">" }
-
 // verify checks the signature of a message that a user sent, and keeps count.
 func (h *msftServer) verify(m *heard, session *ntlmSession, auth map[string]string) bool {
 	what := m.what()
 	if !m.isRequest() {
 		_, method, _ := strings.Cut(m.value("cseq"), " ")
 		what = method + "-" + what
+	}
+	if _, offers := auth["gssapi-data"]; what == "REGISTER" && !offers {
+		what = "REGISTER-again"
 	}
 	parts := signedParts(m, auth["crand"], auth["cnum"])
 	switch {
@@ -404,135 +345,4 @@ func (h *msftServer) sign(session *ntlmSession, message []byte) []byte {
 	signature := session.fromServer.mac(signedText(signedParts(parseHeard([]byte(head)), random, number)))
 	return fmt.Appendf(nil, "%s\r\nAuthentication-Info: NTLM rspauth=\"%s\", srand=\"%s\", snum=\"%s\", opaque=\"%s\", qop=\"auth\", targetname=\"%s\", realm=\"%s\"\r\n\r\n%s",
 		head, signature, random, number, session.opaque, msftName, msftRealm, body)
-}
-
-// write lets Bob write to a user, as clients of the dialect do: an INVITE opens
-// the conversation, and what is said comes in it.
-func (h *msftServer) write(user, text string) error {
-	h.mu.Lock()
-	b := h.bindings[user]
-	h.serial++
-	d := &msftDialog{server: h, binding: b, id: fmt.Sprintf("bob%d@%s", h.serial, msftName),
-		from: `"Bob" <sip:bob@example.com>;tag=b0b;epid=b0b`, to: b.to, target: b.contact, route: b.path}
-	err := d.connect()
-	h.mu.Unlock()
-	if err != nil {
-		return err
-	}
-	invite := "P-Asserted-Identity: \"Bob\" <sip:bob@example.com>, <tel:+15550123>\r\nContact: <sip:bob@example.com;opaque=user:epid:b0b;gruu>\r\n" +
-		"Supported: ms-sender, ms-conf-invite\r\nms-text-format: text/plain; charset=UTF-8\r\nContent-Type: application/sdp\r\n\r\n" +
-		"v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns=session\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=message 5060 sip sip:bob@example.com\r\na=accept-types:text/plain\r\n"
-	answer, err := d.ask("INVITE", invite)
-	if err != nil {
-		return err
-	}
-	d.establish(answer)
-	h.changes(func() { d.send("ACK", "") })
-	_, err = d.ask("MESSAGE", "Content-Type: text/plain; charset=UTF-8\r\n\r\n"+text)
-	return err
-}
-
-// An msftDialog is a dialog with a user, seen from the server.
-type msftDialog struct {
-	server  *msftServer
-	binding *msftBinding
-	id      string
-	from    string
-	to      string
-	target  string
-	route   []string
-	cseq    int
-	conn    net.Conn
-}
-
-// connect finds the connection to the user's edge, or to him if none is between.
-// It is called with the lock held.
-func (d *msftDialog) connect() error {
-	h := d.server
-	if d.route == nil {
-		d.conn = d.binding.conn
-		return nil
-	}
-	if h.out == nil {
-		c, err := tls.DialWithDialer(&net.Dialer{Timeout: patience}, "tcp", h.stage.env("EDGE_INT"), h.tls)
-		if err != nil {
-			return err
-		}
-		h.out = c
-		go h.serve(c)
-	}
-	d.conn = h.out
-	return nil
-}
-
-// send sends a request of the dialog, signed, with more fields and a body. It is
-// called with the lock held.
-func (d *msftDialog) send(method, more string) {
-	if method != "ACK" {
-		d.cseq++
-	}
-	fields, body, _ := strings.Cut(more, "\r\n\r\n")
-	var b strings.Builder
-	fmt.Fprintf(&b, "%s %s SIP/2.0\r\nVia: SIP/2.0/TLS %s:5061;branch=z9hG4bK%s\r\n", method, d.target, msftName, randomHex(8))
-	for _, r := range d.route {
-		b.WriteString("Route: " + r + "\r\n")
-	}
-	fmt.Fprintf(&b, "Max-Forwards: 70\r\nFrom: %s\r\nTo: %s\r\nCall-ID: %s\r\nCSeq: %d %s\r\n", d.from, d.to, d.id, d.cseq, method)
-	if fields != "" {
-		b.WriteString(strings.TrimRight(fields, "\r\n") + "\r\n")
-	}
-	fmt.Fprintf(&b, "Content-Length: %d\r\n\r\n%s", len(body), body)
-	d.conn.Write(d.server.sign(d.binding.session, []byte(b.String())))
-}
-
-// ask sends a request and waits for its last answer, which must be 200.
-func (d *msftDialog) ask(method, more string) (answer *heard, err error) {
-	d.server.changes(func() { d.send(method, more) })
-	err = d.server.await("an answer to "+method, func() bool {
-		answer = d.server.answers[fmt.Sprintf("%s %d %s", d.id, d.cseq, method)]
-		return answer != nil && answer.what() >= "200"
-	})
-	if err == nil && answer.what() != "200" {
-		err = fmt.Errorf("%s was answered:\n%s", method, visible(answer.raw))
-	}
-	return answer, err
-}
-
-// establish takes what the first answer says of the dialog (RFC 3261 §12.1.2).
-func (d *msftDialog) establish(answer *heard) {
-	d.to, d.target = answer.value("to"), between(answer.value("contact"), "<", ">")
-	if recorded := answer.values("record-route"); recorded != nil {
-		slices.Reverse(recorded)
-		d.route = recorded
-	}
-}
-
-// ntlmParams are the parameters of a field of the scheme NTLM, nil for others.
-func ntlmParams(value string) map[string]string {
-	params, ok := strings.CutPrefix(value, "NTLM ")
-	if !ok {
-		return nil
-	}
-	found := make(map[string]string)
-	for _, m := range regexp.MustCompile(`([\w-]+)=(?:"([^"]*)"|([^",\s]+))`).FindAllStringSubmatch(params, -1) {
-		found[m[1]] = m[2] + m[3]
-	}
-	return found
-}
-
-// between is what stands between two texts, "" if they are not there.
-func between(text, before, after string) string {
-	_, rest, _ := strings.Cut(text, before)
-	inside, _, found := strings.Cut(rest, after)
-	if !found {
-		return ""
-	}
-	return inside
-}
-
-// randomHex is a name that nobody else has.
-func randomHex(octets int) string {
-	b := make([]byte, octets)
-	rand.Read(b)
-	return hex.EncodeToString(b)
 }
