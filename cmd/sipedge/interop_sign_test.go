@@ -63,7 +63,6 @@ func between(text, before, after string) string {
 	return inside
 }
 
-
 // signedMessage is one with all that is signed, and more.
 const signedMessage = "SUBSCRIBE sip:bob@example.com SIP/2.0\r\nVia: SIP/2.0/TLS 192.0.2.9:58350\r\nMax-Forwards: 70\r\n" +
 	"From: <sip:alice@example.com>;tag=a1;epid=e1\r\nTo: <sip:bob@example.com>;tag=b1;epid=e2\r\nCall-ID: c1\r\nCSeq: 7 SUBSCRIBE\r\n" +
