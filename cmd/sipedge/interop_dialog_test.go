@@ -95,7 +95,7 @@ func (d *msftDialog) connect() error {
 		return nil
 	}
 	if h.out == nil {
-		c, err := tls.DialWithDialer(&net.Dialer{Timeout: patience}, "tcp", h.stage.env("EDGE_INT"), h.tls)
+		c, err := tls.DialWithDialer(&net.Dialer{Timeout: patience}, "tcp", h.edge, h.tls)
 		if err != nil {
 			return err
 		}

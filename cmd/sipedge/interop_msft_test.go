@@ -20,6 +20,7 @@ import (
 // the way, of what is signed, makes a signature wrong.
 type msftServer struct {
 	stage     *stage
+	edge      string // where it listens for its home servers
 	tls       *tls.Config
 	passwords map[string]string
 	expires   string // of registrations
@@ -104,7 +105,7 @@ func (s *stage) startMSFT(o map[string]string) error {
 		return err
 	}
 	h := &msftServer{
-		stage: s, tls: c, passwords: o, expires: expires,
+		stage: s, edge: s.env("EDGE_INT"), tls: c, passwords: o, expires: expires,
 		conns: make(map[net.Conn]bool), sessions: make(map[string]*ntlmSession), bindings: make(map[string]*msftBinding),
 		verified: make(map[string]int), answers: make(map[string]*heard), fresh: make(chan struct{}),
 	}
@@ -191,7 +192,10 @@ func (h *msftServer) await(what string, is func() bool) error {
 func (h *msftServer) take(c net.Conn, m *heard) {
 	auth := ntlmParams(m.value("authorization"))
 	session := h.sessions[auth["opaque"]]
-	if m.what() == "REGISTER" {
+	switch m.what() {
+	case "100":
+		return // from the edge itself, which signs nothing
+	case "REGISTER":
 		h.register(c, m, session, auth)
 		return
 	}
