@@ -113,9 +113,14 @@ func (x *tx) relayFinal(t *turn, m *sip.Message, status int) {
 	if status == 503 && x.again(t) {
 		return
 	}
+	x.tried(m)
 	if !x.keepsWay(m) {
 		x.audit.reason = allowlists.RouteTokenInvalid
 		x.finish(x.instead(t, 502))
+		return
+	}
+	if x.plan.signIn != nil && !x.registered(m) {
+		x.unregistered(t)
 		return
 	}
 	x.subscribed(m)
@@ -136,6 +141,7 @@ func (x *tx) relayInvite(t *turn, m *sip.Message, status int) {
 	if status == 503 && !x.canceled && x.again(t) {
 		return
 	}
+	x.tried(m)
 	x.finish(x.pass(t, m, status))
 }
 
