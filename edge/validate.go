@@ -96,7 +96,9 @@ func (e *Edge) loops(r *request) bool {
 	h.Write(r.m.RequestURI())
 	// What a user outside sends to a partner crosses us twice: to his home server,
 	// and from there. That is no loop.
-	h.WriteByte(byte(r.f.Role))
+	if r.f.Role == RoleRemote {
+		h.WriteByte(1)
+	}
 	if route, ok := r.m.Find(sip.Route); ok {
 		h.WriteByte(0)
 		h.Write(route.Value)
