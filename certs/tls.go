@@ -161,6 +161,11 @@ func Rotate(c *tls.Config) {
 	c.SetSessionTicketKeys([][32]byte{key})
 }
 
+// SetTicketKeys gives a server config the ticket keys that it is to use; the first makes
+// tickets, all of them open some. Whoever calls it once sees to it from then on that keys
+// do not live too long.
+func SetTicketKeys(c *tls.Config, keys [][32]byte) { c.SetSessionTicketKeys(keys) }
+
 // ClientOptions say how we connect to a server.
 type ClientOptions struct {
 	Keypair  *Keypair  // what we show; nil shows nothing

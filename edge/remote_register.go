@@ -200,7 +200,7 @@ func (reg *registration) nameDevice(r *request) {
 	epid, _ := from.Param("epid")
 	switch {
 	case reg.instance != "":
-		reg.device = "instance " + strings.ToLower(reg.instance) + " " + reg.regID
+		reg.device = strings.TrimSpace("instance " + strings.Trim(strings.ToLower(reg.instance), `"<>`) + " " + reg.regID)
 	case len(epid) > 0 && len(epid) <= maxDevice:
 		reg.device = "epid " + string(epid)
 	default:
