@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -14,14 +15,14 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
-// TestInterop runs testdata/interop/*.txtar: plays in the same language with
-// real peers. They are skipped where a program is missing, but not where CI or
+// TestInterop runs testdata/interop/*.txtar, but for those of TestInteropRemote:
+// plays in the same language with real peers. They are skipped where a program is missing, but not where CI or
 // SIPEDGE_INTEROP is set: there they must run.
 func TestInterop(t *testing.T) {
 	needPrograms(t, "kamailio", "sipp", "stunnel4", "openssl")
 	t.Parallel()
 	testscript.Run(t, testscript.Params{
-		Dir:                filepath.Join("testdata", "interop"),
+		Files:              interopPlays(t, false),
 		Setup:              openStage,
 		Cmds:               stageCommands(),
 		Condition:          condition,
@@ -67,6 +68,8 @@ func (s *stage) borrow(names []string) error {
 type realPeer struct {
 	cmd   *exec.Cmd
 	log   *os.File
+	input io.Writer // nil unless it takes commands
+	read  int       // octets of the log that says has looked at
 	ended chan struct{}
 }
 
@@ -74,12 +77,15 @@ type realPeer struct {
 //
 //	program NAME serves ADDRESS [in=NETNS] COMMAND...   and waits until it listens there
 //	program NAME runs COMMAND...             and does not wait
+//	program NAME obeys COMMAND...            the same, for one that reads commands
+//	program NAME hears WORDS...              a line for one that obeys
+//	program NAME says REGEXP...              waits for a line of its output with all of them
 //	program NAME ends                        waits until it has ended well
 //	program NAME signals STOP|CONT|TERM
 //	program NAME dies                        as a crash
 func (s *stage) program(args []string) error {
 	if len(args) < 2 {
-		return fmt.Errorf("usage: program NAME serves|runs|ends|signals|dies ...")
+		return fmt.Errorf("usage: program NAME serves|runs|obeys|hears|says|ends|signals|dies ...")
 	}
 	name, p := args[0], s.programs[args[0]]
 	switch verb := args[1]; {
@@ -88,14 +94,20 @@ func (s *stage) program(args []string) error {
 		if ns, ok := strings.CutPrefix(command[0], "in="); ok {
 			command, netns = append([]string{"ip", "netns", "exec", ns}, command[1:]...), ns
 		}
-		if err := s.startProgram(name, command); err != nil {
+		if err := s.startProgram(name, command, false); err != nil {
 			return err
 		}
 		return s.programs[name].awaitListener(args[2], netns)
 	case verb == "runs":
-		return s.startProgram(name, args[2:])
+		return s.startProgram(name, args[2:], false)
+	case verb == "obeys":
+		return s.startProgram(name, args[2:], true)
 	case p == nil:
 		return fmt.Errorf("%s was not started", name)
+	case verb == "hears":
+		return p.hears(args[2:])
+	case verb == "says":
+		return p.says(args[2:])
 	case verb == "ends":
 		return p.end()
 	case verb == "signals":
@@ -108,16 +120,26 @@ func (s *stage) program(args []string) error {
 	return fmt.Errorf("programs cannot %q", args[1])
 }
 
-// startProgram starts a real peer in a process group of its own.
-func (s *stage) startProgram(name string, args []string) error {
+// startProgram starts a real peer in a process group of its own. One that obeys
+// has a pipe for its standard input.
+func (s *stage) startProgram(name string, args []string, obeys bool) error {
 	log, err := os.OpenFile(s.path(name+".log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	if err != nil {
 		return err
 	}
-	p := &realPeer{cmd: exec.Command(args[0], args[1:]...), log: log, ended: make(chan struct{})}
+	before, err := log.Seek(0, io.SeekEnd)
+	if err != nil {
+		return err
+	}
+	p := &realPeer{cmd: exec.Command(args[0], args[1:]...), log: log, read: int(before), ended: make(chan struct{})}
 	p.cmd.Dir, p.cmd.Stdout, p.cmd.Stderr = s.dir, log, log
 	p.cmd.Env = append(os.Environ(), "TERM=vt100")
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if obeys {
+		if p.input, err = p.cmd.StdinPipe(); err != nil {
+			return err
+		}
+	}
 	if err := p.cmd.Start(); err != nil {
 		return err
 	}
