@@ -111,7 +111,7 @@ func (p *realPeer) find(want []*regexp.Regexp) (bool, error) {
 			break
 		}
 		read += len(line)
-		if matchesAll(line, want) {
+		if matchesAll(strings.TrimSuffix(line, "\n"), want) {
 			p.read = read
 			return true, nil
 		}

@@ -141,6 +141,7 @@ func verbs() map[string]verb {
 		"program":     (*stage).program,
 		"ledger":      (*stage).ledger,
 		"homeserver":  (*stage).homeServer,
+		"forwarder":   (*stage).forwarder,
 		"netns":       (*stage).netns,
 	}
 }

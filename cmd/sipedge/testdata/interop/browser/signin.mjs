@@ -72,6 +72,6 @@ async function shows(part, want) {
 		return new RegExp(want).test(text) || /^(not (signed in:|sent)|no connection)/.test(text) ? text : false
 	}, [part, want.source])
 	const said = await shown.jsonValue()
-	console.log(said)
+	console.log(said.trim())
 	if (!want.test(said)) throw new Error(said)
 }
