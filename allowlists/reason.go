@@ -36,6 +36,19 @@ const (
 	IdentityPin            Reason = "identity.pin"
 	IdentityUnproven       Reason = "identity.unproven"
 
+	AccessAllowed       Reason = "access.allowed"
+	AccessSigningIn     Reason = "access.signing_in"
+	AccessNotSignedIn   Reason = "access.not_signed_in"
+	AccessNotEnabled    Reason = "access.user_not_enabled"
+	AccessLockedOut     Reason = "access.locked_out"
+	AccessFromMismatch  Reason = "access.from_mismatch"
+	AccessDevices       Reason = "access.too_many_devices"
+	AccessKind          Reason = "access.kind"
+	AccessFederation    Reason = "access.federation"
+	AccessDirectoryAway Reason = "access.directory_away"
+	AccessRate          Reason = "access.rate"
+	AccessFirstHop      Reason = "access.first_hop"
+
 	InsideAllowed      Reason = "inside.allowed"
 	InsideFromMismatch Reason = "inside.from_mismatch"
 
@@ -121,6 +134,19 @@ var meanings = []Meaning{
 	{PartnerLimit, 503, "A discovered partner sends more than one may that nobody has listed."},
 	{PartnerWatched, 403, "A discovered partner has asked for more of our addresses than one may: it is on the watch list until somebody decides."},
 	{PartnerUnmarked, 403, "The partner's entry wants its messages marked as verified or not, and this one is not marked."},
+
+	{AccessAllowed, 0, "A user of ours speaks, who is signed in on this connection, or is spoken to there."},
+	{AccessSigningIn, 0, "A REGISTER from outside goes to the home server, which asks for the password and decides."},
+	{AccessNotSignedIn, 403, "Nobody has signed in on this connection, or no longer: it may send REGISTER for our domains and nothing else."},
+	{AccessNotEnabled, 403, "remote.toml does not let this user sign in from outside."},
+	{AccessLockedOut, 403, "The user, the source or both together are locked out, because sign-ins failed or by command."},
+	{AccessFromMismatch, 403, "From, To of a REGISTER, Contact, P-Preferred-Identity or Referred-By name somebody else than who signed in on this connection."},
+	{AccessDevices, 403, "The user is signed in from as many devices as remote.toml allows."},
+	{AccessKind, 403, "The user may sign in from outside, but not for what this request carries."},
+	{AccessFederation, 403, "The user may sign in from outside, but not talk to other companies from there."},
+	{AccessDirectoryAway, 503, "Which groups the user is in could not be asked: the directory is away, and the user is not known from before."},
+	{AccessRate, 503, "Too many want to sign in: from one source, or to one pool."},
+	{AccessFirstHop, 439, "The client asks for outbound, and something stands between it and the edge that does not know it (RFC 5626 §11.6)."},
 
 	{InsideAllowed, 0, "A home server of ours sends for one of our domains."},
 	{InsideFromMismatch, 403, "A home server sends for a domain that does not live in its pool."},

@@ -70,15 +70,7 @@ func (u *Users) add(pattern string) (globs int, err error) {
 	case user == star:
 		u.everyone[domain] = true
 	case strings.Contains(user, star):
-		parts := strings.Split(user, star)
-		last := len(parts) - 1
-		g := glob{head: parts[0], tail: parts[last], user: user}
-		for _, p := range parts[1:last] {
-			if p != "" {
-				g.middle = append(g.middle, []byte(p))
-			}
-		}
-		u.globs[domain] = append(u.globs[domain], g)
+		u.globs[domain] = append(u.globs[domain], newGlob(user))
 		return 1, nil
 	case domain == "":
 		u.exact[user+"@"] = true
@@ -86,6 +78,18 @@ func (u *Users) add(pattern string) (globs int, err error) {
 		u.exact[user+"@"+domain] = true
 	}
 	return 0, nil
+}
+
+func newGlob(user string) glob {
+	parts := strings.Split(user, star)
+	last := len(parts) - 1
+	g := glob{head: parts[0], tail: parts[last], user: user}
+	for _, p := range parts[1:max(last, 1)] {
+		if p != "" {
+			g.middle = append(g.middle, []byte(p))
+		}
+	}
+	return g
 }
 
 // star stands for a pattern's star among the octets of users, of which none is

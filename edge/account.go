@@ -27,12 +27,21 @@ const rememberedAccounts = 8192
 
 // account finds the account of the peer of f.
 func (e *Edge) account(f *Flow) *account {
-	if f.Peer == nil || f.Peer.IsZero() || f.Role == RoleInternal {
+	a, name, known := new(account), "", e.accounts
+	switch {
+	case f.Role == RoleInternal:
 		return nil
+	case f.Role == RoleRemote && !e.perSource():
+		return a // each flow for itself
+	case f.Role == RoleRemote:
+		name, known = source(f.Remote.Addr()).String(), e.sources
+	case f.Peer == nil || f.Peer.IsZero():
+		return nil
+	default:
+		name = e.partners.Load().Account(f.Peer)
 	}
-	a, name := new(account), e.partners.Load().Account(f.Peer)
-	if old, ok, _ := e.accounts.PeekOrAdd(name, a); ok {
-		e.accounts.Get(name) // it was used just now
+	if old, ok, _ := known.PeekOrAdd(name, a); ok {
+		known.Get(name) // it was used just now
 		return old
 	}
 	return a
@@ -58,7 +67,7 @@ func (f *Flow) begins(n int64) {
 // of a stranger whom we may know tomorrow: neither may take them all.
 func (e *Edge) seat(f *Flow) bool {
 	a := f.state.account
-	if a == nil || f.Role != RoleFederation || f.state.link != nil || e.config.Limits.PerSource != nil && !*e.config.Limits.PerSource {
+	if a == nil || f.Role != RoleFederation || f.state.link != nil || !e.perSource() {
 		return true
 	}
 	f.state.seated = true

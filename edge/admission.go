@@ -10,7 +10,7 @@ import (
 
 // Sources that are remembered: those that have proven a certificate lately,
 // and those that have shaken hands lately.
-const rememberedSources = 8192
+const rememberedSources = 1 << 16
 
 // An admission decides whether a connection may begin a handshake. Handshakes
 // are what a stranger can make us spend most on: memory while they hang, and
@@ -93,7 +93,12 @@ func (a *admission) pay(src netip.Prefix, now time.Time) bool {
 		b = &budget{left: 2 * a.rate, at: now}
 		a.budgets.Add(src, b)
 	}
-	b.left = min(b.left+now.Sub(b.at).Seconds()*a.rate, 2*a.rate)
+	return b.take(now, a.rate, 2*a.rate)
+}
+
+// take takes one from a budget that fills up at a rate a second to at most burst.
+func (b *budget) take(now time.Time, rate, burst float64) bool {
+	b.left = min(b.left+now.Sub(b.at).Seconds()*rate, burst)
 	b.at = now
 	if b.left < 1 {
 		return false
@@ -102,8 +107,23 @@ func (a *admission) pay(src netip.Prefix, now time.Time) bool {
 	return true
 }
 
-// leave ends a handshake; proven says that the peer proved who it is.
-func (a *admission) leave(addr netip.Addr, proven bool) {
+// knows remembers a source from which somebody has proved who he is.
+func (a *admission) knows(addr netip.Addr) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.known.Add(source(addr), struct{}{})
+}
+
+// isKnown reports whether somebody has proved who he is from there.
+func (a *admission) isKnown(addr netip.Addr) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.known.Contains(source(addr))
+}
+
+// leave ends a handshake; proven says that the peer proved who it is, resumed that it was
+// none of those that cost: it went on with a session from before.
+func (a *admission) leave(addr netip.Addr, proven, resumed bool) {
 	src := source(addr)
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -115,5 +135,8 @@ func (a *admission) leave(addr netip.Addr, proven bool) {
 	}
 	if proven {
 		a.known.Add(src, struct{}{})
+	}
+	if b, ok := a.budgets.Peek(src); ok && resumed {
+		b.left++
 	}
 }

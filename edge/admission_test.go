@@ -25,7 +25,7 @@ func TestAdmission(t *testing.T) {
 		if !a.enter(partner, now) {
 			t.Fatal("the first is refused")
 		}
-		a.leave(partner, true)
+		a.leave(partner, true, false)
 		n := 0
 		for i := range 20 {
 			if a.enter(stranger(i), now) {
@@ -52,7 +52,7 @@ func TestAdmission(t *testing.T) {
 		if !a.enter(stranger(2), now) {
 			t.Error("another source is refused")
 		}
-		a.leave(stranger(1), false)
+		a.leave(stranger(1), false, false)
 		if !a.enter(stranger(1), now) {
 			t.Error("refused although one has ended")
 		}
@@ -90,7 +90,7 @@ func TestAdmission(t *testing.T) {
 		a := newAdmission(4, 4, 0)
 		for i := range 100 {
 			if a.enter(stranger(i), now) {
-				a.leave(stranger(i), false)
+				a.leave(stranger(i), false, false)
 			}
 		}
 		if a.active != 0 || len(a.sources) != 0 {

@@ -18,7 +18,12 @@ func (e *Edge) admit(r *request) allowlists.Verdict {
 		}
 		return e.admitPartner(r)
 	case RoleInternal:
+		if r.toRemote() {
+			return step(r, "home server", r.token.party, e.admitToRemote(r))
+		}
 		return step(r, "home server", r.from, e.admitInside(r))
+	case RoleRemote:
+		return e.admitRemote(r)
 	}
 	return allowlists.Verdict{} // nobody: refused
 }
@@ -52,7 +57,7 @@ func (e *Edge) admitPartner(r *request) allowlists.Verdict {
 	}
 	// The dialog is bound to its parties: the same partner, not merely some
 	// partner (the domain in From is the one that the certificate proved).
-	if string(r.token.partner) != string(r.from) {
+	if string(r.token.party) != string(r.from) {
 		return allowlists.Refusal(allowlists.RouteTokenInvalid, g.Rule)
 	}
 	g.Reason = allowlists.DialogAllowed

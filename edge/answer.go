@@ -42,7 +42,10 @@ var (
 // asking: nothing that it says can pass, and it holds a place that partners
 // could need.
 func (e *Edge) tire(f *Flow) {
-	if f.Role != RoleFederation || f.state.link != nil || f.state.known.Load() {
+	switch {
+	case f.Role == RoleInternal || f.state.link != nil || f.state.known.Load():
+		return
+	case f.Role == RoleRemote && f.state.signed.Load() != nil:
 		return
 	}
 	if f.state.strange++; f.state.strange < strangersRequests {
@@ -136,7 +139,11 @@ func (e *Edge) extra(f *Flow, m *sip.Message, status int, reason allowlists.Reas
 	case 420:
 		b = appendUnsupported(b, m)
 	case 503:
-		b = fmt.Appendf(b, "Retry-After: %d\r\n", retryAfter) // RFC 3261 §21.5.4
+		wait := retryAfter
+		if f.Role == RoleRemote {
+			wait = later()
+		}
+		b = fmt.Appendf(b, "Retry-After: %d\r\n", wait) // RFC 3261 §21.5.4
 	}
 	return e.appendDiagnostics(b, f, m, reason)
 }

@@ -36,6 +36,15 @@ const (
 	logOverload     = "overload: who sends most is refused new requests"
 	logRelief       = "overload is over"
 
+	logSignedIn      = "user signed in"
+	logSignedOut     = "user signed out"
+	logSignInRefused = "sign-in undone"
+	logAccess        = "remote access reloaded"
+	logNoPartner     = "certificate is no partner's: taken for a user"
+	logDirectory     = "directory failed"
+	logDescriptors   = "open files"
+	logFewFiles      = "the limit on open files is too low for so many connections"
+
 	keyFlow     = "flow"
 	keyRole     = "role"
 	keyListener = "listener"
@@ -58,6 +67,8 @@ const (
 	keyProblem  = "problem"
 	keyOpen     = "open"
 	keyStack    = "stack"
+	keyUser     = "user"
+	keyDevice   = "device"
 )
 
 // An auditRecord is what the log will say of a request. Its strings are copies:

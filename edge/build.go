@@ -182,9 +182,13 @@ func (b *builder) listener(name string, c ListenerConfig) {
 	case c.Role == "internal":
 		ok = b.transport(c.Line, section, c.Transport, "tls", "tcp")
 	case c.Role == "remote" || c.Role == "outside":
-		b.complain(c.Line, "%s: role %q is not available in this version; there are \"federation\" and \"internal\"", section, c.Role)
+		ok = b.transport(c.Line, section, c.Transport, "tls", "wss", "tls+wss")
+		b.users(&c, section)
 	default:
-		b.complain(c.Line, "%s: role %q is none of \"federation\", \"internal\"", section, c.Role)
+		b.complain(c.Line, "%s: role %q is none of \"federation\", \"internal\", \"remote\", \"outside\"", section, c.Role)
+	}
+	if c.ClientCA != "" && c.Role != "remote" {
+		b.complain(c.Line, "%s: client_ca is for role \"remote\"; elsewhere peer_ca says whose certificates count", section)
 	}
 	s := b.side(c, section)
 	b.e.sides[name] = s
@@ -192,11 +196,40 @@ func (b *builder) listener(name string, c ListenerConfig) {
 		b.trusts[name] = &trust{side: s}
 		return
 	}
-	t := b.trust(section, s, b.keypair(c.Line, section, c.Certificate), b.authorities(c.Line, section, c.PeerCA, c.PeerCRL))
+	t := b.trust(section, s, b.keypair(c.Line, section, c.Certificate), b.peerRoots(c, section))
 	b.trusts[name] = t
-	if c.Role == "federation" && b.e.outside == nil {
+	if c.Role == "remote" || c.Role == "outside" {
+		b.e.certified[name] = t.certifies
+	}
+	if (c.Role == "federation" || c.Role == "outside") && b.e.outside == nil {
 		b.e.outside = t
 	}
+}
+
+// users sets what a listener for users has of its own.
+func (b *builder) users(c *ListenerConfig, section string) {
+	switch {
+	case c.Role == "outside" && c.PeerCA == "":
+		c.PeerCA = certs.SystemRoots
+	case c.Role == "remote" && c.PeerCA != "":
+		b.complain(c.Line, "%s: peer_ca is for partners; client_ca says who must have signed the certificates of users' devices", section)
+	}
+}
+
+// peerRoots loads whom a listener trusts; nil: it asks for no certificate.
+func (b *builder) peerRoots(c ListenerConfig, section string) *certs.Roots {
+	if c.Role != "remote" {
+		return b.authorities(c.Line, section, c.PeerCA, c.PeerCRL)
+	}
+	if c.ClientCA == "" {
+		return nil
+	}
+	return b.authorities(c.Line, section, c.ClientCA, c.PeerCRL)
+}
+
+// certifies reports whether our certificate names a host.
+func (t *trust) certifies(name string) bool {
+	return t.keypair != nil && slices.ContainsFunc(t.keypair.Leaf().DNSNames, func(n string) bool { return strings.EqualFold(n, name) })
 }
 
 // transport checks a section's transport; the first one is the default.
@@ -247,6 +280,10 @@ func (b *builder) serverSettings() {
 			s.role, s.connections = RoleFederation, b.e.limits.Connections
 		case "internal":
 			s.role, s.inside = RoleInternal, true
+		case "remote":
+			s.role, s.connections = RoleRemote, b.e.limits.RemoteConnections
+		case "outside":
+			s.role, s.connections, s.sort = RoleOutside, b.e.limits.RemoteConnections, b.e.sort
 		}
 		if t.keypair == nil && c.Transport != "tcp" {
 			continue // said already
@@ -259,7 +296,9 @@ func (b *builder) serverSettings() {
 			b.e.log.Warn(logPlainTCP, keyListener, name)
 		} else {
 			s.tls = b.e.serverTLS(t, s)
-			s.identify = t.verifier.Identify
+			if t.roots != nil {
+				s.identify = t.verifier.Identify
+			}
 		}
 		b.e.settings = append(b.e.settings, s)
 	}
@@ -284,6 +323,9 @@ func (e *Edge) mayComePlain(addr netip.Addr) bool {
 // serverTLS makes a listener's side of TLS. Inside, who is nobody's home server
 // does not get through the handshake.
 func (e *Edge) serverTLS(t *trust, s listenerSettings) *tls.Config {
+	if s.forUsers() {
+		return certs.ServerConfig(e.usersTLS(t, s))
+	}
 	o := certs.ServerOptions{
 		Keypair:  t.keypair,
 		Peer:     certs.Required,
@@ -336,7 +378,9 @@ func (b *builder) keys() {
 // defaults fills in what is zero.
 func (l Limits) defaults() Limits {
 	set(&l.Connections, 16000)
-	set(&l.Handshakes, 256)
+	set(&l.Handshakes, 2048)
+	set(&l.SignInTimeout, time.Minute)
+	set(&l.FlowTimer, 3*time.Minute)
 	set(&l.HandshakeTimeout, 5*time.Second)
 	set(&l.MessageTimeout, 10*time.Second)
 	set(&l.IdleTimeout, 20*time.Minute)

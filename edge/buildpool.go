@@ -62,7 +62,14 @@ func (b *builder) pool(name string, c PoolConfig) {
 		spread: c.Spread,
 		msft:   c.Profile == profileMSFT,
 		every:  c.CheckInterval,
+
+		registerRate: c.RegisterRate,
+		remoteHeader: c.RemoteHeader,
 	}
+	if c.RegisterRate < 0 {
+		b.complain(c.Line, "%s: register_rate must be more than 0; leave it out for as many as come", section)
+	}
+	b.mark(c, section)
 	if c.Profile != "" && !p.msft {
 		b.complain(c.ProfileLine, "%s: profile %q is none of \"\" (plain SIP), %q", section, c.Profile, profileMSFT)
 	}
@@ -82,6 +89,22 @@ func (b *builder) pool(name string, c PoolConfig) {
 		b.server(p, i, addr, trust, secure)
 	}
 	b.e.pools = append(b.e.pools, p)
+}
+
+// mark notes a header by which a pool is told who is outside.
+func (b *builder) mark(c PoolConfig, section string) {
+	name := c.RemoteHeader
+	switch {
+	case name == "":
+		return
+	case !sip.IsToken([]byte(name)) || sip.HeaderNamed([]byte(name)) != sip.HeaderOther:
+		b.complain(c.RemoteHeaderLine, "%s: remote_header %q is not the name of a header of your own, such as \"X-From-Outside\"", section, name)
+		return
+	}
+	if !b.e.isMark([]byte(name)) {
+		b.e.marks = append(b.e.marks, name)
+		b.e.dropMarks = b.e.isMark
+	}
 }
 
 func (b *builder) poolDomains(p *pool, c PoolConfig, section string) {

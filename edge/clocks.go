@@ -14,7 +14,11 @@ type clocks struct {
 	began   atomic.Int32 // first octet of the message that is incomplete
 	pinged  atomic.Int32 // our ping that waits for its pong
 	ending  atomic.Int32 // we said goodbye
-	answers atomic.Bool  // the peer has answered a ping before
+	// Of users outside: since when nobody is signed in, and how many ticks may pass
+	// without a word. 0: none of that matters.
+	unsigned atomic.Int32
+	silence  atomic.Int32
+	answers  atomic.Bool // the peer has answered a ping before
 }
 
 // turn notes the end of a turn: whether half a message is left, and whether
@@ -56,6 +60,7 @@ type timeouts struct {
 	ping      time.Duration // silence after which we ping what we dialled
 	pong      time.Duration // for the answer
 	linger    time.Duration // for the peer to close after we said goodbye
+	signIn    time.Duration // for a user outside to sign in
 }
 
 // defaults fills in what is zero.
@@ -71,6 +76,7 @@ func (t timeouts) defaults() timeouts {
 		{&t.ping, 75 * time.Second},
 		{&t.pong, 10 * time.Second}, // RFC 5626 §4.4.1
 		{&t.linger, 2 * time.Second},
+		{&t.signIn, time.Minute},
 	} {
 		if *d.at <= 0 {
 			*d.at = d.want
@@ -81,7 +87,7 @@ func (t timeouts) defaults() timeouts {
 
 // tick is how often the sweep looks: an eighth of the shortest time it guards.
 func (t timeouts) tick() time.Duration {
-	shortest := min(t.message, t.idle, t.ping, t.pong, t.linger)
+	shortest := min(t.message, t.idle, t.ping, t.pong, t.linger, t.signIn)
 	return min(max(shortest/8, time.Millisecond), time.Second)
 }
 
@@ -108,8 +114,11 @@ func (f *Flow) overdue(t *turn, now int32) error {
 	if at := c.began.Load(); at != 0 && now-at > limit.message {
 		return errMessageTimeout
 	}
+	if at := c.unsigned.Load(); at != 0 && now-at > limit.signIn {
+		return errSignInTimeout
+	}
 	silent := now - c.heard.Load()
-	if silent > limit.idle {
+	if most := c.silence.Load(); silent > limit.idle || most != 0 && silent > most {
 		return errIdle
 	}
 	if !c.dialled {
@@ -136,10 +145,16 @@ func (f *Flow) overdue(t *turn, now int32) error {
 }
 
 // ticked is timeouts in ticks.
-type ticked struct{ message, idle, ping, pong, linger int32 }
+type ticked struct{ message, idle, ping, pong, linger, signIn int32 }
 
 func (t timeouts) ticks() ticked {
 	tick := t.tick()
 	n := func(d time.Duration) int32 { return int32((d + tick - 1) / tick) }
-	return ticked{n(t.message), n(t.idle), n(t.ping), n(t.pong), n(t.linger)}
+	return ticked{n(t.message), n(t.idle), n(t.ping), n(t.pong), n(t.linger), n(t.signIn)}
+}
+
+// limitSilence bounds how long the flow may say nothing, beside the idle time; 0: no
+// more than that.
+func (f *Flow) limitSilence(d time.Duration) {
+	f.clocks.silence.Store(int32(d / f.w.timeouts.tick()))
 }

@@ -53,7 +53,20 @@ type Limits struct {
 	// what the limit on open files leaves. One peer may have a quarter, and so
 	// may all together that are no partners, unless per_source is false.
 	Connections int `toml:"connections"`
-	// Handshakes going on at once. Default 256.
+	// Connections that users outside may hold open together. Three quarters of them
+	// may be of those who have not signed in; the rest is for those who have, and for
+	// addresses from which somebody has before. Default: what the limit on open files
+	// leaves.
+	RemoteConnections int `toml:"remote_connections"`
+	// Time for a user outside to sign in on a connection, and to sign in again after
+	// the registration has ended. Default 60s.
+	SignInTimeout time.Duration `toml:"sign_in_timeout"`
+	// How often clients outside are told to show that their connection lives
+	// (Flow-Timer, RFC 5626), if they know how. One that keeps silent for longer is
+	// closed. Default 180s.
+	FlowTimer time.Duration `toml:"flow_timer"`
+	// Handshakes going on at once. A quarter is kept for addresses from which somebody
+	// has proved who he is. Default 2048.
 	Handshakes int `toml:"handshakes"`
 	// Time for a handshake. Default 5s.
 	HandshakeTimeout time.Duration `toml:"handshake_timeout"`
@@ -92,19 +105,25 @@ type Limits struct {
 
 // ListenerConfig is a section [listener.NAME].
 type ListenerConfig struct {
-	// Who comes here: "federation" (partners, mutual TLS) or "internal" (our
-	// own pools).
+	// Who comes here: "federation" (partners, mutual TLS), "internal" (our own
+	// pools), "remote" (our users from outside, who sign in) or "outside" (partners and
+	// users on one port: who shows a certificate that may be a partner's is one, all
+	// others are users).
 	Role string `toml:"role"`
 	// Address and port to listen on: "203.0.113.10:5061", "[2001:db8::1]:5061".
 	Address string `toml:"address"`
-	// "tls" (default), or "tcp" on an internal listener.
+	// "tls" (default); "tcp" on an internal listener; "wss" (SIP over WebSocket,
+	// RFC 7118) or "tls+wss" (both on one port) for users.
 	Transport string `toml:"transport"`
 	// The certificate shown, by its name in [certificate.NAME].
 	Certificate string `toml:"certificate"`
 	// Who may have signed the peers' certificates: "system" or a PEM file.
-	// Default "system" outside; no default inside.
+	// Default "system" for partners; no default inside. Not for role "remote".
 	PeerCA string `toml:"peer_ca"`
-	// A CRL file (PEM or DER) of that authority. Default none.
+	// Role "remote": who must have signed the certificates of users' devices, a PEM
+	// file or "system". Without it they need none. Default none.
+	ClientCA string `toml:"client_ca"`
+	// A CRL file (PEM or DER) of that authority, or of client_ca. Default none.
 	PeerCRL string `toml:"peer_crl"`
 	// Internal listeners: names that may connect, or with plain TCP addresses.
 	// Default: the pools' peer names; with plain TCP there is no default.
@@ -145,6 +164,15 @@ type PoolConfig struct {
 	// (RFC 3325), and nothing else.
 	Profile     string `toml:"profile"`
 	ProfileLine int    `toml:"profile,line"`
+	// REGISTERs a second that the pool gets from users outside, at most; others wait
+	// for their turn, up to 10 s. For home servers that a crowd coming back would
+	// bring down. Default 0: as many as come.
+	RegisterRate float64 `toml:"register_rate"`
+	// A header by which the pool is told where a request comes from: "NAME: yes" is from
+	// a user of ours outside, "NAME: no" from anybody else outside. Nobody else can set
+	// it. Default none; with profile = "msft" the dialect's own headers say it.
+	RemoteHeader     string `toml:"remote_header"`
+	RemoteHeaderLine int    `toml:"remote_header,line"`
 	// Time between two health checks (OPTIONS) of a server. Default 1.5s.
 	CheckInterval time.Duration `toml:"check_interval"`
 

@@ -48,6 +48,14 @@ var diagnostics = map[allowlists.Reason]diagnostic{
 	allowlists.IdentityUsage:          {1010, "Certificate trust with another server could not be established"},
 	allowlists.IdentityPin:            {1010, "Certificate trust with another server could not be established"},
 
+	// One number for who may not, who is locked out and who does not exist: see tryRegister.
+	allowlists.AccessNotEnabled:   {4003, "From is not enabled for remote access"},
+	allowlists.AccessLockedOut:    {4003, "From is not enabled for remote access"},
+	allowlists.AccessFromMismatch: {4004, "Credentials provided are not authorized to act as specified From URI"},
+	allowlists.AccessDevices:      {1007, "Temporarily cannot route"},
+	allowlists.AccessRate:         {1007, "Temporarily cannot route"},
+	allowlists.AccessFederation:   {1002, "From URI not authorized to communicate with federated partners"},
+
 	allowlists.InsideFromMismatch: {1012, "From URI not authorized to communicate outside the enterprise"},
 	allowlists.RouteDNSFailed:     {1014, "Unable to resolve DNS record"},
 	allowlists.IdentityOwnDomain:  {1017, "Cannot route From and To domains in this combination"},
@@ -76,7 +84,7 @@ func (e *Edge) appendDiagnostics(dst []byte, f *Flow, m *sip.Message, reason all
 		return dst
 	case f.Role == RoleInternal:
 		return d.appendInside(dst, e)
-	case e.msft && e.listedPeer(f, m):
+	case e.msft && (f.Role == RoleRemote || e.listedPeer(f, m)):
 		return fmt.Appendf(dst, "ms-diagnostics-public: %d;reason=\"%s\"\r\n", d.id, d.text)
 	}
 	return dst

@@ -23,7 +23,7 @@ func recorded(m *sip.Message) bool {
 // appendToken appends the text of the token of x as it leaves in m towards the
 // hop being tried.
 func (p *plan) appendToken(dst []byte, e *Edge, x *tx, m *sip.Message) []byte {
-	k := token{pool: p.pool, flow: p.flow, partner: p.partner}
+	k := token{kind: p.tokenKind(), pool: p.pool, flow: p.flow, device: p.device, party: p.party}
 	if x.link != nil && x.link.server != nil {
 		k.server = e.tokens.name(0, x.link.server.addr)
 	}
@@ -34,6 +34,14 @@ func (p *plan) appendToken(dst []byte, e *Edge, x *tx, m *sip.Message) []byte {
 		k.target = e.tokens.digest(0, m.CallID(), contact(m))
 	}
 	return e.tokens.seal(dst, &k)
+}
+
+// tokenKind is whom a dialog is bound to.
+func (p *plan) tokenKind() tokenKind {
+	if p.remote {
+		return tokenUser
+	}
+	return tokenPartner
 }
 
 // recordRoutes returns the URIs in Record-Route above the one whose user part
@@ -138,7 +146,7 @@ func (x *tx) keepsWay(m *sip.Message) bool {
 		return true
 	}
 	k, key, below, ok := x.edge.ourRecord(m)
-	return ok && k.pool == p.pool && bytes.Equal(k.partner, p.partner) &&
+	return ok && k.kind == p.tokenKind() && k.pool == p.pool && bytes.Equal(k.party, p.party) &&
 		k.routes == x.edge.tokens.digest(key, append([][]byte{m.CallID()}, below...)...)
 }
 
@@ -205,7 +213,7 @@ func (e *Edge) targetSigned(r *request) bool {
 	if r.token.target == target {
 		return true
 	}
-	_, moved := e.targets.Get(e.tokens.digest(0, r.token.partner, r.m.CallID(), uri))
+	_, moved := e.targets.Get(e.tokens.digest(0, r.token.party, r.m.CallID(), uri))
 	return moved
 }
 
@@ -218,5 +226,5 @@ func (e *Edge) moved(p *plan, m *sip.Message) {
 	if c == nil || e.tokens.digest(p.tokenKey, m.CallID(), c) == p.target {
 		return // the token knows it: memory is for what has moved
 	}
-	e.targets.Add(e.tokens.digest(0, p.partner, m.CallID(), c), struct{}{})
+	e.targets.Add(e.tokens.digest(0, p.party, m.CallID(), c), struct{}{})
 }

@@ -180,10 +180,10 @@ func TestRecordRouteNamesBothSides(t *testing.T) {
 
 func TestATokenIsOpenedByItsKeysOnly(t *testing.T) {
 	old, now := bytes.Repeat([]byte{1}, 32), bytes.Repeat([]byte{2}, 32)
-	k := token{pool: 1, server: 2, flow: 3, routes: 4, target: 5, partner: []byte("fabrikam.example")}
+	k := token{kind: tokenPartner, pool: 1, server: 2, flow: 3, routes: 4, target: 5, party: []byte("fabrikam.example")}
 	text := newSigner([][]byte{old}).seal(nil, &k)
 	got, key, err := newSigner([][]byte{now, old}).open(text)
-	if err != nil || key != 1 || got.flow != 3 || string(got.partner) != "fabrikam.example" {
+	if err != nil || key != 1 || got.flow != 3 || string(got.party) != "fabrikam.example" {
 		t.Errorf("open during a rotation = %+v, %d, %v", got, key, err)
 	}
 	if _, _, err := newSigner([][]byte{now}).open(text); err == nil {
@@ -200,7 +200,7 @@ func TestATokenIsOpenedByItsKeysOnly(t *testing.T) {
 
 func FuzzToken(f *testing.F) {
 	s := newSigner([][]byte{bytes.Repeat([]byte{1}, 32)})
-	f.Add(s.seal(nil, &token{partner: []byte("fabrikam.example")}))
+	f.Add(s.seal(nil, &token{kind: tokenPartner, party: []byte("fabrikam.example")}))
 	f.Add([]byte("e."))
 	f.Fuzz(func(t *testing.T, text []byte) {
 		k, _, err := s.open(text)

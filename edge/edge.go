@@ -32,6 +32,7 @@ import (
 	"github.com/sipedge/sipedge/allowlists"
 	"github.com/sipedge/sipedge/federation"
 	"github.com/sipedge/sipedge/locate"
+	"github.com/sipedge/sipedge/remoteaccess"
 	"github.com/sipedge/sipedge/sip"
 )
 
@@ -49,6 +50,7 @@ type Edge struct {
 	tokens   *signer
 	targets  *lru.Cache[uint64, struct{}] // Contacts that moved within a dialog
 	accounts *lru.Cache[string, *account] // by what federation calls the peer
+	sources  *lru.Cache[string, *account] // of users outside, by source
 
 	settings  []listenerSettings
 	sides     map[string]*side // by listener
@@ -63,6 +65,16 @@ type Edge struct {
 	wire    *wire
 	buffers *buffers
 	table   *table
+
+	remote    Remote
+	access    atomic.Pointer[remoteaccess.Access]
+	users     *remoteaccess.Users
+	signing   sync.Mutex // held while a flow gets or loses its user; guards paces
+	paces     paces
+	flowTimer time.Duration                // how often clients outside show that they live
+	marks     []string                     // headers by which pools are told who is outside
+	dropMarks func([]byte) bool            // takes them off; nil: there are none
+	certified map[string]func(string) bool // by listener: a name on its certificate
 
 	discovery     *federation.Discovery
 	meter         federation.Meter // of those whose entries say how much they may send
@@ -101,10 +113,13 @@ const rememberedTargets = 1 << 16
 
 // New makes an edge from its configuration and the lists of the moment. With a
 // nil discovery nobody is remembered, and nobody whom the lists do not have is
-// let in. It opens no port. Errors are of type [allowlists.Problem] where a line of the
+// let in; with the zero Remote nobody signs in from outside. It opens no port. Errors are of type [allowlists.Problem] where a line of the
 // configuration is to blame; all are returned at once.
-func New(c Config, partners *federation.Partners, discovery *federation.Discovery, log *slog.Logger) (*Edge, []error) {
+func New(c Config, partners *federation.Partners, discovery *federation.Discovery, remote Remote, log *slog.Logger) (*Edge, []error) {
 	e := &Edge{
+		remote:       remote,
+		users:        remoteaccess.NewUsers(),
+		certified:    make(map[string]func(string) bool),
 		discovery:    discovery,
 		log:          log,
 		config:       c,
@@ -121,16 +136,20 @@ func New(c Config, partners *federation.Partners, discovery *federation.Discover
 	e.ctx, e.stop = context.WithCancel(context.Background())
 	e.refs.Store(rand.Uint64())
 	e.partners.Store(partners)
+	e.access.Store(remote.Access)
+	e.paces.sources, _ = lru.New[string, *budget](maxSources) // fails only for sizes below 1
 	e.requests.New = func() any { return new(request) }
 	e.messages.New = func() any { return new(sip.Message) }
 	e.scratch.New = func() any { return new(scratch) }
 	e.targets, _ = lru.New[uint64, struct{}](rememberedTargets) // fails only for sizes below 1
 	e.accounts, _ = lru.New[string, *account](rememberedAccounts)
+	e.sources, _ = lru.New[string, *account](rememberedAccounts)
 	e.wire = newWire(e.limits.wire(log), e)
 	e.wire.lastID.Store(rand.Uint64() >> 8) // an ID in a token from before a restart must be nobody's
 	e.buffers = &e.wire.buffers
 	e.overload.delay = e.newDelay()
 	e.overload.calm.Store(calmFeedback(time.Now().UnixMicro()))
+	e.flowTimer = e.limits.FlowTimer
 	b := builder{e: e, config: &c}
 	b.build()
 	return e, b.errs
@@ -146,6 +165,7 @@ func (e *Edge) Listen() error {
 		return err
 	}
 	e.tokens = newSigner(keys)
+	e.sayDescriptors()
 	for _, s := range e.settings {
 		l, err := e.wire.listen(s)
 		if err != nil {
@@ -155,6 +175,20 @@ func (e *Edge) Listen() error {
 		e.listeners = append(e.listeners, l)
 	}
 	return nil
+}
+
+// sayDescriptors says how many connections the limit on open files leaves, and warns if
+// that is less than what the configuration promises.
+func (e *Edge) sayDescriptors() {
+	w := e.wire
+	e.log.Info(logDescriptors, "limit", w.descriptors, "outside", w.outside, "inside", w.descriptors-w.outside)
+	wanted := 0
+	for _, s := range e.settings {
+		wanted = max(wanted, s.connections)
+	}
+	if wanted > w.outside {
+		e.log.Warn(logFewFiles, "limit", w.descriptors, "connections", wanted, "possible", w.outside)
+	}
 }
 
 // Close closes the ports of an edge that does not run.
@@ -193,6 +227,7 @@ func (e *Edge) Run(ctx context.Context) {
 	group.Go(e.watchFiles)
 	group.Go(func() { e.every(buryEvery, e.bury) })
 	group.Go(func() { e.every(forgetEvery, e.forgetSubscriptions) })
+	group.Go(func() { e.every(expireEvery, e.expireSignIns) })
 	if on := e.config.Limits.Overload; on == nil || *on {
 		group.Go(e.watchOverload)
 	}
@@ -261,6 +296,7 @@ func (e *Edge) guard(then func()) {
 // opened is told of a new flow, before its first message.
 func (e *Edge) opened(f *Flow) {
 	s := &f.state
+	s.since = time.Now()
 	s.account = e.account(f)
 	switch {
 	case s.link != nil && s.server != nil:
@@ -269,8 +305,11 @@ func (e *Edge) opened(f *Flow) {
 		s.side = e.outside.side
 	case f.Role == RoleInternal:
 		s.side = e.sides[f.Listener]
-		s.rule = allowlists.Rule{Name: "listener " + f.Listener, File: e.config.File, Line: e.config.Listeners[f.Listener].Line}
+		s.rule = e.listenerRule(f)
 		s.pools = e.poolsOf(f)
+	case f.Role == RoleRemote:
+		s.side = e.sides[f.Listener]
+		e.openedRemote(f)
 	default:
 		s.side = e.sides[f.Listener]
 		s.known.Store(e.partners.Load().Knows(f.Peer))
@@ -285,10 +324,18 @@ func (e *Edge) opened(f *Flow) {
 		keyRemote, f.Remote, keyTarget, s.link.String())
 }
 
+// listenerRule names the listener that took a flow.
+func (e *Edge) listenerRule(f *Flow) allowlists.Rule {
+	return allowlists.Rule{Name: "listener " + f.Listener, File: e.config.File, Line: e.config.Listeners[f.Listener].Line}
+}
+
 // gone is told that a flow has ended: what was sent on it goes elsewhere or
 // fails, and calls that it began are taken back.
 func (e *Edge) gone(f *Flow, err error) {
 	e.unseat(f)
+	if f.Role == RoleRemote {
+		e.goneRemote(f)
+	}
 	e.log.Info(logFlowClosed, keyFlow, f.ID, keyRole, f.Role, keyPeer, peerName(f), keyRemote, f.Remote, keyErr, err)
 	if e.ctx.Err() != nil {
 		return
@@ -458,6 +505,9 @@ func (e *Edge) SetPartners(p *federation.Partners) {
 		if f.Role == RoleFederation && f.state.link == nil && f.state.known.Load() && !e.stays(f) {
 			e.log.Info(logPartnerOut, keyFlow, f.ID, keyPeer, peerName(f))
 			f.close(errPartnerGone)
+		}
+		if f.Role == RoleRemote && f.state.signed.Load() == nil && e.mayBePartner(f.Peer) {
+			f.finish(errPartnerNow) // it comes back as what it is
 		}
 		return true
 	})

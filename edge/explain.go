@@ -11,6 +11,7 @@ import (
 	"github.com/sipedge/sipedge/certs"
 	"github.com/sipedge/sipedge/federation"
 	"github.com/sipedge/sipedge/locate"
+	"github.com/sipedge/sipedge/remoteaccess"
 	"github.com/sipedge/sipedge/sip"
 )
 
@@ -28,6 +29,9 @@ type Query struct {
 	Peer *certs.Identity
 	// Inside says that a home server of ours sends it.
 	Inside bool
+	// Remote says that a user of ours sends it, outside: who signs in with a REGISTER,
+	// or has signed in with all else.
+	Remote bool
 }
 
 // A Step is one thing that the doors looked at.
@@ -114,9 +118,13 @@ func (e *Edge) Explain(q Query) (Explanation, error) {
 
 // write writes the request out.
 func (q Query) write(name string) []byte {
-	b := fmt.Appendf(nil, "%[1]s sip:%[2]s SIP/2.0\r\nVia: SIP/2.0/TLS explain.invalid;branch=z9hG4bKexplain\r\n"+
+	target := q.To
+	if q.Remote && q.Method == "REGISTER" {
+		_, target, _ = cutAddress(q.To)
+	}
+	b := fmt.Appendf(nil, "%[1]s sip:%[5]s SIP/2.0\r\nVia: SIP/2.0/TLS explain.invalid;branch=z9hG4bKexplain\r\n"+
 		"Max-Forwards: 70\r\nFrom: <sip:%[3]s>;tag=explain\r\nTo: <sip:%[2]s>\r\nCall-ID: explain@%[4]s\r\n"+
-		"CSeq: 1 %[1]s\r\n", q.Method, q.To, q.From, name)
+		"CSeq: 1 %[1]s\r\n", q.Method, q.To, q.From, name, target)
 	switch q.Method {
 	case "SUBSCRIBE", "NOTIFY", "BENOTIFY", "PUBLISH":
 		event := q.Event
@@ -134,13 +142,37 @@ func (q Query) write(name string) []byte {
 // explainFlow is the connection that the request of q would come on.
 func (e *Edge) explainFlow(q Query) *Flow {
 	f := &Flow{Role: RoleFederation, Peer: q.Peer}
-	if !q.Inside {
+	switch {
+	case q.Remote:
+		f.Role = RoleRemote
+		e.explainUser(f, q)
+		return f
+	case !q.Inside:
 		return f
 	}
 	f.Role = RoleInternal
 	f.state.pools = e.pools
 	f.state.rule = allowlists.Rule{Name: "our home servers", File: e.config.File}
 	return f
+}
+
+// explainUser makes the connection that of the user in From, as if the home server had
+// said yes; what remote.toml says is asked then.
+func (e *Edge) explainUser(f *Flow, q Query) {
+	f.state.rule = allowlists.Rule{Name: "a listener for users", File: e.config.File}
+	uri, err := sip.ParseURI([]byte("sip:" + q.From))
+	aor, ok := appendAOR(nil, &uri)
+	p := e.poolOf(domainPart(aor))
+	if err != nil || !ok || p == nil || q.Method == "REGISTER" {
+		return
+	}
+	domain := domainPart(aor)
+	var groups []string
+	if e.remote.Directory != nil && e.access.Load().AsksGroups() {
+		groups, _ = e.remote.Directory.Groups(e.ctx, string(uri.User), string(domain)) // without them, the rules say who may
+	}
+	s := &remoteaccess.SignIn{User: string(aor), Until: time.Now().Add(time.Hour), Terms: e.access.Load().Terms(uri.User, domain, groups)}
+	f.state.signed.Store(&signIn{SignIn: s, pool: p, domain: domain})
 }
 
 // explainAdmit is admitPartner with each of its checks as a step: what it says is

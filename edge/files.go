@@ -83,9 +83,11 @@ func (l Limits) wire(log *slog.Logger) wireSettings {
 			message:   l.MessageTimeout,
 			idle:      l.IdleTimeout,
 			write:     l.WriteTimeout,
+			signIn:    l.SignInTimeout,
 		},
-		maxOut:     l.Queue,
-		handshakes: l.Handshakes,
+		remoteConnections: l.RemoteConnections,
+		maxOut:            l.Queue,
+		handshakes:        l.Handshakes,
 	}
 	if l.PerSource == nil || *l.PerSource {
 		s.handshakesPerSource, s.handshakeRate = handshakesPerSource, handshakeRate

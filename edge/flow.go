@@ -21,6 +21,7 @@ const (
 	RoleFederation      // another company's edge
 	RoleInternal        // a home server of ours
 	RoleRemote          // a user of ours, outside
+	RoleOutside         // of listeners alone: a partner or a user, as the certificate says
 )
 
 // String is the role's name in configuration and logs.
@@ -32,6 +33,8 @@ func (r Role) String() string {
 		return "internal"
 	case RoleRemote:
 		return "remote"
+	case RoleOutside:
+		return "outside"
 	}
 	return "none"
 }

@@ -11,6 +11,7 @@ import (
 // flowState is what the edge remembers of a flow, beside the connection
 // itself.
 type flowState struct {
+	since  time.Time       // when it was opened
 	side   *side           // how we name ourselves on this connection
 	pools  []*pool         // internal: whose home server it is
 	rule   allowlists.Rule // the listener, or the pool that we dialled
@@ -25,6 +26,10 @@ type flowState struct {
 	sent     atomic.Int64           // requests that were sent on it and wait
 	refused  refusals               // bounds what it can make us write to the log, without an account
 	strange  int                    // requests of a stranger that were refused; the reader's alone
+
+	signed  atomic.Pointer[signIn] // remote: who has signed in on it; nil: nobody
+	counted bool                   // remote: among those that nobody has signed in on; guarded by Edge.signing
+	learned bool                   // remote: its source is among the known ones
 
 	searches int       // searches in a row that DNS did not answer; the reader's alone
 	searched time.Time // when the last one ended

@@ -40,7 +40,8 @@ type plan struct {
 	maxForwards int
 	maxBreadth  int    // 0: as it came
 	routes      int    // Route elements of ours on top
-	outbound    bool   // to a partner
+	outbound    bool   // to a partner, or to a user outside
+	remote      bool   // who is outside is a user of ours
 	record      bool   // we stay in the path
 	sips        bool   // the Request-URI is a sips one
 	dialog      bool   // within a dialog, by our token
@@ -51,10 +52,14 @@ type plan struct {
 	loop        uint64 // second part of the branch (RFC 5393 §4.2.1)
 	throttles   bool   // its sender wants to be told about overload
 
+	signIn *registration // of a REGISTER from outside; nil: none, or nothing will come of it
+	hide   bool          // a REGISTER that must come to nothing: it leaves without its Contact
+
 	// For the token:
-	pool    uint32
-	flow    uint64
-	partner []byte
+	pool   uint32
+	flow   uint64
+	device uint64
+	party  []byte // a partner's domain, or a user's address of record
 }
 
 // settle completes the plan of a request that passed both doors.
@@ -71,13 +76,29 @@ func (r *request) settle(s *signer) {
 		return
 	}
 	p.flow = r.f.ID
-	if p.outbound {
-		p.partner = bytes.Clone(r.to)
+	switch {
+	case p.remote:
+		p.settleUser(s, r)
+		return
+	case p.outbound:
+		p.party = bytes.Clone(r.to)
 		p.pool = s.name(0, r.inside.name)
 		return
 	}
 	p.pool = s.name(0, r.way.pool.name)
-	p.partner = bytes.Clone(r.from)
+	p.party = bytes.Clone(r.from)
+}
+
+// settleUser notes for the token which user of ours is outside, on which flow and
+// device.
+func (p *plan) settleUser(s *signer, r *request) {
+	u := r.user
+	if u == nil {
+		return // a REGISTER: nobody yet
+	}
+	p.flow, p.party = u.Flow, []byte(u.User)
+	p.device = s.digest(0, p.party, []byte(u.Device))
+	p.pool = s.name(0, u.pool.name)
 }
 
 // A scratch is room for the pieces of an edit.
@@ -95,7 +116,8 @@ func (p *plan) edit(s *scratch, x *tx, m *sip.Message, f *Flow) {
 		PopRoutes:   p.routes,
 		MaxForwards: p.maxForwards,
 		MaxBreadth:  p.maxBreadth,
-		Drop:        borderHeaders(p.outbound),
+		Drop:        p.drops(p.outbound, x.flow),
+		DropOther:   x.edge.dropMarks,
 	}
 	s.via = append(s.via[:0], f.state.side.via...)
 	s.via = appendBranch(s.via, x.id, x.attempt, p.loop)
@@ -104,6 +126,9 @@ func (p *plan) edit(s *scratch, x *tx, m *sip.Message, f *Flow) {
 	p.border.request(s, x.edge, m, x.flow, p.outbound)
 	if p.dialog && p.outbound {
 		x.edge.moved(p, m)
+	}
+	if p.signIn != nil {
+		p.path(s, x)
 	}
 	if !p.record {
 		return
@@ -141,11 +166,15 @@ func (p *plan) editResponse(s *scratch, x *tx, m *sip.Message) {
 	s.edit = sip.Edit{
 		PopVia:      true,
 		MaxForwards: -1,
-		Drop:        borderHeaders(!p.outbound),
+		Drop:        p.drops(!p.outbound, x.flow),
+		DropOther:   x.edge.dropMarks,
 	}
 	p.border.response(s, x.edge, m, x.out, p.outbound)
 	if p.throttles {
 		s.edit.Throttle = x.edge.throttle(x.flow)
+	}
+	if p.remote && !p.outbound {
+		p.toUser(s, x, m)
 	}
 	status := m.Status()
 	if p.outbound || status <= 100 || status >= 300 {
@@ -175,10 +204,14 @@ var (
 	borderOut = sip.NewSet(append(borderNames, sip.Authorization, sip.ProxyAuthorization)...)
 )
 
-// borderHeaders are the headers that are removed from what goes out, or in.
-// Credentials of our users do not leave: nobody outside may ask for them.
-func borderHeaders(out bool) *sip.Set {
-	if out {
+// drops are the headers that are removed from what goes out, or in; sender is whose
+// request it is, or was. Credentials of our users do not leave: nobody outside may
+// ask for them.
+func (p *plan) drops(out bool, sender *Flow) *sip.Set {
+	switch {
+	case p.remote:
+		return p.remoteDrops(out, sender)
+	case out:
 		return borderOut
 	}
 	return borderIn
@@ -249,7 +282,7 @@ func (e *Edge) forwardStateless(t *turn, r *request) {
 	s := e.scratch.Get().(*scratch)
 	defer e.scratch.Put(s)
 	out := e.sideTowards(r)
-	s.edit = sip.Edit{PopRoutes: r.plan.routes, MaxForwards: r.plan.maxForwards, MaxBreadth: r.plan.maxBreadth, Drop: borderHeaders(r.plan.outbound)}
+	s.edit = sip.Edit{PopRoutes: r.plan.routes, MaxForwards: r.plan.maxForwards, MaxBreadth: r.plan.maxBreadth, Drop: r.plan.drops(r.plan.outbound, r.f), DropOther: e.dropMarks}
 	s.via = appendBranch(append(s.via[:0], out.via...), x.id, 0, r.plan.loop)
 	s.edit.PushVia = s.via
 	s.received(r.m, r.f)

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/sipedge/sipedge/allowlists"
+	"github.com/sipedge/sipedge/remoteaccess"
 	"github.com/sipedge/sipedge/sip"
 )
 
@@ -59,8 +60,13 @@ func (e *Edge) handleRequest(t *turn, f *Flow, m *sip.Message) {
 		return
 	}
 	e.locate(r)
+	wait, ok := e.registerTurn(r)
+	if !ok {
+		e.refuse(t, r, allowlists.Refusal(allowlists.AccessRate, r.way.pool.rule))
+		return
+	}
 	if x := e.begin(t, r); x != nil {
-		x.try(t, m)
+		x.try(t, m, wait)
 	}
 }
 
@@ -91,6 +97,7 @@ func (e *Edge) judge(r *request) allowlists.Verdict {
 
 // release gives r back.
 func (e *Edge) release(r *request) {
+	r.trial.Settle(remoteaccess.OutcomeNone) // it went no further
 	*r = request{}
 	e.requests.Put(r)
 }

@@ -23,6 +23,9 @@ type listenerSettings struct {
 	tls *tls.Config
 	// What the handshake proved. nil: flows of this listener have no Peer.
 	identify func(tls.ConnectionState) (*certs.Identity, error)
+	// Says what role a flow has whose listener is for several (RoleOutside), and
+	// whether its certificate counts: err is what identify said.
+	sort func(l *listener, f *Flow, err error)
 	// Addresses that may connect; nil: all. It is what plain TCP has instead
 	// of certificates.
 	allow func(netip.Addr) bool
@@ -138,17 +141,25 @@ func (l *listener) admit(addr netip.Addr) error {
 		return errNotNamed
 	case l.connections > 0 && l.open.Load() >= int64(l.connections):
 		return errConnections
+	case l.forUsers() && l.w.unsigned.Load() >= l.w.unsignedRoom() && !l.w.admission.isKnown(addr):
+		return errUnsigned
 	case !l.inside && !l.w.admission.enter(addr, time.Now()):
 		return errManyHandshakes
 	}
 	l.open.Add(1)
+	if l.forUsers() {
+		l.w.unsigned.Add(1)
+	}
 	return nil
 }
 
 // leave ends what admit began, the handshake.
-func (l *listener) leave(addr netip.Addr, proven bool) {
+func (l *listener) leave(addr netip.Addr, proven, resumed bool) {
 	if !l.inside {
-		l.w.admission.leave(addr, proven)
+		l.w.admission.leave(addr, proven, resumed)
+	}
+	if l.forUsers() {
+		l.w.unsigned.Add(-1)
 	}
 }
 
@@ -156,7 +167,7 @@ func (l *listener) leave(addr netip.Addr, proven bool) {
 // needs of stack is not kept for the life of the connection.
 func (l *listener) handshake(c *conn, remote netip.AddrPort) {
 	f, err := l.shakeHands(c)
-	l.leave(remote.Addr(), err == nil && f.Peer != nil)
+	l.leave(remote.Addr(), err == nil && f.Peer != nil, err == nil && f.tls != nil && f.tls.ConnectionState().DidResume)
 	if err != nil {
 		l.open.Add(-1)
 		l.w.drop(c)
@@ -166,7 +177,7 @@ func (l *listener) handshake(c *conn, remote netip.AddrPort) {
 		}
 		return
 	}
-	f.Role, f.Listener, f.Remote = l.role, l.name, remote
+	f.Listener, f.Remote = l.name, remote
 	f.left = &l.open
 	l.w.start(f)
 }
@@ -187,7 +198,9 @@ func (l *listener) shakeHands(c *conn) (f *Flow, err error) {
 		}
 	}()
 	if l.tls == nil {
-		return l.w.newFlow(c, nil), nil
+		f = l.w.newFlow(c, nil)
+		f.Role = l.role
+		return f, nil
 	}
 	c.tcp.SetDeadline(time.Now().Add(l.w.timeouts.handshake))
 	// Most that hang never send anything; they get no TLS state at all.
@@ -196,6 +209,9 @@ func (l *listener) shakeHands(c *conn) (f *Flow, err error) {
 	}
 	if !l.inside {
 		c.tokens = l.w.computing
+		if l.w.admission.isKnown(addrPort(c.RemoteAddr()).Addr()) {
+			c.tokens = l.w.computingKnown // they do not queue behind a crowd of strangers
+		}
 	}
 	c.takeToken()
 	defer c.giveToken()
@@ -205,8 +221,13 @@ func (l *listener) shakeHands(c *conn) (f *Flow, err error) {
 	}
 	c.tcp.SetDeadline(time.Time{})
 	f = l.w.newFlow(c, t)
+	f.Role = l.role
 	if l.identify != nil {
 		f.Peer, err = l.identify(t.ConnectionState())
+	}
+	if l.sort != nil {
+		l.sort(l, f, err)
+		err = nil
 	}
 	return f, err
 }

@@ -159,7 +159,7 @@ func (e *Edge) pushOn(t *turn, r *request, v allowlists.Verdict) {
 		}
 		return
 	}
-	if r.plan.outbound {
+	if r.plan.outbound && !r.plan.remote {
 		e.notice(r)
 	}
 	e.locate(r)

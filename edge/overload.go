@@ -152,7 +152,7 @@ func (o *overload) count(d *demand, octets int64) {
 // does is for the doors to say; but from outside a To tag alone is no sign of it,
 // since what has one and not our token gets no further than there.
 func (e *Edge) goesOn(f *Flow, m *sip.Message) bool {
-	outside := f.Role == RoleFederation
+	outside := f.Role != RoleInternal
 	switch string(m.Method()) {
 	case "ACK", "CANCEL":
 		return true
@@ -173,11 +173,11 @@ func (e *Edge) goesOn(f *Flow, m *sip.Message) bool {
 	if !ok || len(uri.User) == 0 || !e.isOurRoute(uri) {
 		return false
 	}
+	k, _, err := e.tokens.open(uri.User)
 	if outside {
-		_, _, err := e.tokens.open(uri.User)
 		return err == nil
 	}
-	return true
+	return err != nil || k.kind != tokenPath // the way to a user is where things begin
 }
 
 // A notice is what the refusals of one peer say for a second: they share one

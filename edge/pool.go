@@ -2,6 +2,7 @@ package edge
 
 import (
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -22,6 +23,11 @@ type pool struct {
 	turn    atomic.Uint32 // whose turn it is, with spread
 	every   time.Duration // between two health checks
 	demand  demand        // what it wants while there is too much to do
+
+	registerRate float64    // REGISTERs a second that it gets from outside; 0: all
+	remoteHeader string     // the header that tells it who is outside; "": none
+	pacing       sync.Mutex // guards nextTurn
+	nextTurn     time.Time  // when the next REGISTER may go
 }
 
 // A server is one home server of a pool. Its health is what its answers to

@@ -113,9 +113,15 @@ func (x *tx) relayFinal(t *turn, m *sip.Message, status int) {
 	if status == 503 && x.again(t) {
 		return
 	}
+	x.tried(m)
 	if !x.keepsWay(m) {
 		x.audit.reason = allowlists.RouteTokenInvalid
 		x.finish(x.instead(t, 502))
+		return
+	}
+	if x.plan.signIn != nil && !x.registered(m) {
+		x.audit.reason = allowlists.AccessNotEnabled
+		x.finish(x.instead(t, 403))
 		return
 	}
 	x.subscribed(m)
@@ -136,6 +142,7 @@ func (x *tx) relayInvite(t *turn, m *sip.Message, status int) {
 	if status == 503 && !x.canceled && x.again(t) {
 		return
 	}
+	x.tried(m)
 	x.finish(x.pass(t, m, status))
 }
 

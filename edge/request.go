@@ -7,6 +7,7 @@ import (
 
 	"github.com/sipedge/sipedge/allowlists"
 	"github.com/sipedge/sipedge/federation"
+	"github.com/sipedge/sipedge/remoteaccess"
 	"github.com/sipedge/sipedge/sip"
 )
 
@@ -32,8 +33,13 @@ type request struct {
 	token    token // what it says
 	tokenKey int   // the key that signed it
 
+	user   *signIn          // the user of ours who is outside: who sends it, or is sent it
+	path   bool             // the first Route is our Path: the token leads to a user's flow
 	inside *pool            // whose home server sends it
 	grant  federation.Grant // what the lists say of the partner on the other side
+
+	trial      remoteaccess.Ticket // of its credentials; zero: it has none that count
+	lockedUser bool                // the ban that stops it is the user's, and not the source's
 
 	way   way
 	plan  plan

@@ -21,16 +21,22 @@ func (e *Edge) readRoute(r *request) allowlists.Verdict {
 			break
 		}
 		uri, ok := elementURI(elem)
-		if !ok || !e.isOurRoute(uri) {
+		if !ok || !e.isOurRoute(uri) && !e.isOurOwn(r.f, uri) {
 			break
 		}
 		r.ours++
-		if r.bound || !bytes.HasPrefix(uri.User, []byte(tokenMark)) {
+		if r.bound || r.path || !bytes.HasPrefix(uri.User, []byte(tokenMark)) {
 			continue
 		}
 		token, key, err := e.tokens.open(uri.User)
 		if err != nil {
 			return step(r, "dialog", "a token that we did not sign", allowlists.Refusal(allowlists.RouteTokenInvalid, allowlists.Rule{}))
+		}
+		if token.kind == tokenPath {
+			if v := r.openPath(token, key); !v.Allowed() {
+				return v
+			}
+			continue
 		}
 		// Who is in a dialog has a To tag (RFC 3261 §12.2.1.1). A token that comes
 		// back without one would begin something new, past all that is asked then.
@@ -55,14 +61,18 @@ func elementURI(elem []byte) (sip.URI, bool) {
 // inside it would take partners past their list.
 func (e *Edge) route(r *request) allowlists.Verdict {
 	switch {
-	case r.bound && r.f.Role == RoleFederation:
+	case r.toRemote():
+		return step(r, "route", "a user outside", e.routeRemote(r))
+	case r.bound && r.f.Role != RoleInternal:
 		return step(r, "dialog", "the token in Route", e.routeDialogIn(r))
 	case r.bound:
 		return step(r, "dialog", "the token in Route", e.routeDialogOut(r))
-	case r.f.Role == RoleFederation && (r.inDialog || r.audit.method == "ACK"):
+	case r.f.Role != RoleInternal && (r.inDialog || r.audit.method == "ACK") && r.plan.signIn == nil:
 		// A To tag is no proof: a dialog that crossed us has our token, and so
 		// has the ACK that its answer gets.
 		return step(r, "dialog", "a To tag without our Route", ruleless(481, allowlists.SIPNoTransaction))
+	case r.f.Role == RoleRemote && !e.asksUs(r):
+		return step(r, "route", r.to, e.routeFromRemote(r))
 	case r.m.Count(sip.Route) > 0 && e.foreignRoute(r) && !e.edgeRoute(r):
 		return step(r, "route", "a Route that is not ours", allowlists.Refusal(allowlists.RoutePreloaded, allowlists.Rule{}))
 	case e.asksUs(r):
@@ -116,7 +126,7 @@ func (e *Edge) routePartner(r *request, domain []byte) allowlists.Verdict {
 // locate finds the next hops of a request that both doors let through. Nothing
 // is looked up for one that they do not.
 func (e *Edge) locate(r *request) {
-	if !r.plan.outbound {
+	if !r.plan.outbound || r.plan.remote {
 		return
 	}
 	if p, ok := e.partnerEdge(r.to); ok {
@@ -128,8 +138,11 @@ func (e *Edge) locate(r *request) {
 // permit is the second door: may the request go there? Towards our own domains
 // the route has answered; towards partners the lists do.
 func (e *Edge) permit(r *request) allowlists.Verdict {
-	if !r.plan.outbound {
+	switch {
+	case !r.plan.outbound:
 		return pass
+	case r.plan.remote:
+		return e.permitRemote(r)
 	}
 	if e.outside == nil {
 		return step(r, "partner", "no listener for partners",
@@ -202,11 +215,11 @@ func (e *Edge) routeDialogOut(r *request) allowlists.Verdict {
 		return allowlists.Refusal(allowlists.RouteTokenInvalid, allowlists.Rule{Name: "another pool's dialog"})
 	}
 	if f := e.flowOf(r.token.flow, RoleFederation); f != nil {
-		if e.speaks(f.Peer, r.token.partner) {
+		if e.speaks(f.Peer, r.token.party) {
 			r.way.flow = f
 		}
 	}
-	return e.routePartner(r, r.token.partner)
+	return e.routePartner(r, r.token.party)
 }
 
 // flowOf returns an open flow of a role.

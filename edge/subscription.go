@@ -60,7 +60,7 @@ func (e *Edge) subscribe(r *request) (*ticket, allowlists.Verdict) {
 		}
 		return nil, pass
 	case "NOTIFY", "BENOTIFY":
-		if r.plan.outbound {
+		if r.plan.outbound && !r.plan.remote {
 			e.notice(r)
 		}
 		return nil, pass

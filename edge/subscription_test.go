@@ -243,7 +243,7 @@ func TestANotifyRemindsOfASubscription(t *testing.T) {
 // bound puts a request of the home server into a dialog with the partner.
 func (b *bench) bound(text string) string {
 	s := b.e.tokens
-	user := s.seal(nil, &token{pool: s.name(0, "main"), partner: []byte("fabrikam.example")})
+	user := s.seal(nil, &token{kind: tokenPartner, pool: s.name(0, "main"), party: []byte("fabrikam.example")})
 	return strings.Replace(text, "From:", fmt.Sprintf("Route: <sip:%s@edge1.example.com:5062;transport=tls;lr>\nFrom:", user), 1)
 }
 

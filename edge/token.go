@@ -18,30 +18,47 @@ import (
 )
 
 // A token stands in the user part of our Record-Route URIs and says what a
-// dialog is bound to: the partner, the home servers, and the rest of the way
+// dialog is bound to: the party outside, the home servers, and the rest of the way
 // inside. It is signed, so that it is worth something when it comes back in a
 // Route, and the edge need not remember dialogs: a restarted edge, or another
 // one with the same key, goes on.
 //
-//	version 1 | key 1 | pool 4 | server 4 | flow 8 | routes 8 | target 8 | partner n | MAC 12
+//	kind 1 | key 1 | pool 4 | server 4 | flow 8 | routes 8 | target 8 | device 8 | party n | MAC 12
 //
 // It binds to identities and not to connections: a partner that reconnects goes
-// on, someone else does not.
+// on, as does a user who comes from another network; someone else does not. A
+// partner's token has no device.
+//
+// A token in our Path URI says which flow a user registered on (RFC 5626 §5.2). It
+// is bound to that flow, and good for nothing but what the home servers send there.
 type token struct {
-	pool    uint32 // MAC over the pool's name
-	server  uint32 // MAC over the home server's address; 0: none in particular
-	flow    uint64 // the connection that the dialog came on; used while it is open
-	routes  uint64 // MAC over Call-ID and the Route set inside; 0: not signed
-	target  uint64 // MAC over Call-ID and the Contact inside; 0: not signed
-	partner []byte // domain
+	kind   tokenKind
+	pool   uint32 // MAC over the pool's name
+	server uint32 // MAC over the home server's address; 0: none in particular
+	flow   uint64 // the connection that the dialog came on; used while it is open
+	routes uint64 // MAC over Call-ID and the Route set inside; 0: not signed
+	target uint64 // MAC over Call-ID and the Contact inside; 0: not signed
+	device uint64 // MAC over what tells a user's devices apart
+	party  []byte // a partner's domain, or a user's address of record
 }
 
+// A tokenKind says what a token is for. Each is good for that alone.
+type tokenKind byte
+
 const (
-	tokenVersion = 1
-	tokenFixed   = 1 + 1 + 4 + 4 + 8 + 8 + 8
-	tokenMAC     = 12
-	// maxToken is the longest token: 253 octets is a domain's limit.
-	maxToken = (tokenFixed + 253 + tokenMAC + 2) / 3 * 4
+	tokenPartner tokenKind = 1 // a dialog with a partner
+	tokenUser    tokenKind = 2 // a dialog with a remote user
+	tokenPath    tokenKind = 3 // the way to a remote user
+)
+
+const (
+	tokenFixed  = 1 + 1 + 4 + 4 + 8 + 8 + 8
+	tokenDevice = 8
+	tokenMAC    = 12
+	// maxParty is the longest party: a domain's limit, which users keep, too.
+	maxParty = 253
+	// maxToken is the longest token.
+	maxToken = (tokenFixed + tokenDevice + maxParty + tokenMAC + 2) / 3 * 4
 	// tokenMark begins a token, so that other Routes with our name are told
 	// from forged ones.
 	tokenMark = "e."
@@ -101,13 +118,16 @@ func (s *signer) name(i int, name string) uint32 {
 // seal appends the text of k.
 func (s *signer) seal(dst []byte, k *token) []byte {
 	var raw [maxToken]byte
-	b := append(raw[:0], tokenVersion, s.ids[0])
+	b := append(raw[:0], byte(k.kind), s.ids[0])
 	b = binary.BigEndian.AppendUint32(b, k.pool)
 	b = binary.BigEndian.AppendUint32(b, k.server)
 	b = binary.BigEndian.AppendUint64(b, k.flow)
 	b = binary.BigEndian.AppendUint64(b, k.routes)
 	b = binary.BigEndian.AppendUint64(b, k.target)
-	b = append(b, k.partner...)
+	if k.kind != tokenPartner {
+		b = binary.BigEndian.AppendUint64(b, k.device)
+	}
+	b = append(b, k.party...)
 	var out [sha256.Size]byte
 	b = append(b, s.sum(out[:0], 0, b)[:tokenMAC]...)
 	return tokenText.AppendEncode(append(dst, tokenMark...), b)
@@ -120,7 +140,11 @@ func (s *signer) open(text []byte) (k token, key int, err error) {
 		return token{}, 0, errToken
 	}
 	b, err := tokenText.AppendDecode(nil, text[len(tokenMark):])
-	if err != nil || len(b) < tokenFixed+tokenMAC || b[0] != tokenVersion {
+	if err != nil || len(b) < tokenFixed+tokenMAC {
+		return token{}, 0, errToken
+	}
+	kind := tokenKind(b[0])
+	if kind < tokenPartner || kind > tokenPath || kind != tokenPartner && len(b) < tokenFixed+tokenDevice+tokenMAC {
 		return token{}, 0, errToken
 	}
 	signed, mac := b[:len(b)-tokenMAC], b[len(b)-tokenMAC:]
@@ -134,14 +158,19 @@ func (s *signer) open(text []byte) (k token, key int, err error) {
 }
 
 func readToken(b []byte) token {
-	return token{
-		pool:    binary.BigEndian.Uint32(b[2:]),
-		server:  binary.BigEndian.Uint32(b[6:]),
-		flow:    binary.BigEndian.Uint64(b[10:]),
-		routes:  binary.BigEndian.Uint64(b[18:]),
-		target:  binary.BigEndian.Uint64(b[26:]),
-		partner: b[tokenFixed:],
+	k := token{
+		kind:   tokenKind(b[0]),
+		pool:   binary.BigEndian.Uint32(b[2:]),
+		server: binary.BigEndian.Uint32(b[6:]),
+		flow:   binary.BigEndian.Uint64(b[10:]),
+		routes: binary.BigEndian.Uint64(b[18:]),
+		target: binary.BigEndian.Uint64(b[26:]),
+		party:  b[tokenFixed:],
 	}
+	if k.kind != tokenPartner {
+		k.device, k.party = binary.BigEndian.Uint64(k.party), k.party[tokenDevice:]
+	}
+	return k
 }
 
 // A keyFile is the folder with the file of the keys. It has one key a line in

@@ -84,6 +84,8 @@ type border struct {
 	msft   bool  // the pool inside speaks the Microsoft dialect
 	tier   uint8 // federation.Tier of the partner outside; none between two pools
 	verify uint8 // federation.Verification of what it says
+	remote bool  // a user of ours is outside
+	pool   *pool // inside; nil: none
 }
 
 // partner is how well we know who is outside.
@@ -95,13 +97,22 @@ func (r *request) border() border {
 	if r.plan.outbound {
 		p = r.inside
 	}
-	return border{msft: p != nil && p.msft, tier: uint8(r.grant.Tier), verify: uint8(r.grant.Verification())}
+	return border{
+		msft: p != nil && p.msft, tier: uint8(r.grant.Tier), verify: uint8(r.grant.Verification()),
+		remote: r.plan.remote, pool: p,
+	}
 }
 
 // request adds to s what the next hop is told of a request that came on from.
 func (b border) request(s *scratch, e *Edge, m *sip.Message, from *Flow, outbound bool) {
 	s.lines = s.lines[:0]
 	switch {
+	case b.remote && outbound:
+	case b.remote && b.msft:
+		s.params = appendReceived(s.params[:0], from)
+		s.edit.DropViaParams, s.edit.AddViaParams = receivedParams, s.params
+		s.lines = b.appendRemote(s.lines, e)
+	case b.remote:
 	case outbound && b.msft:
 		s.lines = b.appendOutward(s.lines, m, string(m.Method()) == "BYE")
 	case outbound:
@@ -114,6 +125,9 @@ func (b border) request(s *scratch, e *Edge, m *sip.Message, from *Flow, outboun
 		}
 	case b.verifies(m):
 		s.lines = appendAsserted(s.lines, m)
+	}
+	if !outbound {
+		s.lines = b.appendMark(s.lines, b.pool)
 	}
 	s.edit.Add = s.lines
 }
@@ -129,12 +143,18 @@ func (b border) response(s *scratch, e *Edge, m *sip.Message, from *Flow, outbou
 		return
 	}
 	s.lines = s.lines[:0]
-	if outbound {
+	switch {
+	case b.remote && outbound:
+		s.lines = b.appendRemote(s.lines, e)
+	case b.remote:
+		s.edit.DropViaParams = receivedParams
+		s.lines = append(s.lines, logonData...)
+	case outbound:
 		s.lines = b.appendInward(s.lines, e, m, from)
 		if m.Status() >= 400 {
 			s.lines = b.appendRelayed(s.lines, e, m)
 		}
-	} else {
+	default:
 		s.edit.DropViaParams = receivedParams
 		s.lines = b.appendOutward(s.lines, m, m.Status() >= 400)
 	}

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/sipedge/sipedge/allowlists"
+	"github.com/sipedge/sipedge/remoteaccess"
 	"github.com/sipedge/sipedge/sip"
 )
 
@@ -59,24 +60,25 @@ type tx struct {
 
 	mu       sync.Mutex // guards what follows; taken before link and shard locks
 	state    txState
-	step     uint8       // which timer is running, see fire
-	attempt  uint8       // number of the hop being tried
-	canceled bool        // the sender sent CANCEL
-	asked    bool        // CANCEL went to the next hop
-	retried  bool        // a connection ended under it, and its server may be asked again
-	told     bool        // the sender has had a provisional answer
-	early    uint16      // provisional answers that went back
-	late     uint16      // 2xx that went back after the first
-	lingers  bool        // no longer counted as active
-	held     int64       // octets that count for it
-	way      way         // next hops left to try
-	link     *link       // the hop being tried; nil for a flow that the route names
-	out      *Flow       // where the request was sent
-	req      *buffer     // the request as it came
-	sent     *buffer     // INVITE as it left, to build CANCEL and ACK from
-	plan     plan        // how the request leaves
-	ticket   *ticket     // of a SUBSCRIBE
-	audit    auditRecord // what the log will say of it
+	step     uint8               // which timer is running, see fire
+	attempt  uint8               // number of the hop being tried
+	canceled bool                // the sender sent CANCEL
+	asked    bool                // CANCEL went to the next hop
+	retried  bool                // a connection ended under it, and its server may be asked again
+	told     bool                // the sender has had a provisional answer
+	early    uint16              // provisional answers that went back
+	late     uint16              // 2xx that went back after the first
+	lingers  bool                // no longer counted as active
+	held     int64               // octets that count for it
+	way      way                 // next hops left to try
+	link     *link               // the hop being tried; nil for a flow that the route names
+	out      *Flow               // where the request was sent
+	req      *buffer             // the request as it came
+	sent     *buffer             // INVITE as it left, to build CANCEL and ACK from
+	plan     plan                // how the request leaves
+	ticket   *ticket             // of a SUBSCRIBE
+	trial    remoteaccess.Ticket // of credentials from outside; zero: settled, or none
+	audit    auditRecord         // what the log will say of it
 }
 
 // begin makes the transaction of a request that passed both doors. It returns
@@ -129,8 +131,11 @@ func (e *Edge) begin(t *turn, r *request) *tx {
 		x.drop() // a repetition: on a stream its sender is confused; the first one goes on
 		return nil
 	}
+	x.trial, r.trial = r.trial, remoteaccess.Ticket{}
 	r.f.begins(1)
-	r.f.state.strange = 0 // nobody whom we serve is a stranger
+	if !x.plan.remote {
+		r.f.state.strange = 0 // nobody whom we serve is a stranger
+	}
 	if p := x.way.partner; p != nil {
 		p.open.Add(1)
 	}
@@ -146,10 +151,16 @@ func (x *tx) keep(n int64) {
 	x.held = n
 }
 
-// try sends the request on its way for the first time.
-func (x *tx) try(t *turn, m *sip.Message) {
+// try sends the request on its way for the first time, at once or when its turn has
+// come.
+func (x *tx) try(t *turn, m *sip.Message, wait time.Duration) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
+	if wait > 0 {
+		x.step = stepTurn
+		x.edge.table.after(x, wait)
+		return
+	}
 	x.next(t, m)
 }
 
@@ -242,6 +253,7 @@ const (
 	stepC                   // Timer C
 	stepCancel              // CANCEL was sent, and no final answer came
 	stepEnd                 // Timers H and L
+	stepTurn                // its turn has not come yet
 )
 
 // await starts the timer of the hop being tried. The caller holds x.mu.
@@ -275,6 +287,9 @@ func (x *tx) fire(t *turn) {
 		x.trying(t)
 	case x.step == stepEnd:
 		x.end()
+	case x.step == stepTurn:
+		x.step = stepGiveUp
+		x.next(t, nil)
 	case x.step == stepHop:
 		x.hopSilent(t)
 	case x.step == stepC:
@@ -368,7 +383,7 @@ func (x *tx) provisional(t *turn) {
 func (x *tx) finish(status int) {
 	x.edge.auditForwarded(x, status)
 	if x.plan.discovered {
-		x.edge.discovery.Answered(x.plan.partner, status, time.Now())
+		x.edge.discovery.Answered(x.plan.party, status, time.Now())
 	}
 	if !x.invite {
 		x.end() // Timer J is zero (RFC 3261 §17.2.2)
@@ -470,6 +485,7 @@ func (x *tx) end() {
 	x.sent = nil
 	x.keep(0)
 	x.subscribed(nil)
+	x.tried(nil)
 	x.edge.table.remove(x)
 }
 

@@ -15,6 +15,7 @@ import (
 
 	"github.com/sipedge/sipedge/certs"
 	"github.com/sipedge/sipedge/federation"
+	"github.com/sipedge/sipedge/remoteaccess"
 	"github.com/sipedge/sipedge/sip"
 )
 
@@ -48,6 +49,10 @@ func newBench(t testing.TB, n int) *bench {
 	}
 	e.targets, _ = lru.New[uint64, struct{}](16)
 	e.accounts, _ = lru.New[string, *account](16)
+	e.sources, _ = lru.New[string, *account](16)
+	e.paces.sources, _ = lru.New[string, *budget](16)
+	e.users, e.flowTimer = remoteaccess.NewUsers(), e.limits.FlowTimer
+	e.access.Store(nil)
 	e.ctx, e.stop = context.WithCancel(context.Background())
 	e.partners.Store(partners)
 	e.requests.New = func() any { return new(request) }

@@ -43,9 +43,9 @@ func (e *Edge) validate(r *request) allowlists.Verdict {
 	if r.m.Count(sip.ProxyRequire) > 0 {
 		return step(r, "extensions", "Proxy-Require", ruleless(420, allowlists.SIPUnsupported))
 	}
-	// What a partner packs, nobody inside can look into before unpacking it,
+	// What somebody outside packs, nobody inside can look into before unpacking it,
 	// and unpacking is what a bomb waits for (RFC 3261 §21.4.13).
-	if r.f.Role == RoleFederation && encoded(r.m) {
+	if r.f.Role != RoleInternal && encoded(r.m) {
 		return step(r, "encoding", "Content-Encoding", ruleless(415, allowlists.SIPUnsupported))
 	}
 	return step(r, "syntax", "well-formed", pass)
@@ -94,6 +94,9 @@ func (e *Edge) loops(r *request) bool {
 	var h maphash.Hash
 	h.SetSeed(e.table.seed)
 	h.Write(r.m.RequestURI())
+	// What a user outside sends to a partner crosses us twice: to his home server,
+	// and from there. That is no loop.
+	h.WriteByte(byte(r.f.Role))
 	if route, ok := r.m.Find(sip.Route); ok {
 		h.WriteByte(0)
 		h.Write(route.Value)

@@ -2,6 +2,7 @@ package edge
 
 import (
 	"errors"
+	"strconv"
 
 	"github.com/sipedge/sipedge/allowlists"
 	"github.com/sipedge/sipedge/certs"
@@ -19,6 +20,7 @@ type way struct {
 	links   []*link      // of the partner, as they were known when the request came
 	tried   uint64       // bits of servers or links that had their turn
 	hint    *edgeHint    // which of the links is tried first, nil: the first
+	user    bool         // to a user outside: on flow and nowhere else
 	broken  *link        // last of all, once: whose connection ended before an answer came
 	err     error        // the last failure to connect
 }
@@ -98,6 +100,8 @@ func (w *way) String() string {
 		return w.partner.String()
 	case w.pool != nil:
 		return "pool " + w.pool.name
+	case w.flow != nil:
+		return "flow " + strconv.FormatUint(w.flow.ID, 10)
 	}
 	return ""
 }
@@ -110,7 +114,7 @@ func (w *way) empty() bool {
 	if w.pool != nil {
 		return w.pool.pick(w.tried) == nil
 	}
-	return w.tried == 1<<len(w.links)-1
+	return w.user || w.tried == 1<<len(w.links)-1
 }
 
 // hurry reports whether a silent hop is left for the next one soon: outside,
@@ -130,7 +134,7 @@ func (w *way) failure() allowlists.Verdict {
 		return w.pool.unavailable()
 	}
 	if w.partner == nil {
-		return allowlists.Verdict{Status: 480, Reason: allowlists.RouteFlowFailed}
+		return allowlists.Refusal(allowlists.RouteFlowFailed, allowlists.Rule{}) // RFC 5626 §5.3.1
 	}
 	return allowlists.Verdict{Status: 504, Reason: hopReason(w.err)}
 }

@@ -43,6 +43,9 @@ type wireSettings struct {
 	handshakesPerSource int
 	// Full handshakes per second for one source; 0: no limit.
 	handshakeRate float64
+	// Connections that users may have open, on all listeners together; 0: what
+	// the limit on open files leaves.
+	remoteConnections int
 	// Descriptors that the process may have open; default: the limit on open
 	// files. A part of them is kept for listeners marked inside.
 	descriptors int
@@ -58,8 +61,13 @@ type wire struct {
 	maxOut     int
 	admission  *admission
 	computing  chan struct{} // tokens of handshakes from outside
-	outside    int           // connections at which outside listeners pause
-	counts     counts
+	// The same for sources from which somebody has proved who he is.
+	computingKnown chan struct{}
+	places         int          // connections that outsiders may have, all listeners together
+	descriptors    int          // that the process may have open
+	outside        int          // connections at which outside listeners pause
+	unsigned       atomic.Int64 // connections on which a user might sign in, and nobody has
+	counts         counts
 
 	buffers  buffers
 	readings sync.Pool
@@ -106,8 +114,9 @@ func newWire(s wireSettings, h handler) *wire {
 		admission: newAdmission(s.handshakes, s.handshakesPerSource, s.handshakeRate),
 		// All processors but one: a crowd of handshakes leaves one to those who
 		// have theirs behind them.
-		computing: make(chan struct{}, max(1, runtime.GOMAXPROCS(0)-1)),
-		shaking:   make(map[*conn]struct{}),
+		computing:      make(chan struct{}, max(1, runtime.GOMAXPROCS(0)-1)),
+		computingKnown: make(chan struct{}, max(1, runtime.GOMAXPROCS(0)-1)),
+		shaking:        make(map[*conn]struct{}),
 	}
 	if w.maxOut <= 0 {
 		w.maxOut = 4 << 20
@@ -115,7 +124,12 @@ func newWire(s wireSettings, h handler) *wire {
 	if s.descriptors <= 0 {
 		s.descriptors = openFiles()
 	}
+	w.descriptors = s.descriptors
 	w.outside = s.descriptors - reserved(s.descriptors)
+	w.places = w.outside
+	if s.remoteConnections > 0 {
+		w.places = min(w.places, s.remoteConnections)
+	}
 	w.limitTicks = w.timeouts.ticks()
 	w.clock.Store(1)
 	for i := range w.flows {

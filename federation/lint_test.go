@@ -128,7 +128,7 @@ func TestWhatIsNoTextIsNoDomain(t *testing.T) {
 	for i := range 10_000 {
 		many.WriteRune(rune(0x4e00 + i))
 	}
-	for _, name := range []string{"\xff.example", "a\x00.example", "a\u202e.example", many.String(), many.String()[:maxWritten-1]} {
+	for _, name := range []string{"\xff.example", "a\x00.example", "a\u202e.example", many.String(), many.String()[:1<<10-1]} {
 		began := time.Now()
 		if got, err := Normal(name); err == nil {
 			t.Errorf("Normal(%.40q) = %s", name, got)

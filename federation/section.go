@@ -61,6 +61,9 @@ func (c *compiler) clearing(s Section) {
 	c.upstream = r.t
 }
 
+// Discovers reports whether partners are let in that nobody listed.
+func (p *Partners) Discovers() bool { return p != nil && p.section.Unlisted == "discover" }
+
 // Discovery returns the limits for partners that nobody listed.
 func (p *Partners) Discovery() DiscoveryLimits {
 	if p == nil {

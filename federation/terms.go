@@ -143,7 +143,7 @@ func (p PartnerConfig) allowed() allowlists.Allowed {
 // patterns complains of domains in address patterns.
 func (r *reader) patterns(key string, list []string) {
 	for _, pattern := range list {
-		if _, err := normalPattern(pattern); err != nil {
+		if _, err := allowlists.NormalPattern(pattern); err != nil {
 			r.fault("%s %q: its domain is %w", key, pattern, err)
 		}
 	}
@@ -154,21 +154,9 @@ func (r *reader) patterns(key string, list []string) {
 func normalPatterns(list []string) []string {
 	out := slices.Clone(list)
 	for i := range out {
-		out[i], _ = normalPattern(out[i])
+		out[i], _ = allowlists.NormalPattern(out[i])
 	}
 	return out
-}
-
-func normalPattern(pattern string) (string, error) {
-	user, domain, at := strings.Cut(pattern, "@")
-	if !at || domain == "" || strings.ContainsAny(domain, "*@") {
-		return pattern, nil // allowlists says what is wrong with it
-	}
-	name, err := Normal(domain)
-	if err != nil {
-		return pattern, err
-	}
-	return user + "@" + name, nil
 }
 
 // servers reads what makes a partner direct: servers, and the names that their

@@ -183,3 +183,7 @@ func number(b []byte, limit uint64) (n uint64, ok bool) {
 	}
 	return n, true
 }
+
+// IsToken reports whether all of b is a token (RFC 3261 §25.1), as the name of a header
+// is.
+func IsToken(b []byte) bool { return isToken(b) }

@@ -47,6 +47,7 @@ type Edit struct {
 	MaxForwards     int               // new value, added if absent; -1: as it came; no matter in a response
 	MaxBreadth      int               // the same; 0: as it came
 	PushRecordRoute [][]byte          // Record-Route values put on top, the first topmost
+	PushPath        []byte            // Path value put on top (RFC 3327 §5.2); nil: none
 	Drop            *Set              // headers to remove, in every spelling; never Via and Content-Length
 	DropOther       func([]byte) bool // fields without identity to remove, by name; nil: none
 	Replace         [2][]byte         // old and new text in Record-Route values; nil: none
@@ -83,6 +84,8 @@ func (m *Message) Append(dst []byte, e *Edit) []byte {
 			routes = m.appendRoute(&w, e, i, routes)
 		case RecordRoute:
 			m.appendRecordRoute(&w, e, i)
+		case Path:
+			m.appendPath(&w, e, i)
 		case MaxForwards:
 			m.appendMaxForwards(&w, e, s)
 		case MaxBreadth:
@@ -114,6 +117,9 @@ func (m *Message) push(w *splicer, e *Edit) {
 	}
 	if m.count[Route] == 0 {
 		w.pushRoute(e)
+	}
+	if m.count[Path] == 0 {
+		w.pushPath(e)
 	}
 	if m.count[MaxForwards] == 0 && e.MaxForwards >= 0 && !m.response {
 		w.dst = append(w.dst, "Max-Forwards: "...)
@@ -211,6 +217,18 @@ func (m *Message) appendRecordRoute(w *splicer, e *Edit, i int) {
 	}
 }
 
+// appendPath edits the Path field i.
+func (m *Message) appendPath(w *splicer, e *Edit, i int) {
+	s := &m.fields[i]
+	if i == int(m.first[Path])-1 && e.PushPath != nil {
+		w.keep(int(s.start))
+		w.pushPath(e)
+	}
+	if e.Drop.Has(Path) {
+		w.drop(int(s.start), int(s.end))
+	}
+}
+
 // appendMaxForwards edits the Max-Forwards field s.
 func (m *Message) appendMaxForwards(w *splicer, e *Edit, s *span) {
 	switch {
@@ -284,6 +302,12 @@ func (w *splicer) pushVia(e *Edit) {
 func (w *splicer) pushRoute(e *Edit) {
 	if e.PushRoute != nil {
 		w.line("Route: ", e.PushRoute)
+	}
+}
+
+func (w *splicer) pushPath(e *Edit) {
+	if e.PushPath != nil {
+		w.line("Path: ", e.PushPath)
 	}
 }
 

@@ -100,6 +100,8 @@ var editCases = []struct {
 	{"pop-more-routes-than-there-are", odd, Edit{PopRoutes: 9, MaxForwards: -1}},
 	{"drop-routes", odd, Edit{PopRoutes: 1, PushRoute: []byte("<sip:new.example.com;lr>"), Drop: NewSet(Route, RecordRoute, MaxForwards, Via, ContentLength), PushRecordRoute: [][]byte{[]byte("<sip:r.example>")}, MaxForwards: 5}},
 	{"no-via", bare, Edit{PushVia: []byte("SIP/2.0/TLS edge1.example.com;branch=z9hG4bKnew"), MaxForwards: 70, PushRecordRoute: [][]byte{[]byte("<sip:r.example;lr>")}, PushRoute: []byte("<sip:s.example;lr>"), Add: []byte("X: y\r\n")}},
+	{"push-path", "REGISTER sip:example.com SIP/2.0\nVia: SIP/2.0/TLS a.invalid;branch=z9hG4bK1\nPath: <sip:first.example.com;lr>, <sip:second.example.com;lr>\nCall-ID: 1\n\n", Edit{MaxForwards: -1, PushPath: []byte("<sip:t@edge1.example.com;lr;ob>")}},
+	{"push-first-path", bare, Edit{MaxForwards: -1, PushPath: []byte("<sip:t@edge1.example.com;lr;ob>")}},
 	{"response-keeps-no-max-forwards", plain, Edit{URI: []byte("sip:x"), Add: []byte("X: y\r\n")}},
 }
 

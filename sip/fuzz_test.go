@@ -291,11 +291,14 @@ func fuzzEdit(what uint16, routes uint8) *Edit {
 	if set(9) {
 		e.MaxBreadth = 60
 	}
+	if set(10) {
+		e.PushPath = []byte("<sip:path.example.com;lr;ob>")
+	}
 	return e
 }
 
 // touched are the headers that an edit may change.
-var touched = NewSet(Via, Route, RecordRoute, MaxForwards, MaxBreadth, ContentLength)
+var touched = NewSet(Via, Route, RecordRoute, Path, MaxForwards, MaxBreadth, ContentLength)
 
 func checkEdited(t *testing.T, m, r *Message, e *Edit) {
 	t.Helper()
@@ -345,6 +348,13 @@ func checkEdited(t *testing.T, m, r *Message, e *Edit) {
 	}
 	if after := elements(r, RecordRoute); !equal(append(slices.Clone(e.PushRecordRoute), elements(m, RecordRoute)...), after) {
 		t.Errorf("Record-Routes are %q", after)
+	}
+	paths := elements(m, Path)
+	if e.PushPath != nil {
+		paths = append([][]byte{e.PushPath}, paths...)
+	}
+	if after := elements(r, Path); !equal(paths, after) {
+		t.Errorf("Paths are %q, want %q", after, paths)
 	}
 	if n, _, _ := r.MaxForwards(); e.MaxForwards >= 0 && m.IsRequest() && n != e.MaxForwards {
 		t.Errorf("Max-Forwards is %d", n)

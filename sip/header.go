@@ -22,6 +22,7 @@ const (
 	Date
 	Event
 	Expires
+	FlowTimer
 	From
 	HistoryInfo
 	Identity
@@ -97,6 +98,7 @@ var headerNames = [numHeaders]string{
 	Date:                        "Date",
 	Event:                       "Event",
 	Expires:                     "Expires",
+	FlowTimer:                   "Flow-Timer",
 	From:                        "From",
 	HistoryInfo:                 "History-Info",
 	Identity:                    "Identity",
@@ -200,7 +202,7 @@ func slotTable() (t [256]Header) {
 // slot hashes a name by its length and three of its letters, without case.
 func slot(name []byte) uint8 {
 	n := len(name)
-	return uint8(n)*40 + (name[0] | 0x20) + (name[n/2]|0x20)*7 + (name[n-1] | 0x20)
+	return uint8(n)*16 + (name[0] | 0x20) + (name[n/2]|0x20)*3 + (name[n-1] | 0x20)
 }
 
 // sameName compares a field name with the name of a known header. Or-ing 0x20

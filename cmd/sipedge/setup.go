@@ -50,7 +50,7 @@ func setup(path string, log *slog.Logger, w io.Writer) (*settings.Settings, *edg
 func assemble(path string, open func(dir string) (*store.Store, error), log *slog.Logger, w io.Writer) (*installation, error) {
 	s := new(installation)
 	set, errs := settings.Load(path, s.decided(open, log), func(c edge.Config, p *federation.Partners) (errs []error) {
-		s.edge, errs = edge.New(c, p, s.discovery, log)
+		s.edge, errs = edge.New(c, p, s.discovery, edge.Remote{}, log)
 		return errs
 	})
 	if len(errs) == 0 {

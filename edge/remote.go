@@ -1,0 +1,236 @@
+package edge
+
+import (
+	"bytes"
+	"errors"
+	"time"
+
+	"github.com/sipedge/sipedge/allowlists"
+	"github.com/sipedge/sipedge/federation"
+	"github.com/sipedge/sipedge/remoteaccess"
+	"github.com/sipedge/sipedge/sip"
+)
+
+// Remote is what decides about our own users outside. The zero Remote lets nobody in.
+type Remote struct {
+	Access    *remoteaccess.Access
+	Guard     *remoteaccess.Guard     // nil: guesses are not counted
+	Directory *remoteaccess.Directory // nil: there is none
+}
+
+// A signIn is what the home server's yes has made of a flow: one user's, until
+// the registration ends. It is immutable.
+type signIn struct {
+	*remoteaccess.SignIn
+	pool   *pool
+	domain []byte   // of User
+	routes [][]byte // Service-Route of the answer (RFC 3608 §5)
+	names  [][]byte // temporary GRUUs that the registrar gave it (RFC 5627 §5.2)
+}
+
+// Why a flow of a user outside ends.
+var (
+	errSignInTimeout = errors.New("edge: nobody signed in for too long")
+	errKicked        = errors.New("edge: signed out by an administrator")
+	errDropped       = errors.New("edge: ended by an administrator")
+	errNotEnabled    = errors.New("edge: the user may no longer sign in from outside")
+	errReplaced      = errors.New("edge: the device has signed in again on another connection")
+	errMixedUp       = errors.New("edge: the home server said yes to what may not be")
+)
+
+// user returns who is signed in on a flow, nil if nobody is: not yet, or no longer.
+func (f *Flow) user(now time.Time) *signIn {
+	s := f.state.signed.Load()
+	if s == nil || !now.Before(s.Until) {
+		return nil
+	}
+	return s
+}
+
+// admitRemote asks whether a flow that nobody's certificate speaks for may say this.
+// Until the home server has said yes to a REGISTER it may say nothing else; then it
+// may speak as that user.
+func (e *Edge) admitRemote(r *request) allowlists.Verdict {
+	r.plan.remote = true
+	s := r.f.user(r.began)
+	if string(r.m.Method()) == "REGISTER" {
+		return e.admitRegister(r, s)
+	}
+	if s == nil {
+		return step(r, "sign-in", "nobody is signed in on this connection", e.notSignedIn(r))
+	}
+	r.user = s
+	if r.note != nil {
+		step(r, "sign-in", "assumed: "+s.User, pass)
+		if v := e.explainAccess(r, &s.Terms); !v.Allowed() {
+			return v
+		}
+	}
+	if v := e.speaksAs(r, s); !v.Allowed() {
+		return v
+	}
+	if r.bound && (r.token.kind != tokenUser || string(r.token.party) != s.User) {
+		return step(r, "dialog", "another one's token", allowlists.Refusal(allowlists.RouteTokenInvalid, s.Terms.Rule))
+	}
+	if v := e.termsAllow(r, s, r.to); !v.Allowed() {
+		return v
+	}
+	if c := remoteaccess.ReadCredentials(r.m); c.Present() {
+		if v := e.try(r, s.User, true, c); !v.Allowed() {
+			return v
+		}
+	}
+	return allowlists.Allowance(allowlists.AccessAllowed, s.Terms.Rule)
+}
+
+// explainAccess tells explain whether remote.toml lets a user in. On the data path nobody
+// is signed in whom it does not.
+func (e *Edge) explainAccess(r *request, t *remoteaccess.Terms) allowlists.Verdict {
+	v := allowlists.Verdict{Action: allowlists.Allow, Rule: t.Rule}
+	if !t.Allow {
+		v = allowlists.Refusal(allowlists.AccessNotEnabled, t.Rule)
+	}
+	return step(r, "access", t.Rule.Name, v)
+}
+
+// notSignedIn is the verdict on what a flow says on which nobody is signed in. One
+// whose certificate holds and is no partner's may belong to somebody who would like
+// to be one.
+func (e *Edge) notSignedIn(r *request) allowlists.Verdict {
+	if r.f.Peer != nil && !r.f.Peer.IsZero() && e.poolOf(r.from) == nil && r.note == nil {
+		r.plan.remote = false
+		if v := e.admitPartner(r); !v.Allowed() {
+			return v
+		}
+		// It has been listed since; as a partner it comes in with its next connection.
+		r.grant = federation.Grant{}
+	}
+	return allowlists.Refusal(allowlists.AccessNotSignedIn, r.f.state.rule)
+}
+
+// speaksAs reports whether the request speaks in the name of who is signed in, and of
+// nobody else.
+func (e *Edge) speaksAs(r *request, s *signIn) allowlists.Verdict {
+	if !isAddress(&r.fromURI, s.User) {
+		return e.mismatch(r, "From", s)
+	}
+	for _, h := range [...]sip.Header{sip.PPreferredIdentity, sip.ReferredBy} {
+		if r.m.Count(h) == 0 {
+			continue
+		}
+		elems := r.m.Elements(h)
+		for elem, ok := elems.Next(); ok; elem, ok = elems.Next() {
+			if uri, ok := elementURI(elem); !ok || !isAddress(&uri, s.User) {
+				return e.mismatch(r, h.String(), s)
+			}
+		}
+	}
+	if r.m.Count(sip.Contact) == 0 {
+		return pass
+	}
+	elems := r.m.Elements(sip.Contact)
+	for elem, ok := elems.Next(); ok; elem, ok = elems.Next() {
+		if uri, ok := elementURI(elem); !ok || !e.contactOf(&uri, s) {
+			return e.mismatch(r, "Contact", s)
+		}
+	}
+	return pass
+}
+
+func (e *Edge) mismatch(r *request, name string, s *signIn) allowlists.Verdict {
+	return step(r, "speaker", name+" is not "+s.User, allowlists.Refusal(allowlists.AccessFromMismatch, allowlists.Rule{Name: name + " is not " + s.User}))
+}
+
+// contactOf reports whether a Contact may be that of who is signed in. It says where
+// the device is, which may be anything and is never dialled: what is for the device
+// comes to this flow. But in a domain of ours it is a name: the user's own, or one
+// that the registrar made for it (RFC 5627 §3.1).
+func (e *Edge) contactOf(uri *sip.URI, s *signIn) bool {
+	var room [256]byte
+	if e.poolOf(sip.AppendDomain(room[:0], uri.Host)) == nil {
+		return true
+	}
+	if s != nil && isAddress(uri, s.User) {
+		return true
+	}
+	if s == nil || len(uri.User) == 0 {
+		return false
+	}
+	for _, name := range s.names {
+		if bytes.Equal(name, uri.User) {
+			return true
+		}
+	}
+	return false
+}
+
+// isAddress reports whether a URI is that of an address of record in normal form.
+func isAddress(uri *sip.URI, address string) bool {
+	var room [maxParty + 1]byte
+	a, ok := appendAOR(room[:0], uri)
+	return ok && string(a) == address
+}
+
+// appendAOR appends the address of record that a URI names, in normal form: as lists
+// compare it, and with a name that is short enough for our tokens.
+func appendAOR(dst []byte, uri *sip.URI) ([]byte, bool) {
+	if !uri.IsSIP() || len(uri.User) == 0 || uri.Password != nil {
+		return dst, false
+	}
+	var room [maxParty]byte
+	user, ok := allowlists.AppendUser(room[:0], uri.User)
+	if !ok || len(user)+1+len(uri.Host) > maxParty {
+		return dst, false
+	}
+	return sip.AppendDomain(append(append(dst, user...), '@'), uri.Host), true
+}
+
+// termsAllow asks whether what is between a user outside and somebody in domain may be:
+// of this kind, and with other companies.
+func (e *Edge) termsAllow(r *request, s *signIn, domain []byte) allowlists.Verdict {
+	t := &s.Terms
+	if t.Kinds != remoteaccess.AllKinds {
+		if k := kindsOf(r.m); k&^t.Kinds != 0 {
+			v := allowlists.Refusal(allowlists.AccessKind, t.Rule)
+			return step(r, "kinds", k.String()+"; may: "+t.Kinds.String(), notAcceptable(r.m, v))
+		}
+	}
+	if !t.Federation && !r.bound && e.poolOf(domain) == nil && !e.asksUs(r) {
+		return step(r, "federation", domain, allowlists.Refusal(allowlists.AccessFederation, t.Rule))
+	}
+	return pass
+}
+
+// try asks whether the credentials that a request brings may be tried: not by who is
+// guessing. What they are worth is for the home server to say, and what it says is
+// counted.
+func (e *Edge) try(r *request, user string, signed bool, c remoteaccess.Credentials) allowlists.Verdict {
+	g := e.remote.Guard
+	if g == nil || r.note != nil {
+		return pass
+	}
+	j := g.Judge(remoteaccess.Attempt{User: user, Credentials: c, Source: source(r.f.Remote.Addr()), Signed: signed})
+	switch j.Action {
+	case remoteaccess.Pass:
+		r.trial = j.Ticket
+		return pass
+	case remoteaccess.Wait:
+		return allowlists.Refusal(allowlists.AccessRate, allowlists.Rule{Name: "[guard] attempts under way"})
+	}
+	v := allowlists.Refusal(allowlists.AccessLockedOut, allowlists.Rule{Name: "ban " + j.Ban.Key})
+	if len(j.Ban.User) > 0 {
+		r.lockedUser = true
+	}
+	return v
+}
+
+// groupsOf asks the directory, if lists need it.
+func (e *Edge) groupsOf(r *request, user, domain []byte) ([]string, error) {
+	if e.remote.Directory == nil || !e.access.Load().AsksGroups() {
+		return nil, nil
+	}
+	if r.turn != nil {
+		r.turn.end() // what is queued for others must not wait with us
+	}
+	return e.remote.Directory.Groups(e.ctx, string(user), string(domain))
+}

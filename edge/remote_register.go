@@ -1,0 +1,434 @@
+package edge
+
+import (
+	"bytes"
+	"errors"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/sipedge/sipedge/allowlists"
+	"github.com/sipedge/sipedge/remoteaccess"
+	"github.com/sipedge/sipedge/sip"
+)
+
+// A registration is what a REGISTER from outside asks for. It lives as long as its
+// transaction.
+type registration struct {
+	user     string // address of record in normal form
+	domain   []byte
+	pool     *pool
+	device   string
+	instance string // +sip.instance, with its quotes; "" without
+	regID    string
+	contact  []byte // the first one's URI, in its one spelling; nil: it only asks
+	asked    time.Duration
+	firstHop bool // nobody stands between the client and us
+	agent    string
+	groups   []string
+	terms    remoteaccess.Terms
+}
+
+// Bounds of a REGISTER.
+const (
+	maxContacts  = 10      // of one REGISTER
+	maxDevice    = 256     // octets of what tells devices apart
+	maxAgent     = 100     // octets of a client's name for itself that are kept
+	maxServices  = 8       // values of Service-Route
+	maxServiceAt = 1 << 10 // octets of them
+	maxNames     = 16      // temporary GRUUs of one flow
+)
+
+// admitRegister asks whether a flow may ask the home server to sign somebody in: for a
+// domain of ours, in the name of whom is to be signed in, and one user on one flow.
+// Who asks in the name of somebody who may not sign in from outside is challenged as
+// anybody is, and refused when the answer comes: else one could ask who may.
+func (e *Edge) admitRegister(r *request, s *signIn) allowlists.Verdict {
+	reg, v := e.readRegister(r, s)
+	if !v.Allowed() {
+		return v
+	}
+	if v := e.paceOf(r, s); !v.Allowed() {
+		return v
+	}
+	groups, err := e.groupsOf(r, r.fromURI.User, reg.domain)
+	if err != nil && !errors.Is(err, remoteaccess.ErrDirectoryAway) {
+		e.log.Error(logDirectory, keyErr, err)
+	}
+	reg.groups = groups
+	reg.terms = e.access.Load().Terms(r.fromURI.User, reg.domain, groups)
+	var refused allowlists.Verdict
+	switch {
+	case err != nil && !reg.terms.Allow:
+		refused = allowlists.Refusal(allowlists.AccessDirectoryAway, reg.terms.Rule)
+	case !reg.terms.Allow:
+		refused = allowlists.Refusal(allowlists.AccessNotEnabled, reg.terms.Rule)
+	case !e.users.Room(reg.user, reg.device, r.f.ID, reg.terms.Devices) && reg.contact != nil && reg.asked > 0:
+		refused = allowlists.Refusal(allowlists.AccessDevices, reg.terms.Rule)
+	}
+	if v := e.tryRegister(r, reg, s != nil, refused); !v.Allowed() {
+		return v
+	}
+	r.plan.signIn = reg
+	return allowlists.Allowance(allowlists.AccessSigningIn, reg.terms.Rule)
+}
+
+// tryRegister judges the credentials of a REGISTER, and one that must be refused.
+// Who may not sign in, who is locked out and who does not exist are not told apart:
+// without credentials each is challenged by the home server, with them each gets the
+// same answer.
+func (e *Edge) tryRegister(r *request, reg *registration, signed bool, refused allowlists.Verdict) allowlists.Verdict {
+	enabled := refused.Reason == allowlists.ReasonNone
+	if r.note != nil {
+		return e.explainAccess(r, &reg.terms)
+	}
+	if !enabled && signed {
+		e.endSignIn(r.f, errNotEnabled) // it was let in once, and is no longer
+		return refused
+	}
+	c := remoteaccess.ReadCredentials(r.m)
+	v := e.try(r, reg.user, signed, c)
+	switch {
+	case !c.Present() && (r.lockedUser || v.Allowed() && !enabled):
+		r.plan.hide = true
+		return pass
+	case !v.Allowed():
+		return v
+	case !enabled:
+		r.trial.Settle(remoteaccess.OutcomeFailed) // as if they had been tried, and were wrong
+		return refused
+	}
+	return pass
+}
+
+// readRegister reads what a REGISTER asks for. What it says of addresses is believed
+// of nobody: they are all the user's own, or it is refused.
+func (e *Edge) readRegister(r *request, s *signIn) (*registration, allowlists.Verdict) {
+	p := e.poolOf(r.to)
+	if p == nil || len(r.uri.User) > 0 || !r.uri.IsSIP() {
+		// RFC 3261 §10.2: the Request-URI is a domain.
+		return nil, step(r, "domain", r.to, allowlists.Refusal(allowlists.AccessNotSignedIn, r.f.state.rule))
+	}
+	to, err := r.m.ToURI()
+	var room [maxParty + 1]byte
+	user, ok := appendAOR(room[:0], &to)
+	if err != nil || !ok || e.poolOf(domainPart(user)) != p || !isAddress(&r.fromURI, string(user)) {
+		// RFC 3261 §10.2 knows a third party that registers somebody else. From
+		// outside there is none.
+		return nil, step(r, "speaker", "From and To of a REGISTER are one user of ours",
+			allowlists.Refusal(allowlists.AccessFromMismatch, allowlists.Rule{Name: "From and To of a REGISTER"}))
+	}
+	if s != nil && s.User != string(user) {
+		return nil, e.mismatch(r, "To", s)
+	}
+	reg := &registration{user: string(user), pool: p, asked: lifetime(r.m, defaultLifetime)}
+	reg.domain = []byte(reg.user[len(user)-len(domainPart(user)):])
+	reg.agent = clipped(r.m.Value(sip.UserAgent), maxAgent)
+	if v := e.readContacts(r, reg, s); !v.Allowed() {
+		return nil, v
+	}
+	return reg, e.readHops(r, reg)
+}
+
+// domainPart is what stands behind the @ of an address of record.
+func domainPart(aor []byte) []byte { return aor[bytes.LastIndexByte(aor, '@')+1:] }
+
+// clipped is text of somebody else, cut and made safe to show.
+func clipped(b []byte, most int) string { return clean(string(b[:min(len(b), most)])) }
+
+// readContacts reads the Contacts of a REGISTER (RFC 3261 §10.2.1).
+func (e *Edge) readContacts(r *request, reg *registration, s *signIn) allowlists.Verdict {
+	elems := r.m.Elements(sip.Contact)
+	n, numbered, wanted, header := 0, 0, 0, reg.asked
+	for elem, ok := elems.Next(); ok; elem, ok = elems.Next() {
+		if n++; n > maxContacts {
+			return fault(sip.Faultf(400, "Too many Contacts"))
+		}
+		if string(elem) == "*" {
+			// RFC 3261 §10.2.2: alone, and with Expires: 0.
+			if n > 1 || header != 0 {
+				return fault(sip.Faultf(400, "Contact: * needs Expires: 0"))
+			}
+			reg.contact = []byte("*")
+			continue
+		}
+		addr, err := sip.ParseNameAddr(elem)
+		if err != nil || string(reg.contact) == "*" {
+			return fault(sip.Faultf(400, "Malformed Contact"))
+		}
+		uri, err := sip.ParseURI(addr.URI)
+		if err != nil || !uri.IsSIP() {
+			return fault(sip.Faultf(400, "Malformed Contact"))
+		}
+		if !e.contactOf(&uri, &signIn{SignIn: &remoteaccess.SignIn{User: reg.user}, names: namesOf(s)}) {
+			return e.mismatch(r, "Contact", &signIn{SignIn: &remoteaccess.SignIn{User: reg.user}})
+		}
+		asked := expiresOf(addr, header)
+		if asked > 0 {
+			wanted++
+		}
+		if _, ok := addr.Param("reg-id"); ok && asked > 0 {
+			numbered++
+		}
+		if reg.contact == nil || reg.asked == 0 && asked > 0 {
+			reg.read(addr, asked)
+		}
+	}
+	if numbered > 0 && wanted > 1 {
+		return fault(sip.Faultf(400, "A flow is registered alone")) // RFC 5626 §6
+	}
+	reg.nameDevice(r)
+	return pass
+}
+
+// read takes a Contact for that of this device.
+func (reg *registration) read(addr sip.NameAddr, asked time.Duration) {
+	reg.contact, reg.asked = spelling(addr.URI), asked
+	instance, _ := addr.Param("+sip.instance")
+	reg.instance = string(instance[:min(len(instance), maxDevice)])
+	reg.regID = ""
+	if id, ok := addr.Param("reg-id"); ok && len(id) <= 10 && reg.instance != "" {
+		reg.regID = string(id) // without an instance it means nothing (RFC 5626 §6)
+	}
+}
+
+// nameDevice tells the device from others of its user: by instance and reg-id
+// (RFC 5626 §4.1), the endpoint of the Microsoft dialect, or the Contact, by which
+// registrars know it (RFC 3261 §10.2.4).
+func (reg *registration) nameDevice(r *request) {
+	from, _ := r.m.From()
+	epid, _ := from.Param("epid")
+	switch {
+	case reg.instance != "":
+		reg.device = "instance " + strings.ToLower(reg.instance) + " " + reg.regID
+	case len(epid) > 0 && len(epid) <= maxDevice:
+		reg.device = "epid " + string(epid)
+	default:
+		reg.device = "contact " + string(reg.contact[:min(len(reg.contact), maxDevice)])
+	}
+}
+
+// namesOf are the temporary GRUUs of who is signed in.
+func namesOf(s *signIn) [][]byte {
+	if s == nil {
+		return nil
+	}
+	return s.names
+}
+
+// readHops finds out whether we are the first hop (RFC 5626 §5.1). If we are not and
+// the client wants a flow of its own, somebody between us would have had to say that
+// it knows how.
+func (e *Edge) readHops(r *request, reg *registration) allowlists.Verdict {
+	reg.firstHop = r.m.Vias() == 1
+	if reg.firstHop || reg.regID == "" || !lists(r.m, sip.Supported, "outbound") {
+		return pass
+	}
+	paths := r.m.Elements(sip.Path)
+	last, ok := paths.Next()
+	for next, more := last, ok; more; next, more = paths.Next() {
+		last = next
+	}
+	if uri, ok := elementURI(last); ok {
+		if _, ob := sip.Param(uri.Params, "ob"); ob {
+			return pass
+		}
+	}
+	return step(r, "outbound", "a hop before us does not know it", allowlists.Refusal(allowlists.AccessFirstHop, allowlists.Rule{}))
+}
+
+// lists reports whether a header with a list of words has one of them.
+func lists(m *sip.Message, h sip.Header, word string) bool {
+	if m.Count(h) == 0 {
+		return false
+	}
+	elems := m.Elements(h)
+	for elem, ok := elems.Next(); ok; elem, ok = elems.Next() {
+		if strings.EqualFold(string(elem), word) {
+			return true
+		}
+	}
+	return false
+}
+
+// path puts our Path on a REGISTER, with the token of the flow that it came on
+// (RFC 3327 §5.2, RFC 5626 §5.1). Registrars that know no Path would reach the client
+// by its Contact, which leads nowhere from inside; so it is put on whether the client
+// says that it knows Path or not, which it need not.
+func (p *plan) path(s *scratch, x *tx) {
+	if p.hide {
+		s.edit.Drop = withoutContact
+		return
+	}
+	k := token{
+		kind: tokenPath, pool: x.edge.tokens.name(0, p.signIn.pool.name), flow: x.flow.ID,
+		device: x.edge.tokens.digest(0, []byte(p.signIn.user), []byte(p.signIn.device)), party: []byte(p.signIn.user),
+	}
+	s.key = x.edge.tokens.seal(s.key[:0], &k)
+	side := p.signIn.pool.side
+	s.near = append(append(append(s.near[:0], "<sip:"...), s.key...), '@')
+	s.near = append(append(append(s.near, side.host...), ";transport="...), side.transport...)
+	s.near = append(s.near, ";lr"...)
+	if p.signIn.firstHop {
+		s.near = append(s.near, ";ob"...)
+	}
+	s.near = append(s.near, '>')
+	s.edit.PushPath = s.near
+}
+
+// registered is told of the final answer to a REGISTER from outside, before it goes
+// back. It reports whether the answer may: one must not be told that it is signed in
+// where it is not. The caller holds x.mu.
+func (x *tx) registered(m *sip.Message) bool {
+	reg, e, f := x.plan.signIn, x.edge, x.flow
+	if m.Status()/100 != 2 {
+		return !x.plan.hide || m.Status() == 401 || m.Status() == 407
+	}
+	if x.plan.hide || f.closed() {
+		return false
+	}
+	if reg.contact == nil {
+		return true // it asked, and knows the password; a flow belongs to who registers on it
+	}
+	left, mine := reg.granted(m)
+	if left <= 0 {
+		e.endSignIn(f, nil)
+		return true
+	}
+	now := time.Now()
+	s := &signIn{
+		SignIn: &remoteaccess.SignIn{
+			User: reg.user, Flow: f.ID, Device: reg.device, Contact: clipped(reg.contact, maxDevice), Agent: reg.agent,
+			Transport: f.state.side.transport, Remote: f.Remote, Since: now, Refreshed: now, Until: now.Add(left),
+			Outbound: lists(m, sip.Require, "outbound"), Groups: reg.groups, Terms: reg.terms,
+		},
+		pool: reg.pool, domain: reg.domain, routes: serviceRoutes(m),
+	}
+	return e.signIn(f, s, mine)
+}
+
+// granted is how long the registrar keeps what was registered; none: it is out. mine
+// is the Contact in its answer, if it can be told.
+func (reg *registration) granted(m *sip.Message) (left time.Duration, mine sip.NameAddr) {
+	if string(reg.contact) == "*" {
+		return 0, mine
+	}
+	otherwise := lifetime(m, reg.asked)
+	elems := m.Elements(sip.Contact)
+	n := 0
+	var only sip.NameAddr
+	for elem, ok := elems.Next(); ok && n < 100; elem, ok = elems.Next() {
+		addr, err := sip.ParseNameAddr(elem)
+		if err != nil {
+			continue
+		}
+		if n++; reg.is(addr) {
+			return expiresOf(addr, otherwise), addr
+		}
+		only = addr
+	}
+	switch {
+	case reg.asked == 0:
+		return 0, mine // it is not in the list: that was the wish
+	case n == 1:
+		return expiresOf(only, otherwise), only // a registrar that writes Contacts anew
+	}
+	return otherwise, mine
+}
+
+// expiresOf is how long a Contact holds (RFC 3261 §10.2.1.1).
+func expiresOf(addr sip.NameAddr, otherwise time.Duration) time.Duration {
+	if v, ok := addr.Param("expires"); ok {
+		return seconds(v, otherwise)
+	}
+	return otherwise
+}
+
+// is reports whether a Contact in an answer is what was registered.
+func (reg *registration) is(addr sip.NameAddr) bool {
+	if reg.instance != "" {
+		if instance, ok := addr.Param("+sip.instance"); ok {
+			id, _ := addr.Param("reg-id")
+			return strings.EqualFold(string(instance), reg.instance) && (len(id) == 0 || reg.regID == "" || string(id) == reg.regID)
+		}
+	}
+	return bytes.Equal(spelling(addr.URI), reg.contact)
+}
+
+// serviceRoutes are the ways that the registrar wants the client's requests to take
+// (RFC 3608 §5): who is signed in may bring these as Route, and no other. Those on top
+// that are ours, as a home server may write them, are for the client alone.
+func serviceRoutes(m *sip.Message) (routes [][]byte) {
+	if m.Count(sip.ServiceRoute) == 0 {
+		return nil
+	}
+	elems := m.Elements(sip.ServiceRoute)
+	octets := 0
+	for elem, ok := elems.Next(); ok; elem, ok = elems.Next() {
+		addr, err := sip.ParseNameAddr(elem)
+		if octets += len(elem); err != nil || len(routes) == maxServices || octets > maxServiceAt {
+			return nil
+		}
+		routes = append(routes, spelling(addr.URI))
+	}
+	return routes
+}
+
+// gruus are the temporary names that an answer gives a client (RFC 5627 §5.2), after
+// those that it had: they hold until it registers anew altogether.
+func gruus(addr sip.NameAddr, before [][]byte) [][]byte {
+	text, ok := addr.Param("temp-gruu")
+	if !ok || len(text) > maxDevice {
+		return before
+	}
+	uri, err := sip.ParseURI(bytes.Trim(text, `"`))
+	if err != nil || len(uri.User) == 0 {
+		return before
+	}
+	names := append(before[:len(before):len(before)], bytes.Clone(uri.User))
+	return names[max(0, len(names)-maxNames):]
+}
+
+// toUser adds to an answer what our user outside is told by the edge itself.
+func (p *plan) toUser(s *scratch, x *tx, m *sip.Message) {
+	if s.edit.Add == nil {
+		s.lines = s.lines[:0]
+	}
+	if p.signIn == nil || m.Status()/100 != 2 || m.Count(sip.FlowTimer) > 0 || !lists(m, sip.Require, "outbound") {
+		return
+	}
+	if p.signIn.firstHop {
+		// RFC 5626 §5.4: so that a dead flow is noticed, and the client knows how
+		// often to show that it lives.
+		s.lines = append(s.lines, "Flow-Timer: "...)
+		s.lines = strconv.AppendInt(s.lines, int64(x.edge.flowTimer/time.Second), 10)
+		s.lines = append(s.lines, "\r\n"...)
+		s.edit.Add = s.lines
+	}
+}
+
+// tried settles what the credentials of a request from outside were worth, by the answer
+// of the home server; nil: there is none. Only the first counts. The caller holds x.mu.
+func (x *tx) tried(m *sip.Message) {
+	if x.trial == (remoteaccess.Ticket{}) {
+		return
+	}
+	o := remoteaccess.OutcomeNone
+	if m != nil {
+		if req := x.edge.index(x.req); req != nil {
+			o = remoteaccess.ReadOutcome(req, m)
+			x.edge.messages.Put(req)
+		}
+	}
+	x.trial.Settle(o)
+	x.trial = remoteaccess.Ticket{}
+}
+
+// registerTurn is how long a REGISTER from outside waits for its turn at the pool; not
+// ok: too many wait already.
+func (e *Edge) registerTurn(r *request) (wait time.Duration, ok bool) {
+	if r.plan.signIn == nil {
+		return 0, true
+	}
+	return r.way.pool.turnOf(r.began)
+}

@@ -1,0 +1,266 @@
+package edge
+
+import (
+	"math/rand/v2"
+	"strconv"
+	"time"
+
+	lru "github.com/hashicorp/golang-lru/v2"
+
+	"github.com/sipedge/sipedge/allowlists"
+	"github.com/sipedge/sipedge/remoteaccess"
+	"github.com/sipedge/sipedge/sip"
+)
+
+// signIn gives a flow to a user: from now on it may speak as that one. It reports
+// false, and ends the flow, where that would mix users up or be a device too many: the
+// home server said yes to what was asked at the same moment elsewhere.
+func (e *Edge) signIn(f *Flow, s *signIn, mine sip.NameAddr) bool {
+	e.signing.Lock()
+	before := f.state.signed.Load()
+	if before != nil && before.User == s.User {
+		s.Since = before.Since
+		s.names = before.names
+	}
+	s.names = gruus(mine, s.names)
+	over, ok := e.users.Put(s.SignIn, s.Terms.Devices)
+	if ok {
+		f.state.signed.Store(s)
+		e.uncount(f)
+	}
+	e.signing.Unlock()
+	if !ok {
+		e.log.Warn(logSignInRefused, keyFlow, f.ID, keyUser, s.User, keyErr, errMixedUp)
+		f.finish(errMixedUp)
+		return false
+	}
+	for _, o := range over {
+		if old := e.wire.flow(o.Flow); old != nil {
+			old.state.signed.Store(nil)
+			old.finish(errReplaced)
+		}
+	}
+	f.limitSilence(e.silence(s))
+	if !f.state.learned {
+		f.state.learned = true
+		e.wire.admission.knows(f.Remote.Addr())
+	}
+	if before == nil {
+		e.log.Info(logSignedIn, keyFlow, f.ID, keyUser, s.User, keyRemote, f.Remote, keyDevice, clean(s.Device), keyRule, s.Terms.Rule.String())
+	}
+	return true
+}
+
+// silence is how long a flow may say nothing: longer than the client was told to
+// (RFC 5626 §5.4), or, where it was told nothing, what [limits] says.
+func (e *Edge) silence(s *signIn) time.Duration {
+	if !s.Outbound {
+		return 0
+	}
+	return e.flowTimer + e.flowTimer/4 + 10*time.Second
+}
+
+// endSignIn takes a flow back from its user, who has signed out or may no longer be
+// there. With a reason the flow ends, too; without, it may sign in again.
+func (e *Edge) endSignIn(f *Flow, reason error) {
+	e.signing.Lock()
+	s := f.state.signed.Swap(nil)
+	if s != nil {
+		e.users.End(f.ID)
+		if !f.closed() {
+			e.count(f)
+		}
+	}
+	e.signing.Unlock()
+	if s != nil {
+		e.log.Info(logSignedOut, keyFlow, f.ID, keyUser, s.User, keyErr, reason)
+		f.limitSilence(0)
+	}
+	if reason != nil {
+		f.finish(reason)
+	}
+}
+
+// count puts a flow among those on which nobody is signed in, and gives it a time in
+// which somebody must be. The caller holds e.signing.
+func (e *Edge) count(f *Flow) {
+	if !f.state.counted {
+		f.state.counted = true
+		e.wire.unsigned.Add(1)
+	}
+	f.clocks.unsigned.Store(e.wire.ticks())
+}
+
+// uncount takes it out. The caller holds e.signing.
+func (e *Edge) uncount(f *Flow) {
+	if f.state.counted {
+		f.state.counted = false
+		e.wire.unsigned.Add(-1)
+	}
+	f.clocks.unsigned.Store(0)
+}
+
+// openedRemote is told of a new flow of whoever will turn out to be a user.
+func (e *Edge) openedRemote(f *Flow) {
+	f.state.rule = e.listenerRule(f)
+	e.signing.Lock()
+	e.count(f)
+	e.signing.Unlock()
+}
+
+// goneRemote is told that such a flow has ended.
+func (e *Edge) goneRemote(f *Flow) {
+	e.signing.Lock()
+	defer e.signing.Unlock()
+	e.uncount(f)
+	if s := f.state.signed.Swap(nil); s != nil {
+		e.users.End(f.ID)
+		e.log.Info(logSignedOut, keyFlow, f.ID, keyUser, s.User)
+	}
+}
+
+// expireEvery is how often registrations are looked for that have ended. What a flow
+// may say is judged by the clock, so nothing passes in between.
+const expireEvery = time.Second
+
+// expireSignIns takes back the flows whose registration has ended.
+func (e *Edge) expireSignIns() {
+	now := time.Now()
+	for _, o := range e.users.Over(now) {
+		f := e.wire.flow(o.Flow)
+		if f == nil {
+			e.users.End(o.Flow)
+			continue
+		}
+		if f.user(now) == nil { // it may have been refreshed in this moment
+			e.endSignIn(f, nil)
+		}
+	}
+}
+
+// SetAccess puts in force who may sign in from outside. Who no longer may is signed
+// out; what the others may changes with their next message.
+func (e *Edge) SetAccess(a *remoteaccess.Access) {
+	e.access.Store(a)
+	for _, o := range e.users.All() {
+		f := e.wire.flow(o.Flow)
+		if f == nil {
+			continue
+		}
+		if !e.renew(f, a) {
+			e.endSignIn(f, errNotEnabled)
+		}
+	}
+	users, groups := a.Len()
+	e.log.Info(logAccess, "users", users, "groups", groups)
+}
+
+// renew gives who is signed in on a flow the terms of a. It reports false if there
+// are none.
+func (e *Edge) renew(f *Flow, a *remoteaccess.Access) bool {
+	e.signing.Lock()
+	defer e.signing.Unlock()
+	s := f.state.signed.Load()
+	if s == nil {
+		return true
+	}
+	user, _, _ := cutAddress(s.User)
+	terms := a.Terms([]byte(user), s.domain, s.Groups)
+	if !terms.Allow {
+		return false
+	}
+	fresh, inner := *s, *s.SignIn
+	inner.Terms = terms
+	fresh.SignIn = &inner
+	if _, ok := e.users.Put(&inner, max(terms.Devices, len(e.users.Of(s.User)))); ok {
+		f.state.signed.Store(&fresh)
+	}
+	return true
+}
+
+// Users are the users who are signed in from outside.
+func (e *Edge) Users() *remoteaccess.Users { return e.users }
+
+// Kick signs a user out everywhere, and returns where that was. The client may sign in
+// again unless remote.toml or a decision says otherwise.
+func (e *Edge) Kick(user string) []*remoteaccess.SignIn {
+	list := e.users.Of(user)
+	for _, o := range list {
+		if f := e.wire.flow(o.Flow); f != nil {
+			e.endSignIn(f, errKicked)
+		}
+	}
+	return list
+}
+
+// maxSources bounds the sources whose attempts to sign in are paced.
+const maxSources = 1 << 16
+
+// What one source may ask a second that nobody is signed in from: each sign-in takes
+// two REGISTERs or three. All of a company may sit behind one address.
+const (
+	registerRate  = 50
+	registerBurst = 400
+)
+
+// paces bound how often sources ask to be signed in.
+type paces struct {
+	sources *lru.Cache[string, *budget]
+}
+
+// paceOf bounds the REGISTERs of one source on flows where nobody is signed in, and
+// those of one flow where somebody is.
+func (e *Edge) paceOf(r *request, s *signIn) allowlists.Verdict {
+	if r.note != nil || !e.perSource() {
+		return pass
+	}
+	key, rate, burst := source(r.f.Remote.Addr()).String(), float64(registerRate), float64(registerBurst)
+	if s != nil {
+		key, rate, burst = "flow "+strconv.FormatUint(r.f.ID, 10), 1, 20
+	}
+	e.signing.Lock()
+	defer e.signing.Unlock()
+	b, ok := e.paces.sources.Get(key)
+	if !ok {
+		b = &budget{left: burst, at: r.began}
+		e.paces.sources.Add(key, b)
+	}
+	if b.take(r.began, rate, burst) {
+		return pass
+	}
+	return allowlists.Refusal(allowlists.AccessRate, e.limitsRule("per_source"))
+}
+
+// perSource reports whether there are limits for each source.
+func (e *Edge) perSource() bool {
+	return e.config.Limits.PerSource == nil || *e.config.Limits.PerSource
+}
+
+// maxPace is how long a REGISTER may wait for its turn: with what the home server
+// takes it is answered before its sender gives up.
+const maxPace = 10 * time.Second
+
+// turnOf is how long a REGISTER has to wait so that its pool gets no more of them a
+// second than it wants; none: it may go now. A crowd that comes back after an outage
+// is a queue then, and not a flood.
+func (p *pool) turnOf(now time.Time) (wait time.Duration, ok bool) {
+	if p.registerRate <= 0 {
+		return 0, true
+	}
+	each := time.Duration(float64(time.Second) / p.registerRate)
+	p.pacing.Lock()
+	defer p.pacing.Unlock()
+	// A tenth of a second's worth may go at once: clients come in no order.
+	if earliest := now.Add(-100 * time.Millisecond); p.nextTurn.Before(earliest) {
+		p.nextTurn = earliest
+	}
+	if wait = p.nextTurn.Sub(now); wait > maxPace {
+		return 0, false
+	}
+	p.nextTurn = p.nextTurn.Add(each)
+	return max(wait, 0), true
+}
+
+// later is what a client is asked to wait that cannot be served now: not the same for
+// all, or they would come back together.
+func later() int { return retryAfter + rand.IntN(4*retryAfter) }

@@ -1,0 +1,331 @@
+package edge
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/sipedge/sipedge/remoteaccess"
+	"github.com/sipedge/sipedge/sip"
+)
+
+// newRemoteBench is newBench with users who may sign in from outside.
+func newRemoteBench(t testing.TB, rules string) *bench {
+	t.Helper()
+	b := newBench(t, 1)
+	b.e.SetAccess(accessOf(t, rules))
+	b.e.msft = b.e.pools[0].msft
+	return b
+}
+
+// remote opens a flow of somebody outside.
+func (b *bench) remote() *Flow {
+	f := b.flow(RoleRemote)
+	f.state.side = newSide("edge1.example.com:443", "tls", "TLS")
+	f.state.account = new(account)
+	b.e.openedRemote(f)
+	return f
+}
+
+// register is a REGISTER of a user, with more header fields.
+func register(user, branch, more string) string {
+	return "REGISTER sip:example.com SIP/2.0\nVia: SIP/2.0/TLS 10.0.0.9:5061;branch=z9hG4bK" + branch +
+		"\nMax-Forwards: 70\nFrom: <sip:" + user + "@example.com>;tag=r\nTo: <sip:" + user + "@example.com>\nCall-ID: reg-" + user +
+		"\nCSeq: 1 REGISTER\n" + more + "Content-Length: 0\n\n"
+}
+
+// device is the Contact of a device with an instance.
+func device(n int) string {
+	return fmt.Sprintf("Supported: path, outbound\nContact: <sip:alice@10.0.0.9:5061;transport=tls>;reg-id=1;+sip.instance=\"<urn:uuid:%d>\"\n", n)
+}
+
+// signsIn lets alice sign in on a flow, and returns her Path.
+func (b *bench) signsIn(f *Flow, n int) (path string) {
+	b.t.Helper()
+	b.from(f, register("alice", fmt.Sprintf("in%d.%d", n, f.ID), device(n)))
+	m := b.expect(b.homes[0], "REGISTER sip:example.com SIP/2.0")
+	path = string(m.Value(sip.Path))
+	b.from(b.homes[0], answer(m, 200, "Require: outbound\n"+strings.Replace(device(n), "reg-id", "expires=600;reg-id", 1)))
+	b.expect(f, "SIP/2.0 200 OK")
+	if f.user(time.Now()) == nil {
+		b.t.Fatalf("alice is not signed in:\n%s", b.log.String())
+	}
+	return path
+}
+
+// fromAlice is a request of alice to somebody.
+func fromAlice(method, to, branch string) string {
+	return method + " sip:" + to + " SIP/2.0\nVia: SIP/2.0/TLS 10.0.0.9:5061;branch=z9hG4bK" + branch +
+		"\nMax-Forwards: 70\nFrom: <sip:alice@example.com>;tag=a\nTo: <sip:" + to + ">\nCall-ID: call-" + branch +
+		"\nCSeq: 1 " + method + "\nContact: <sip:alice@10.0.0.9:5061;transport=tls>\nContent-Length: 0\n\n"
+}
+
+// toAlice is a request of a home server to alice, by her Path.
+func toAlice(method, path, branch string) string {
+	return method + " sip:alice@10.0.0.9:5061;transport=tls SIP/2.0\nVia: SIP/2.0/TLS sip1.example.com;branch=z9hG4bK" + branch +
+		"\nMax-Forwards: 70\nRoute: " + path + "\nFrom: <sip:bob@fabrikam.example>;tag=b\nTo: <sip:alice@example.com>\nCall-ID: in-" + branch +
+		"\nCSeq: 1 " + method + "\nContact: <sip:bob@192.0.2.7>\nContent-Length: 0\n\n"
+}
+
+func TestAUserSignsInAndSpeaksAndIsSpokenTo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newRemoteBench(t, `[default]
+allow = true`)
+		f := b.remote()
+		b.from(f, register("alice", "1", device(1)))
+		m := b.expect(b.homes[0], "REGISTER sip:example.com SIP/2.0")
+		path := string(m.Value(sip.Path))
+		if !strings.HasPrefix(path, "<sip:e.") || !strings.HasSuffix(path, "@edge1.example.com:5062;transport=tls;lr;ob>") {
+			t.Errorf("Path is %q", path)
+		}
+		// The challenge goes back untouched, and signs nobody in.
+		b.from(b.homes[0], answer(m, 401, "WWW-Authenticate: Digest realm=\"example.com\", nonce=\"1\"\n"))
+		if m = b.expect(f, "SIP/2.0 401 Unauthorized"); string(m.Value(sip.WWWAuthenticate)) != `Digest realm="example.com", nonce="1"` {
+			t.Errorf("challenge is %q", m.Value(sip.WWWAuthenticate))
+		}
+		b.from(f, fromAlice("MESSAGE", "bob@example.com", "early"))
+		b.expect(f, "SIP/2.0 403 Forbidden")
+		path = b.signsIn(f, 1)
+
+		b.from(f, fromAlice("MESSAGE", "bob@example.com", "m1"))
+		m = b.expect(b.homes[0], "MESSAGE sip:bob@example.com SIP/2.0")
+		b.from(b.homes[0], answer(m, 200, ""))
+		b.expect(f, "SIP/2.0 200 OK")
+
+		b.from(b.homes[0], toAlice("MESSAGE", path, "m2"))
+		m = b.expect(f, "MESSAGE sip:alice@10.0.0.9:5061;transport=tls SIP/2.0")
+		if m.Count(sip.Route) != 0 {
+			t.Errorf("our Route stays on: %q", m.Value(sip.Route))
+		}
+		b.from(f, answer(m, 200, ""))
+		b.expect(b.homes[0], "SIP/2.0 200 OK")
+	})
+}
+
+func TestAnUnknownFlowMayRegisterAndNothingElse(t *testing.T) {
+	swap := func(text string, pairs ...string) string { return strings.NewReplacer(pairs...).Replace(text) }
+	for _, tt := range []struct {
+		name, text string
+		want       string // "": it goes to the home server
+	}{
+		{"a REGISTER", register("alice", "1", "Contact: <sip:alice@10.0.0.5>\n"), ""},
+		{"one that asks", register("alice", "1", ""), ""},
+		{"a contact on loopback is an address of the device", register("alice", "1", "Contact: <sip:alice@127.0.0.1>\n"), ""},
+		{"MESSAGE", fromAlice("MESSAGE", "bob@example.com", "1"), "SIP/2.0 403 Forbidden"},
+		{"SUBSCRIBE", fromAlice("SUBSCRIBE", "bob@example.com", "1"), "SIP/2.0 403 Forbidden"},
+		{"PUBLISH", fromAlice("PUBLISH", "alice@example.com", "1"), "SIP/2.0 403 Forbidden"},
+		{"INVITE", fromAlice("INVITE", "bob@example.com", "1"), "SIP/2.0 403 Forbidden"},
+		{"SERVICE", fromAlice("SERVICE", "alice@example.com", "1"), "SIP/2.0 403 Forbidden"},
+		{"INFO", fromAlice("INFO", "bob@example.com", "1"), "SIP/2.0 403 Forbidden"},
+		{"OPTIONS to the edge", fromAlice("OPTIONS", "edge1.example.com", "1"), "SIP/2.0 403 Forbidden"},
+		{"an unknown method", fromAlice("FROBNICATE", "bob@example.com", "1"), "SIP/2.0 403 Forbidden"},
+		{"a made-up To tag is no proof", swap(fromAlice("MESSAGE", "bob@example.com", "1"), "To: <sip:bob@example.com>", "To: <sip:bob@example.com>;tag=x"), "SIP/2.0 403 Forbidden"},
+		{"nor is a Route of ours", swap(fromAlice("MESSAGE", "bob@example.com", "1"), "From:", "Route: <sip:edge1.example.com:443;lr>\nFrom:"), "SIP/2.0 403 Forbidden"},
+		{"a REGISTER for a foreign domain", swap(register("alice", "1", ""), "REGISTER sip:example.com", "REGISTER sip:fabrikam.example"), "SIP/2.0 403 Forbidden"},
+		{"one to a user", swap(register("alice", "1", ""), "REGISTER sip:example.com", "REGISTER sip:alice@example.com"), "SIP/2.0 403 Forbidden"},
+		{"a third party's", swap(register("alice", "1", ""), "From: <sip:alice@", "From: <sip:boss@"), "SIP/2.0 403 Forbidden"},
+		{"To of a foreign domain", swap(register("alice", "1", ""), "alice@example.com", "alice@fabrikam.example"), "SIP/2.0 403 Forbidden"},
+		{"a Contact that is another user", register("alice", "1", "Contact: <sip:boss@example.com>\n"), "SIP/2.0 403 Forbidden"},
+		{"a preloaded Route", swap(register("alice", "1", ""), "From:", "Route: <sip:10.0.0.5:22;lr>\nFrom:"), "SIP/2.0 403 Forbidden"},
+		{"all contacts, and not ended", register("alice", "1", "Contact: *\nExpires: 3600\n"), "SIP/2.0 400 Bad Request"},
+		{"too many contacts", register("alice", "1", strings.Repeat("Contact: <sip:alice@10.0.0.5>\n", 11)), "SIP/2.0 400 Bad Request"},
+		{"two flows at a time", register("alice", "1", strings.Repeat("Contact: <sip:alice@10.0.0.5>;reg-id=1;+sip.instance=\"<urn:uuid:1>\"\n", 2)), "SIP/2.0 400 Bad Request"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := newRemoteBench(t, "[default]\nallow = true")
+				f := b.remote()
+				b.from(f, tt.text)
+				if tt.want == "" {
+					b.expect(b.homes[0], "REGISTER sip:example.com SIP/2.0")
+					return
+				}
+				b.expect(f, tt.want)
+				b.expect(b.homes[0])
+			})
+		})
+	}
+}
+
+func TestAUserSpeaksAsHimselfOnly(t *testing.T) {
+	base := fromAlice("MESSAGE", "bob@example.com", "1")
+	for _, tt := range []struct{ name, old, new, want string }{
+		{"as himself", "", "", ""},
+		{"in another spelling", "From: <sip:alice@example.com>", "From: <sip:%41lice@EXAMPLE.com>", ""},
+		{"as another", "From: <sip:alice@", "From: <sip:boss@", "403"},
+		{"as one of a partner", "From: <sip:alice@example.com>", "From: <sip:alice@fabrikam.example>", "403"},
+		{"anonymously", "From: <sip:alice@example.com>", "From: \"Anonymous\" <sip:anonymous@anonymous.invalid>", "403"},
+		{"preferring himself", "Call-ID:", "P-Preferred-Identity: \"Alice\" <sip:alice@example.com>\nCall-ID:", ""},
+		{"preferring another", "Call-ID:", "P-Preferred-Identity: <sip:boss@example.com>\nCall-ID:", "403"},
+		{"preferring a number", "Call-ID:", "P-Preferred-Identity: <tel:+15550100>\nCall-ID:", "403"},
+		{"referred by another", "Call-ID:", "Referred-By: <sip:boss@example.com>\nCall-ID:", "403"},
+		{"referred by another, in short", "Call-ID:", "b: <sip:boss@example.com>\nCall-ID:", "403"},
+		{"a Contact of another", "Contact: <sip:alice@10.0.0.9:5061;transport=tls>", "Contact: <sip:boss@example.com>", "403"},
+		{"a public GRUU of his own", "Contact: <sip:alice@10.0.0.9:5061;transport=tls>", "Contact: <sip:alice@example.com;gr=urn:uuid:1>", ""},
+		{"a temporary GRUU of his own", "Contact: <sip:alice@10.0.0.9:5061;transport=tls>", "Contact: <sip:tgruu.7@example.com;gr>", ""},
+		{"one that nobody gave him", "Contact: <sip:alice@10.0.0.9:5061;transport=tls>", "Contact: <sip:tgruu.8@example.com;gr>", "403"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := newRemoteBench(t, "[default]\nallow = true")
+				f := b.remote()
+				b.from(f, register("alice", "1", device(1)))
+				m := b.expect(b.homes[0], "REGISTER sip:example.com SIP/2.0")
+				b.from(b.homes[0], answer(m, 200, "Contact: <sip:alice@10.0.0.9:5061;transport=tls>;expires=60;reg-id=1;+sip.instance=\"<urn:uuid:1>\""+
+					";pub-gruu=\"sip:alice@example.com;gr=urn:uuid:1\";temp-gruu=\"sip:tgruu.7@example.com;gr\"\n"))
+				b.expect(f, "SIP/2.0 200 OK")
+				b.from(f, strings.Replace(base, tt.old, tt.new, 1))
+				if tt.want == "" {
+					b.expect(b.homes[0], "MESSAGE sip:bob@example.com SIP/2.0")
+					return
+				}
+				b.expect(f, "SIP/2.0 403 Forbidden")
+				b.expect(b.homes[0])
+			})
+		})
+	}
+}
+
+func TestARegistrationEnds(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		end  func(b *bench, f *Flow)
+	}{
+		{"by its time", func(b *bench, f *Flow) { time.Sleep(600 * time.Second) }},
+		{"by the user", func(b *bench, f *Flow) {
+			out := strings.Replace(device(1), "reg-id", "expires=0;reg-id", 1)
+			b.from(f, register("alice", "out", out))
+			m := b.expect(b.homes[0], "REGISTER sip:example.com SIP/2.0")
+			b.from(b.homes[0], answer(m, 200, ""))
+			b.expect(f, "SIP/2.0 200 OK")
+		}},
+		{"all of them by the user", func(b *bench, f *Flow) {
+			b.from(f, register("alice", "out", "Contact: *\nExpires: 0\n"))
+			m := b.expect(b.homes[0], "REGISTER sip:example.com SIP/2.0")
+			b.from(b.homes[0], answer(m, 200, ""))
+			b.expect(f, "SIP/2.0 200 OK")
+		}},
+		{"by the registrar", func(b *bench, f *Flow) {
+			b.from(f, register("alice", "again", device(1)))
+			m := b.expect(b.homes[0], "REGISTER sip:example.com SIP/2.0")
+			b.from(b.homes[0], answer(m, 200, strings.Replace(device(1), "reg-id", "expires=0;reg-id", 1)))
+			b.expect(f, "SIP/2.0 200 OK")
+		}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := newRemoteBench(t, "[default]\nallow = true")
+				f := b.remote()
+				path := b.signsIn(f, 1)
+				tt.end(b, f)
+				b.from(f, fromAlice("MESSAGE", "bob@example.com", "late"))
+				b.expect(f, "SIP/2.0 403 Forbidden")
+				b.from(b.homes[0], toAlice("MESSAGE", path, "late"))
+				b.expect(b.homes[0], "SIP/2.0 430 Flow Failed")
+				b.e.expireSignIns()
+				if flows, users := b.e.users.Len(); flows != 0 || users != 0 {
+					t.Errorf("%d flows of %d users are left", flows, users)
+				}
+			})
+		})
+	}
+}
+
+func TestEachDeviceHasItsFlowAndADialogFollowsIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newRemoteBench(t, "[default]\nallow = true")
+		phone, laptop := b.remote(), b.remote()
+		phonePath, laptopPath := b.signsIn(phone, 1), b.signsIn(laptop, 2)
+		for _, tt := range []struct {
+			path string
+			f    *Flow
+		}{{phonePath, phone}, {laptopPath, laptop}} {
+			b.from(b.homes[0], toAlice("MESSAGE", tt.path, fmt.Sprintf("m%d", tt.f.ID)))
+			b.from(tt.f, answer(b.expect(tt.f, "MESSAGE sip:alice@10.0.0.9:5061;transport=tls SIP/2.0"), 200, ""))
+			b.expect(b.homes[0], "SIP/2.0 200 OK")
+		}
+		// A call to the phone, which then comes back from another network.
+		b.from(b.homes[0], toAlice("INVITE", phonePath, "call"))
+		m := b.expect(phone, "INVITE sip:alice@10.0.0.9:5061;transport=tls SIP/2.0")
+		b.from(phone, answer(m, 200, "Contact: <sip:alice@10.0.0.9:5061;transport=tls>\n"))
+		ok := b.expect(b.homes[0], "SIP/2.0 200 OK")
+		moved := b.remote()
+		b.signsIn(moved, 1)
+		if !phone.closed() {
+			t.Error("the old flow of the phone stays open")
+		}
+		routes := ""
+		uris := recordRoutes(ok, nil)
+		for i := len(uris) - 1; i >= 0; i-- {
+			routes += "Route: <" + string(uris[i]) + ">\n"
+		}
+		bye := strings.NewReplacer("Route: "+phonePath+"\n", routes, "To: <sip:alice@example.com>", "To: <sip:alice@example.com>;tag=b",
+			"CSeq: 1", "CSeq: 2").Replace(toAlice("BYE", phonePath, "bye"))
+		b.from(b.homes[0], strings.Replace(bye, "Call-ID: in-bye", "Call-ID: in-call", 1))
+		b.expect(moved, "BYE sip:alice@10.0.0.9:5061;transport=tls SIP/2.0")
+		b.expect(laptop)
+		// What begins anew follows the Path, and the flow that it names is gone.
+		b.from(b.homes[0], toAlice("MESSAGE", phonePath, "gone"))
+		b.expect(b.homes[0], "SIP/2.0 430 Flow Failed")
+	})
+}
+
+func TestAPathIsForHomeServersAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newRemoteBench(t, "[default]\nallow = true")
+		f, g := b.remote(), b.remote()
+		path := b.signsIn(f, 1)
+		b.from(g, toAlice("MESSAGE", path, "1"))
+		b.expect(g, "SIP/2.0 403 Forbidden")
+		b.from(b.partner, toAlice("MESSAGE", path, "2"))
+		b.expect(b.partner, "SIP/2.0 403 Forbidden")
+		b.from(f, strings.Replace(fromAlice("MESSAGE", "bob@example.com", "3"), "From:", "Route: "+path+"\nFrom:", 1))
+		b.expect(f, "SIP/2.0 403 Forbidden")
+		b.expect(b.homes[0])
+	})
+}
+
+func TestTermsSayWhatAUserMay(t *testing.T) {
+	for _, tt := range []struct {
+		name, rules, text string
+		want              string
+	}{
+		{"nobody without a file", "", register("alice", "1", "Authorization: Digest username=\"alice\"\n"), "SIP/2.0 403 Forbidden"},
+		{"who may not sign in, is challenged as others are", "", register("alice", "1", ""), ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := newRemoteBench(t, tt.rules)
+				f := b.remote()
+				b.from(f, tt.text)
+				if tt.want != "" {
+					b.expect(f, tt.want)
+					return
+				}
+				m := b.expect(b.homes[0], "REGISTER sip:example.com SIP/2.0")
+				if m.Count(sip.Contact)+m.Count(sip.Path) != 0 {
+					t.Errorf("it could be registered:\n%s", m.Raw())
+				}
+				// A home server that does not ask for a password signs nobody in either.
+				b.from(b.homes[0], answer(m, 200, ""))
+				b.expect(f, "SIP/2.0 403 Forbidden")
+			})
+		})
+	}
+}
+
+func accessOf(t testing.TB, rules string) *remoteaccess.Access {
+	t.Helper()
+	file := remoteaccess.File{File: "remote.toml"}
+	yes := true
+	if rules != "" {
+		file.Default.Allow = &yes
+	}
+	a, errs := remoteaccess.Compile(file, []string{"example.com"}, remoteaccess.With{})
+	if errs != nil {
+		t.Fatal(errs)
+	}
+	return a
+}

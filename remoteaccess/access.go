@@ -1,0 +1,226 @@
+// Package remoteaccess lets our own users in from outside (RFC 5626 §5).
+//
+// It says who may sign in there and what they may do then: remote.toml, what
+// administrators decide beside it, and the groups of a directory. It does not
+// check passwords: the registrar does. Nor does it know connections or messages on
+// their way: the edge has those, and asks.
+package remoteaccess
+
+import (
+	"bytes"
+	"slices"
+
+	"github.com/sipedge/sipedge/allowlists"
+)
+
+// Access is who may sign in from outside: an immutable snapshot of remote.toml and
+// of what was decided beside it. It is safe for concurrent use. A nil or zero Access
+// lets nobody in.
+type Access struct {
+	own      map[string]bool   // our domains
+	exact    map[string]*entry // by the key of the pattern
+	decided  map[string]*entry // by the same; of decisions
+	patterns []*entry          // with stars; the most literal first
+	groups   []*entry          // in the order of the file
+	byDN     map[string]int    // places in groups, by canonical DN
+	fallback *entry            // [default], complete
+	odd      *entry            // refuses names that may be somebody else's
+	shut     *entry            // refuses whom no section and no decision names; nil: decisions are whole
+	ldap     LDAPConfig
+	warnings []allowlists.Problem
+}
+
+// An entry is one section, compiled: what it says, and of whom.
+type entry struct {
+	rule    allowlists.Rule
+	name    string
+	pattern *allowlists.Pattern // of a user's section
+	dn      string              // of a group: canonical
+	members *allowlists.Users   // of a group; nil: nobody
+	says
+}
+
+// says is what a section says. The zero says is silent.
+type says struct {
+	allow, federation, bridges answer
+	kinds                      allowlists.Kinds // 0: not said
+	devices                    int              // 0: not said
+}
+
+// An answer is what is said to a question of yes or no.
+type answer int8
+
+const (
+	silent answer = iota
+	no
+	yes
+)
+
+func answerOf(b *bool) answer {
+	switch {
+	case b == nil:
+		return silent
+	case *b:
+		return yes
+	}
+	return no
+}
+
+// AllKinds is what may pass where nothing is said: also what has no name.
+const AllKinds = allowlists.KindIM | allowlists.KindPresence | allowlists.KindCalls | allowlists.KindFiles | allowlists.KindOther
+
+// Terms is what goes for one user outside. The zero Terms refuse.
+type Terms struct {
+	Allow      bool
+	Kinds      allowlists.Kinds // that may pass
+	Federation bool             // with partners
+	Bridges    bool             // with public networks
+	Devices    int              // that may be signed in at a time
+	Rule       allowlists.Rule  // what decided Allow
+}
+
+// maxGroups is how many groups there may be: each is looked at for each sign-in.
+const maxGroups = 256
+
+// maxUser is how many octets the name of a user may have in normal form.
+const maxUser = 256
+
+// Terms returns what goes for a user. The user is as it is on the wire, the domain
+// in normal form, groups are DNs as [Directory.Groups] returns them. It allocates
+// nothing.
+func (a *Access) Terms(user, domain []byte, groups []string) Terms {
+	var f finding
+	if rule := a.judge(&f, user, domain, groups); rule != nil {
+		return Terms{Rule: *rule}
+	}
+	return Terms{
+		Allow: f.allow == yes, Kinds: f.kinds, Federation: f.federation == yes, Bridges: f.bridges == yes,
+		Devices: f.devices, Rule: f.by[keyAllow].rule,
+	}
+}
+
+// AsksGroups reports whether there are groups of the directory, so that it must be
+// asked before Terms can be.
+func (a *Access) AsksGroups() bool { return a != nil && len(a.byDN) > 0 }
+
+// Len returns how many sections of users there are, and of groups.
+func (a *Access) Len() (users, groups int) {
+	if a == nil {
+		return 0, 0
+	}
+	return len(a.exact) + len(a.patterns), len(a.groups)
+}
+
+// Warnings returns what the administrator should know about a file that works, by
+// line.
+func (a *Access) Warnings() []allowlists.Problem {
+	if a == nil {
+		return nil
+	}
+	return slices.Clone(a.warnings)
+}
+
+// What sections say something about.
+const (
+	keyAllow = iota
+	keyKinds
+	keyFederation
+	keyBridges
+	keyDevices
+	keys
+)
+
+// A finding is what several sections say of one user, and which said it.
+type finding struct {
+	says
+	by [keys]*entry
+}
+
+// take fills in what e says and nobody said before.
+func (f *finding) take(e *entry) {
+	if f.allow == silent && e.allow != silent {
+		f.allow, f.by[keyAllow] = e.allow, e
+	}
+	if f.kinds == 0 && e.kinds != 0 {
+		f.kinds, f.by[keyKinds] = e.kinds, e
+	}
+	if f.federation == silent && e.federation != silent {
+		f.federation, f.by[keyFederation] = e.federation, e
+	}
+	if f.bridges == silent && e.bridges != silent {
+		f.bridges, f.by[keyBridges] = e.bridges, e
+	}
+	if f.devices == 0 && e.devices != 0 {
+		f.devices, f.by[keyDevices] = e.devices, e
+	}
+}
+
+// judge finds what is said of a user. A rule that is returned refuses whatever else
+// is said.
+func (a *Access) judge(f *finding, user, domain []byte, groups []string) *allowlists.Rule {
+	if a == nil || a.fallback == nil {
+		return &allowlists.Rule{Name: noFile}
+	}
+	var room [maxUser + 1 + 255]byte
+	name, ok := allowlists.AppendUser(room[:0:maxUser], user)
+	switch {
+	case !ok || len(name) == 0:
+		return &allowlists.Rule{Name: "no user"}
+	case string(name) == anonymous || string(domain) == anonymousDomain:
+		return &allowlists.Rule{Name: "nobody is anonymous outside"}
+	case !a.own[string(domain)]:
+		return &allowlists.Rule{Name: "not a domain of ours"}
+	}
+	full := append(append(room[:len(name)], '@'), domain...)
+	lists := [...]map[string]*entry{a.exact, a.decided}
+	for i, key := range [...][]byte{full, full[:len(name)+1], full} {
+		if e := lists[i/2][string(key)]; e != nil {
+			f.take(e)
+		}
+	}
+	if odd(name) {
+		f.take(a.odd)
+	}
+	if a.shut != nil {
+		f.take(a.shut)
+	}
+	a.wide(f, name, user, domain, groups)
+	return nil
+}
+
+// wide takes what is said of more than one user.
+func (a *Access) wide(f *finding, name, user, domain []byte, groups []string) {
+	for _, e := range a.patterns {
+		if e.pattern.Match(name, domain) {
+			f.take(e)
+		}
+	}
+	var in [maxGroups]bool
+	for _, dn := range groups {
+		if i, ok := a.byDN[dn]; ok {
+			in[i] = true
+		}
+	}
+	for i, e := range a.groups {
+		if in[i] || e.members != nil && e.members.Match(allowlists.Address{User: user, Domain: domain}) {
+			f.take(e)
+		}
+	}
+	f.take(a.fallback)
+}
+
+// Nobody has these names: they stand for those who do not say who they are
+// (RFC 3261 §8.1.1.3, RFC 3323 §4.1.1.3).
+const (
+	anonymous       = "anonymous"
+	anonymousDomain = "anonymous.invalid"
+)
+
+// noFile is the rule that refuses where there is no file.
+const noFile = "no remote.toml"
+
+// odd reports whether a name may be somebody else's to the home server: it may cut
+// it where parameters begin, or take an escape for what it stands for. Who is denied
+// must not come back as alice;x or alice%00. Where a section or a decision names all
+// of it, it is known who is meant.
+func odd(name []byte) bool { return bytes.ContainsAny(name, ";%") }
