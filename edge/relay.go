@@ -120,8 +120,7 @@ func (x *tx) relayFinal(t *turn, m *sip.Message, status int) {
 		return
 	}
 	if x.plan.signIn != nil && !x.registered(m) {
-		x.audit.reason = allowlists.AccessNotEnabled
-		x.finish(x.instead(t, 403))
+		x.unregistered(t)
 		return
 	}
 	x.subscribed(m)

@@ -307,6 +307,18 @@ func (x *tx) registered(m *sip.Message) bool {
 	return e.signIn(f, s, mine)
 }
 
+// unregistered answers a REGISTER whose answer may not go back. The caller holds x.mu.
+func (x *tx) unregistered(t *turn) {
+	x.audit.reason = allowlists.AccessNotEnabled
+	if !x.plan.hide {
+		x.audit.reason = allowlists.AccessDevices
+	}
+	x.finish(x.instead(t, 403))
+	if !x.plan.hide {
+		x.flow.finish(errMixedUp)
+	}
+}
+
 // granted is how long the registrar keeps what was registered; none: it is out. mine
 // is the Contact in its answer, if it can be told.
 func (reg *registration) granted(m *sip.Message) (left time.Duration, mine sip.NameAddr) {

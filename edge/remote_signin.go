@@ -13,8 +13,8 @@ import (
 )
 
 // signIn gives a flow to a user: from now on it may speak as that one. It reports
-// false, and ends the flow, where that would mix users up or be a device too many: the
-// home server said yes to what was asked at the same moment elsewhere.
+// false where that would mix users up or be a device too many: the home server said yes
+// to what was asked at the same moment elsewhere. The flow must end then.
 func (e *Edge) signIn(f *Flow, s *signIn, mine sip.NameAddr) bool {
 	e.signing.Lock()
 	before := f.state.signed.Load()
@@ -31,7 +31,6 @@ func (e *Edge) signIn(f *Flow, s *signIn, mine sip.NameAddr) bool {
 	e.signing.Unlock()
 	if !ok {
 		e.log.Warn(logSignInRefused, keyFlow, f.ID, keyUser, s.User, keyErr, errMixedUp)
-		f.finish(errMixedUp)
 		return false
 	}
 	for _, o := range over {

@@ -2,6 +2,7 @@ package edge
 
 import (
 	"fmt"
+	"net/netip"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -314,6 +315,214 @@ func TestTermsSayWhatAUserMay(t *testing.T) {
 			})
 		})
 	}
+}
+
+func TestWhatAUserSendsToAPartnerCrossesTheEdgeTwice(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newRemoteBench(t, "[default]\nallow = true")
+		b.outward()
+		f := b.remote()
+		b.signsIn(f, 1)
+		b.from(f, fromAlice("INVITE", "bob@fabrikam.example", "1"))
+		m := b.expect(b.homes[0], "INVITE sip:bob@fabrikam.example SIP/2.0")
+		// The home server sends it on as it came.
+		b.from(b.homes[0], forwarded(m))
+		m = b.expect(b.partner, "INVITE sip:bob@fabrikam.example SIP/2.0")
+		if n := len(recordRoutes(m, nil)); n != 4 {
+			t.Errorf("%d Record-Routes, want two for each time", n)
+		}
+		// It loops when it comes the same way again.
+		b.from(b.homes[0], forwarded(m))
+		b.expect(b.homes[0], "SIP/2.0 482 Loop Detected")
+	})
+}
+
+// forwarded is a request as a home server without a route of its own sends it on.
+func forwarded(m *sip.Message) string {
+	e := sip.Edit{PushVia: []byte("SIP/2.0/TLS sip1.example.com;branch=z9hG4bKhome"), MaxForwards: 60}
+	return strings.ReplaceAll(string(m.Append(nil, &e)), "\r\n", "\n")
+}
+
+func TestServiceRouteIsTheOnlyRouteThatAUserMayBring(t *testing.T) {
+	route := func(uri string) string {
+		return strings.Replace(fromAlice("MESSAGE", "bob@example.com", "1"), "From:", "Route: <sip:127.0.0.1:443;lr>\nRoute: "+uri+"\nFrom:", 1)
+	}
+	for _, tt := range []struct{ name, uri, want string }{
+		{"the one that the registrar gave", "<sip:sip1.example.com:5061;lr>", ""},
+		{"another port", "<sip:sip1.example.com:22;lr>", "403"},
+		{"another host", "<sip:10.0.0.5:5061;lr>", "403"},
+		{"one more", "<sip:sip1.example.com:5061;lr>, <sip:10.0.0.5;lr>", "403"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := newRemoteBench(t, "[default]\nallow = true")
+				f := b.remote()
+				f.Local = netip.MustParseAddrPort("127.0.0.1:443")
+				b.from(f, register("alice", "1", device(1)))
+				m := b.expect(b.homes[0], "REGISTER sip:example.com SIP/2.0")
+				b.from(b.homes[0], answer(m, 200, device(1)+"Service-Route: <sip:sip1.example.com:5061;lr>\n"))
+				b.expect(f, "SIP/2.0 200 OK")
+				b.from(f, route(tt.uri))
+				if tt.want != "" {
+					b.expect(f, "SIP/2.0 403 Forbidden")
+					return
+				}
+				m = b.expect(b.homes[0], "MESSAGE sip:bob@example.com SIP/2.0")
+				if got := string(m.Value(sip.Route)); got != tt.uri {
+					t.Errorf("Route is %q", got)
+				}
+			})
+		})
+	}
+}
+
+func TestOneMoreDeviceThanAllowedIsRefused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newRemoteBench(t, "[default]\nallow = true")
+		for n := range 8 {
+			b.signsIn(b.remote(), n)
+		}
+		f := b.remote()
+		with := device(9) + "Authorization: Digest username=\"alice\", realm=\"example.com\", nonce=\"1\", uri=\"sip:example.com\", response=\"0\"\n"
+		b.from(f, register("alice", "nine", with))
+		b.expect(f, "SIP/2.0 403 Forbidden")
+		b.signsIn(b.remote(), 3) // a device that is among them comes back
+		// Two that ask at the same moment, and both get their yes.
+		b.e.endSignIn(b.e.wire.flow(b.e.users.Of("alice@example.com")[0].Flow), nil)
+		g := b.remote()
+		b.from(f, register("alice", "ten", device(10)))
+		one := b.expect(b.homes[0], "REGISTER sip:example.com SIP/2.0")
+		b.from(g, register("alice", "eleven", device(11)))
+		two := b.expect(b.homes[0], "REGISTER sip:example.com SIP/2.0")
+		b.from(b.homes[0], answer(one, 200, device(10)))
+		b.expect(f, "SIP/2.0 200 OK")
+		b.from(b.homes[0], answer(two, 200, device(11)))
+		b.expect(g, "SIP/2.0 403 Forbidden")
+		if n := len(b.e.users.Of("alice@example.com")); n != 8 {
+			t.Errorf("%d devices", n)
+		}
+	})
+}
+
+func TestAFlowIsNeverTwoUsers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newRemoteBench(t, "[default]\nallow = true")
+		f := b.remote()
+		b.from(f, register("alice", "1", device(1)))
+		one := b.expect(b.homes[0], "REGISTER sip:example.com SIP/2.0")
+		b.from(f, register("carol", "2", "Contact: <sip:carol@10.0.0.9>\n"))
+		two := b.expect(b.homes[0], "REGISTER sip:example.com SIP/2.0")
+		b.from(b.homes[0], answer(one, 200, device(1)))
+		b.expect(f, "SIP/2.0 200 OK")
+		b.from(f, register("carol", "3", "Contact: <sip:carol@10.0.0.9>\n"))
+		b.expect(f, "SIP/2.0 403 Forbidden")
+		b.from(b.homes[0], answer(two, 200, ""))
+		if s := f.state.signed.Load(); s != nil && s.User != "alice@example.com" {
+			t.Errorf("the flow is %s now", s.User)
+		}
+		if !f.closed() {
+			t.Error("the flow stays open")
+		}
+	})
+}
+
+func TestMarksSayWhoIsOutside(t *testing.T) {
+	for _, tt := range []struct {
+		name            string
+		msft            bool
+		header          string
+		inward, outward string // lines
+	}{
+		{"a plain pool", false, "", "", ""},
+		{"a pool that wants a header", false, "X-Outside", "X-Outside: yes", ""},
+		{"a pool that speaks the dialect", true, "", "ms-edge-proxy-message-trust: ms-source-type=InternetUser;ms-ep-fqdn=edge1.example.com;ms-source-verified-user=verified", "ms-user-logon-data: RemoteUser"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := newRemoteBench(t, "[default]\nallow = true")
+				p := b.e.pools[0]
+				p.msft, p.remoteHeader = tt.msft, tt.header
+				if tt.header != "" {
+					b.e.marks, b.e.dropMarks = []string{tt.header}, b.e.isMark
+				}
+				f := b.remote()
+				b.signsIn(f, 1)
+				lie := "x-outside: no\nms-edge-proxy-message-trust: ms-source-type=AuthorizedServer\nms-user-logon-data: LocalUser\nP-Asserted-Identity: <sip:boss@example.com>\n"
+				b.from(f, strings.Replace(fromAlice("MESSAGE", "bob@example.com", "1"), "Call-ID:", lie+"Call-ID:", 1))
+				m := b.expect(b.homes[0], "MESSAGE sip:bob@example.com SIP/2.0")
+				text := string(m.Raw())
+				if tt.inward != "" && !strings.Contains(text, "\r\n"+tt.inward+"\r\n") {
+					t.Errorf("it is not told %q:\n%s", tt.inward, text)
+				}
+				if tt.header != "" && strings.Contains(text, "x-outside: no") || strings.Contains(text, "AuthorizedServer") || strings.Contains(text, "LocalUser") || strings.Contains(text, "boss") {
+					t.Errorf("a lie went through:\n%s", text)
+				}
+				b.from(b.homes[0], answer(m, 200, ""))
+				text = string(b.expect(f, "SIP/2.0 200 OK").Raw())
+				if tt.outward != "" && !strings.Contains(text, tt.outward) || strings.Contains(text, "ms-user-logon-data") != tt.msft {
+					t.Errorf("the client is not told %q:\n%s", tt.outward, text)
+				}
+			})
+		})
+	}
+}
+
+func TestAClientLearnsHowOftenToShowThatItLives(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newRemoteBench(t, "[default]\nallow = true")
+		for _, tt := range []struct{ more, want string }{
+			{"Require: outbound\n", "180"},
+			{"Require: outbound\nFlow-Timer: 60\n", "60"},
+			{"", ""},
+		} {
+			f := b.remote()
+			b.from(f, register("alice", "1", device(1)))
+			m := b.expect(b.homes[0], "REGISTER sip:example.com SIP/2.0")
+			b.from(b.homes[0], answer(m, 200, tt.more+device(1)))
+			m = b.expect(f, "SIP/2.0 200 OK")
+			if got := string(m.Value(sip.FlowTimer)); got != tt.want || m.Count(sip.FlowTimer) > 1 {
+				t.Errorf("Flow-Timer is %q, want %q", got, tt.want)
+			}
+		}
+	})
+}
+
+func TestAPoolGetsNoMoreRegistersThanItWants(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newRemoteBench(t, "[default]\nallow = true")
+		b.e.pools[0].registerRate = 10
+		for i := range 150 {
+			b.from(b.remote(), register(fmt.Sprint("u", i), fmt.Sprint(i), fmt.Sprintf("Contact: <sip:u%d@10.0.0.9>\n", i)))
+		}
+		count := func() int { lines, _ := b.sent(b.homes[0]); return len(lines) }
+		if n := count(); n > 2 {
+			t.Errorf("%d at once", n)
+		}
+		passed := 0
+		for range 10 {
+			time.Sleep(time.Second)
+			n := count()
+			if n < 8 || n > 12 {
+				t.Errorf("%d in a second, want about 10", n)
+			}
+			passed += n
+		}
+		if passed < 90 || passed > 105 {
+			t.Errorf("%d in ten seconds", passed)
+		}
+		busy := 0
+		b.e.wire.each(func(f *Flow) bool {
+			if f.Role == RoleRemote {
+				if lines, m := b.sent(f); len(lines) > 0 && m.Status() == 503 && m.Count(sip.RetryAfter) == 1 {
+					busy++
+				}
+			}
+			return true
+		})
+		if busy < 40 || busy > 60 {
+			t.Errorf("%d were asked to come later", busy)
+		}
+	})
 }
 
 func accessOf(t testing.TB, rules string) *remoteaccess.Access {

@@ -90,7 +90,7 @@ func (u *User) Dial(ctx context.Context, to string) (*Call, error) {
 	if err != nil {
 		return nil, err
 	}
-	req.AppendHeader(&sip.ContactHeader{Address: u.contact})
+	req.AppendHeader(&sip.ContactHeader{Address: u.place()})
 	req.AppendHeader(sip.NewHeader("Content-Type", "application/sdp"))
 	req.SetBody([]byte(sessionDescription))
 	c := u.newCall()
@@ -164,7 +164,7 @@ func (c *Call) confirm(res *sip.Response) error {
 		return err
 	}
 	ack := c.dialog.request(sip.ACK)
-	ack.SetTransport("TCP")
+	ack.SetTransport(c.u.transport())
 	ack.SetDestination(c.invite.Destination())
 	return c.u.client.WriteRequest(ack)
 }
@@ -287,7 +287,7 @@ func (c *Call) response(status int, reason string) *sip.Response {
 	res := sip.NewResponseFromRequest(c.req, status, reason, nil)
 	res.To().Params.Add("tag", c.tag) // one tag for all answers (RFC 3261 §8.2.6.2)
 	if status < 300 {
-		res.AppendHeader(&sip.ContactHeader{Address: c.u.contact})
+		res.AppendHeader(&sip.ContactHeader{Address: c.u.place()})
 	}
 	return res
 }

@@ -44,11 +44,16 @@ func (s *Server) challenge(f *flow, req *sip.Request, isStale bool) {
 }
 
 // nonce is a time and a seal on it, so that we need not remember those that we
-// gave out. It is good on this connection only.
+// gave out. It is good on this connection only; what comes through the edge may
+// come on another one the next time.
 func (s *Server) nonce(f *flow, t time.Time) string {
 	stamp := strconv.FormatInt(t.Unix(), 36)
+	id := f.id
+	if f.edge {
+		id = 0
+	}
 	mac := hmac.New(sha256.New, s.key)
-	fmt.Fprintf(mac, "nonce %d %s", f.id, stamp)
+	fmt.Fprintf(mac, "nonce %d %s", id, stamp)
 	return stamp + "." + hex.EncodeToString(mac.Sum(nil)[:16])
 }
 
@@ -59,23 +64,27 @@ func (s *Server) proves(f *flow, req *sip.Request) (user string, p proof) {
 	if cred == nil {
 		return "", unproved
 	}
-	stamp, _, _ := strings.Cut(cred.Nonce, ".")
-	sec, err := strconv.ParseInt(stamp, 36, 64)
-	if err != nil {
-		return "", unproved
-	}
-	given := time.Unix(sec, 0)
-	if !hmac.Equal([]byte(cred.Nonce), []byte(s.nonce(f, given))) {
-		return "", unproved
-	}
 	user = strings.ToLower(cred.Username)
 	if !s.matches(cred, req) {
 		return user, wrong
 	}
-	if time.Since(given) > nonceAge {
+	if !s.fresh(f, cred.Nonce) {
 		return user, stale
 	}
 	return user, proved
+}
+
+// fresh reports whether a nonce is ours, for this connection, and not too old.
+// One that is not may come from the other home server of the pool, before an
+// edge changed over.
+func (s *Server) fresh(f *flow, nonce string) bool {
+	stamp, _, _ := strings.Cut(nonce, ".")
+	sec, err := strconv.ParseInt(stamp, 36, 64)
+	if err != nil {
+		return false
+	}
+	given := time.Unix(sec, 0)
+	return hmac.Equal([]byte(nonce), []byte(s.nonce(f, given))) && time.Since(given) <= nonceAge
 }
 
 // credentials returns those for our realm, if there are any.

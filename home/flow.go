@@ -209,9 +209,20 @@ func (r *reader) head() ([]byte, error) {
 			return nil, errors.New("parse: header too large")
 		}
 		if bytes.HasSuffix(head, []byte("\r\n\r\n")) {
-			return head, nil
+			return head, wholeLines(head)
 		}
 	}
+}
+
+// wholeLines wants CR and LF only in pairs: sipgo takes a lone one for a part of
+// a value, and others for the end of a line, so a user could write into what we
+// tell them (RFC 3261 §7).
+func wholeLines(head []byte) error {
+	pairs := bytes.Count(head, []byte("\r\n"))
+	if bytes.Count(head, []byte("\r")) != pairs || bytes.Count(head, []byte("\n")) != pairs || bytes.IndexByte(head, 0) >= 0 {
+		return errors.New("parse: CR, LF or NUL in a line")
+	}
+	return nil
 }
 
 // body wants exactly one Content-Length: on a stream it says where the next

@@ -14,7 +14,8 @@ import (
 const magicCookie = sip.RFC3261BranchMagicCookie
 
 // forward sends a request on as a stateless proxy does (RFC 3261 §16.11).
-func (s *Server) forward(from, to *flow, req *sip.Request) *fault {
+func (s *Server) forward(from *flow, hop hop, req *sip.Request) *fault {
+	to := hop.flow
 	if err := countHop(req); err != nil {
 		return err
 	}
@@ -25,8 +26,9 @@ func (s *Server) forward(from, to *flow, req *sip.Request) *fault {
 		ProtocolName: "SIP", ProtocolVersion: "2.0", Transport: to.side.transport,
 		Host: to.side.addr.Addr().String(), Port: int(to.side.addr.Port()),
 	}
-	via.Params.Add("branch", s.branch(from.id, to.id, req))
+	via.Params.Add("branch", s.branch(from.id, to.id, hop.binding, req))
 	req.PrependHeader(via)
+	s.attempts.begin(from, hop, req)
 	if err := to.send(req); err != nil {
 		s.log.Info("request lost", "flow", to, "error", err)
 		req.RemoveHeader("Via")
@@ -82,19 +84,33 @@ func (sd *side) uri() sip.Uri {
 	return u
 }
 
-// branch names the flow that the answer goes back to, and proves that we wrote
-// it for the flow that the answer will come from. It depends on nothing that
-// differs between an INVITE, its CANCEL and the ACK of its refusal, because the
-// three must match at the next hop (RFC 3261 §16.11).
-func (s *Server) branch(from, to uint64, m sip.Message) string {
+// branch names the flow that the answer goes back to and the sign-in that the
+// request goes to, and proves that we wrote it for the flow that the answer will
+// come from. It depends on nothing that differs between an INVITE, its CANCEL
+// and the ACK of its refusal, because the three must match at the next hop
+// (RFC 3261 §16.11).
+func (s *Server) branch(from, to, binding uint64, m sip.Message) string {
 	mac := hmac.New(sha256.New, s.key)
-	fmt.Fprintf(mac, "%d %d %s %d ", from, to, m.CallID().Value(), m.CSeq().SeqNo)
+	fmt.Fprintf(mac, "%d %d %d %s %d ", from, to, binding, m.CallID().Value(), m.CSeq().SeqNo)
 	if via := m.Via(); via != nil {
 		branch, _ := via.Params.Get("branch")
 		fmt.Fprintf(mac, "%s %s", via.SentBy(), branch)
 	}
 	sum := base32.HexEncoding.WithPadding(base32.NoPadding).EncodeToString(mac.Sum(nil)[:15])
-	return magicCookie + strconv.FormatUint(from, 36) + "-" + strings.ToLower(sum)
+	return magicCookie + strconv.FormatUint(from, 36) + "-" + strconv.FormatUint(binding, 36) + "-" + strings.ToLower(sum)
+}
+
+// readBranch is what branch wrote. Whether it did, only the seal tells.
+func readBranch(branch string) (from, binding uint64, ok bool) {
+	text, _ := strings.CutPrefix(branch, magicCookie)
+	first, text, _ := strings.Cut(text, "-")
+	second, _, _ := strings.Cut(text, "-")
+	from, err := strconv.ParseUint(first, 36, 64)
+	if err != nil {
+		return 0, 0, false
+	}
+	binding, err = strconv.ParseUint(second, 36, 64)
+	return from, binding, err == nil
 }
 
 // handleResponse relays an answer to the flow of its request. An answer to what
@@ -105,18 +121,20 @@ func (s *Server) handleResponse(f *flow, res *sip.Response) {
 		return
 	}
 	branch, _ := via.Params.Get("branch")
-	number, _, _ := strings.Cut(strings.TrimPrefix(branch, magicCookie), "-")
-	id, err := strconv.ParseUint(number, 36, 64)
-	if err != nil {
+	id, binding, ok := readBranch(branch)
+	if !ok {
 		return
 	}
 	res.RemoveHeader("Via")
-	if !hmac.Equal([]byte(branch), []byte(s.branch(id, f.id, res))) {
+	if !hmac.Equal([]byte(branch), []byte(s.branch(id, f.id, binding, res))) {
 		s.log.Info("answer dropped", "flow", f, "status", res.StatusCode)
 		return
 	}
 	if id == ourself {
 		s.notified(res)
+		return
+	}
+	if s.failedOver(f, branch, binding, res) {
 		return
 	}
 	if to := s.flow(id); to != nil && res.Via() != nil {

@@ -2,6 +2,7 @@ package home
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/emiago/sipgo/sip"
@@ -107,9 +108,9 @@ func (s *Server) local(f *flow, req *sip.Request) func(*flow, *sip.Request) {
 		return s.options // whatever name the edge has for us
 	case !toUs:
 		return nil
-	case req.Method == sip.REGISTER && !f.edge:
+	case req.Method == sip.REGISTER:
 		return s.register
-	case req.Method == sip.PUBLISH && !f.edge:
+	case req.Method == sip.PUBLISH:
 		return s.publish
 	case req.Method == sip.SUBSCRIBE && header(req, "Event", "o") != "" && eventPackage(req) == "presence":
 		return s.subscribe
@@ -130,7 +131,14 @@ func allow() sip.Header {
 	return sip.NewHeader("Allow", "INVITE, ACK, CANCEL, BYE, OPTIONS, MESSAGE, REGISTER, PUBLISH, SUBSCRIBE, NOTIFY")
 }
 
-// route finds the flow that a request goes to, and sends it there.
+// A hop is where a request goes next.
+type hop struct {
+	flow    *flow
+	binding uint64       // the sign-in that it goes to; 0: to none
+	came    *sip.Request // as it was before; nil if it is not tried elsewhere
+}
+
+// route finds the hop that a request goes to, and sends it there.
 func (s *Server) route(f *flow, req *sip.Request) *fault {
 	to, err := s.target(f, req)
 	if err != nil {
@@ -140,44 +148,88 @@ func (s *Server) route(f *flow, req *sip.Request) *fault {
 }
 
 // target is RFC 3261 §16.5 for two sides: our users, and the edge for the rest
-// of the world. Nothing that comes from the edge goes back to it.
-func (s *Server) target(f *flow, req *sip.Request) (*flow, *fault) {
+// of the world.
+func (s *Server) target(f *flow, req *sip.Request) (hop, *fault) {
 	inside := req.Route() == nil
 	if inside {
-		if b, ok := s.registrar.contact(req.Recipient); ok {
-			return b.flow, nil
-		}
 		if s.isOurs(req.Recipient) {
 			return s.userTarget(req)
+		}
+		if b, ok := s.registrar.contact(req.Recipient, strings.ToLower(req.To().Address.User)); ok {
+			return s.follow(b, req)
 		}
 	}
 	if f.edge {
 		if inside && req.To().Params.Has("tag") {
-			return nil, &fault{481, "Gone"} // the user's sign-in has ended
+			return hop{}, &fault{481, "Gone"} // the user's sign-in has ended
 		}
-		return nil, &fault{403, "Not Our Domain"}
+		if !s.mayReturn(req) {
+			return hop{}, &fault{403, "Not Our Domain"}
+		}
 	}
+	return s.throughEdge()
+}
+
+// mayReturn reports whether what the edge brought may go back to it: what our
+// own users outside say, on whose From the edge has looked, and what is said to
+// them in a dialog, along the route that was recorded. For all others we would
+// be a relay.
+func (s *Server) mayReturn(req *sip.Request) bool {
+	to := req.To()
+	return s.isOurs(req.From().Address) ||
+		req.Route() != nil && to.Params.Has("tag") && s.isOurs(to.Address)
+}
+
+func (s *Server) throughEdge() (hop, *fault) {
 	to, err := s.edgeFlow()
 	if err != nil {
 		s.log.Warn("edge unreachable", "error", err)
-		return nil, &fault{503, "Edge Unreachable"}
+		return hop{}, &fault{503, "Edge Unreachable"}
 	}
-	return to, nil
+	return hop{flow: to}, nil
 }
 
 // userTarget turns the address of a user into the place of the newest sign-in.
-func (s *Server) userTarget(req *sip.Request) (*flow, *fault) {
-	user := strings.ToLower(req.Recipient.User)
-	if _, ok := s.cfg.Users[user]; !ok {
-		return nil, &fault{404, "Not Found"}
+func (s *Server) userTarget(req *sip.Request) (hop, *fault) {
+	if _, ok := s.cfg.Users[strings.ToLower(req.Recipient.User)]; !ok {
+		return hop{}, &fault{404, "Not Found"}
 	}
-	b, ok := s.registrar.newest(user)
+	to, came, err := s.place(req)
+	if err == nil {
+		s.ledger.add(came)
+	}
+	return to, err
+}
+
+// place is where a user can be reached now. A GRUU names one device
+// (RFC 5627 §6.1).
+func (s *Server) place(req *sip.Request) (to hop, came *sip.Request, err *fault) {
+	urn, _ := param(req.Recipient.UriParams, "gr")
+	b, ok := s.registrar.newest(strings.ToLower(req.Recipient.User), urn)
 	if !ok {
-		return nil, &fault{480, "Temporarily Unavailable"}
+		return hop{}, nil, &fault{480, "Temporarily Unavailable"}
 	}
-	s.ledger.add(req)
-	req.Recipient = b.contact
-	return b.flow, nil
+	came = req.Clone()
+	to, err = s.follow(b, req)
+	if b.flow == nil {
+		to.came = came
+	}
+	return to, came, err
+}
+
+// follow turns a request to a sign-in: to its contact, along its path
+// (RFC 3327 §5.4).
+func (s *Server) follow(b binding, req *sip.Request) (hop, *fault) {
+	req.Recipient = *b.contact.Clone()
+	if b.flow != nil {
+		return hop{flow: b.flow, binding: b.number}, nil
+	}
+	to, err := s.throughEdge()
+	for _, value := range slices.Backward(b.path) {
+		req.PrependHeader(sip.NewHeader("Route", value))
+	}
+	to.binding = b.number
+	return to, err
 }
 
 // respond answers a request on the flow that it came on. An ACK has no answer

@@ -11,15 +11,22 @@
 // connections are its own, because sipgo tells nobody which certificate a
 // request came with.
 //
+// Users outside sign in through the edge and are reached by the Path that it
+// adds (RFC 3327, RFC 5626). Who they are, home judges by the password; what
+// they say later, it believes the edge, which has compared From with the
+// sign-in. Their requests to other domains go back to the edge.
+//
 // Requests are forwarded without state (RFC 3261 §16.11). That keeps CANCEL,
 // ACK and every 2xx right, also a 2xx that crosses a CANCEL, which sipgo's
 // transactions swallow. The price: no forking (the newest sign-in of a user
 // gets the request), no 100 and no 408 of its own, and a CANCEL that follows a
-// new sign-in goes to the new place. The edge in front keeps the timers.
+// new sign-in goes to the new place. The edge in front keeps the timers. Only
+// what goes to users outside is remembered for a while: when the edge says that
+// the connection is gone, it goes to the user's next device.
 //
 // User is the other half: a scripted user agent, built on the whole of sipgo,
-// that signs in to one or more home servers and sends, receives, watches and
-// calls.
+// that signs in to one or more home servers, or from outside to an edge, and
+// sends, receives, watches and calls.
 package home
 
 import (
@@ -44,6 +51,7 @@ const (
 	maxBindings      = 10               // places where one user is signed in
 	maxWatchers      = 1024             // subscriptions, all users together
 	maxLedger        = 4096             // entries; older ones are forgotten
+	maxAttempts      = 256              // requests that may be tried at another device
 	handshakeTimeout = 5 * time.Second  // TLS, from accept
 	messageTimeout   = 10 * time.Second // first octet to last
 	idleTimeout      = 15 * time.Minute // between messages
@@ -92,6 +100,7 @@ type Server struct {
 	registrar registrar
 	presence  presence
 	ledger    ledger
+	attempts  attempts
 
 	mu    sync.Mutex // guards what follows
 	edge  string
@@ -115,6 +124,7 @@ func Start(cfg Config) (*Server, error) {
 	}
 	s.ctx, s.stop = context.WithCancel(context.Background())
 	s.registrar.bindings = map[string][]binding{}
+	s.attempts.list = map[string]attempt{}
 	s.presence.documents = map[string]publication{}
 	s.presence.watchers = map[string]*watcher{}
 
@@ -207,6 +217,7 @@ func (s *Server) sweep() {
 				s.notify(user)
 			}
 			s.expirePresence(now)
+			s.attempts.expire(now)
 		}
 	}
 }

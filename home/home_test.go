@@ -33,7 +33,7 @@ func start(t *testing.T, cfg home.Config) *home.Server {
 		cfg.Domain = "example.com"
 	}
 	if cfg.Users == nil {
-		cfg.Users = map[string]string{"alice": "wonderland", "bob": "builder"}
+		cfg.Users = map[string]string{"alice": "wonderland", "bob": "builder", "carol": "singer"}
 	}
 	s, err := home.Start(cfg)
 	if err != nil {

@@ -40,7 +40,7 @@ func (s *Server) publish(f *flow, req *sip.Request) {
 	user := strings.ToLower(req.Recipient.User)
 	life, ok := seconds(header(req, "Expires", ""), defaultExpires)
 	switch {
-	case !f.signedIn(user):
+	case !s.isHimself(f, req, user):
 		s.respond(f, req, 403, "Not Your Address")
 	case eventPackage(req) != "presence":
 		s.respond(f, req, 489, "Bad Event", sip.NewHeader("Allow-Events", "presence"))
@@ -55,6 +55,16 @@ func (s *Server) publish(f *flow, req *sip.Request) {
 		s.respond(f, req, 200, "OK", sip.NewHeader("SIP-ETag", etag), expiresHeader(life))
 		s.notify(user)
 	}
+}
+
+// isHimself reports whether a request comes from the user whom it is about:
+// inside from where he signed in, and outside the edge has looked at From.
+func (s *Server) isHimself(f *flow, req *sip.Request, user string) bool {
+	from := req.From().Address
+	if f.edge {
+		return s.isOurs(from) && strings.ToLower(from.User) == user
+	}
+	return f.signedIn(user)
 }
 
 // store keeps, refreshes, changes or removes the publication, by what the
@@ -206,7 +216,7 @@ func (s *Server) originate(w *watcher, req *sip.Request) {
 		ProtocolName: "SIP", ProtocolVersion: "2.0", Transport: to.side.transport,
 		Host: to.side.addr.Addr().String(), Port: int(to.side.addr.Port()),
 	}
-	via.Params.Add("branch", s.branch(ourself, to.id, req))
+	via.Params.Add("branch", s.branch(ourself, to.id, 0, req))
 	req.PrependHeader(via)
 	if err := to.send(req); err != nil {
 		s.log.Info("request lost", "flow", to, "error", err)
@@ -233,7 +243,7 @@ func (s *Server) document(user string) []byte {
 	if ok {
 		return p.body
 	}
-	_, signedIn := s.registrar.newest(user)
+	_, signedIn := s.registrar.newest(user, "")
 	return Presence{Entity: "pres:" + user + "@" + s.cfg.Domain, Open: signedIn}.Document()
 }
 

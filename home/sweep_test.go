@@ -2,6 +2,7 @@ package home
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -58,5 +59,24 @@ func TestWhatHasHadItsTimeEnds(t *testing.T) {
 	}
 	if a, err := alice.Message(ctx, bob.URI(), "hello"); err != nil || a.Status != 480 {
 		t.Errorf("MESSAGE to who is gone: %d, %v, want 480", a.Status, err)
+	}
+}
+
+func TestAttemptsAreBoundedAndEnd(t *testing.T) {
+	a := attempts{list: map[string]attempt{}}
+	for i := range 2 * maxAttempts {
+		req := parsed("")
+		req.Via().Params.Add("branch", fmt.Sprint(magicCookie, i))
+		a.begin(nil, hop{came: req}, req)
+	}
+	if len(a.list) != maxAttempts {
+		t.Errorf("%d attempts are remembered, want %d", len(a.list), maxAttempts)
+	}
+	if _, ok := a.end(magicCookie + "0"); !ok || len(a.list) != maxAttempts-1 {
+		t.Errorf("the first was remembered: %v; %d are left", ok, len(a.list))
+	}
+	a.expire(time.Now().Add(attemptTime + time.Second))
+	if len(a.list) != 0 {
+		t.Errorf("%d attempts are left after their time", len(a.list))
 	}
 }

@@ -2,16 +2,16 @@ package home
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
-	"strings"
+	"net/netip"
 	"sync"
 	"time"
 
 	"github.com/emiago/sipgo"
 	"github.com/emiago/sipgo/sip"
-	"github.com/icholy/digest"
 )
 
 const (
@@ -24,9 +24,16 @@ type UserConfig struct {
 	Name     string
 	Domain   string
 	Password string
-	// Servers are the user sides of home servers, host:port. The user signs in
-	// at each of them, and sends through the first that takes a connection.
+	// Servers are the user sides of home servers, host:port, or with TLS edges'
+	// listeners for users outside. The user signs in at each of them, and sends
+	// through the first that takes a connection.
 	Servers []string
+	// TLS is for users outside. Without it the connections are plain TCP.
+	TLS *UserTLS
+	// From is the address that connections are made from. Default: any.
+	From netip.Addr
+	// Expires is how long a sign-in is asked for. Default: an hour.
+	Expires time.Duration
 	// Algorithm is the digest to use: "SHA-256" or "MD5". Default: the first
 	// that the server names and we know (RFC 8760 §2.4).
 	Algorithm string
@@ -36,15 +43,22 @@ type UserConfig struct {
 	Log    *slog.Logger // default: nothing is logged
 }
 
+// UserTLS is how a user outside knows the edge. He shows no certificate.
+type UserTLS struct {
+	Roots      *x509.CertPool // who may have signed the edge's certificate
+	ServerName string         // the host name that it must prove
+}
+
 // A User is a scripted user agent, signed in to his home server.
 type User struct {
-	cfg     UserConfig
-	ua      *sipgo.UserAgent
-	client  *sipgo.Client
-	contact sip.Uri
-	inbox   chan Message
-	stop    context.CancelFunc
-	wg      sync.WaitGroup
+	cfg      UserConfig
+	ua       *sipgo.UserAgent
+	client   *sipgo.Client
+	contact  sip.Uri
+	instance string // the value of +sip.instance
+	inbox    chan Message
+	stop     context.CancelFunc
+	wg       sync.WaitGroup
 
 	mu      sync.Mutex // guards what follows
 	calls   map[string]*Call
@@ -81,50 +95,10 @@ func (r *Refused) Error() string {
 	return fmt.Sprintf("%s: %d %s", r.Method, r.Answer.Status, r.Answer.Reason)
 }
 
-// SignIn makes a user agent and signs it in. It stays so until Close.
-func SignIn(ctx context.Context, cfg UserConfig) (*User, error) {
-	if len(cfg.Servers) == 0 {
-		return nil, errors.New("home: a user needs a home server")
-	}
-	if cfg.Log == nil {
-		cfg.Log = slog.New(slog.DiscardHandler)
-	}
-	if cfg.OnCall == nil {
-		cfg.OnCall = func(c *Call) { c.Ring(); c.Accept() }
-	}
-	u := &User{
-		cfg:     cfg,
-		contact: newContact(cfg.Name),
-		inbox:   make(chan Message, inboxSize),
-		calls:   map[string]*Call{},
-		watches: map[string]*Watch{},
-	}
-	if err := u.build(); err != nil {
-		return nil, fmt.Errorf("home: %w", err)
-	}
-	for _, server := range cfg.Servers {
-		if err := u.register(ctx, server); err != nil {
-			u.ua.Close()
-			return nil, fmt.Errorf("home: sign in %s at %s: %w", u.URI(), server, err)
-		}
-	}
-	background, stop := context.WithCancel(context.Background())
-	u.stop = stop
-	u.wg.Go(func() { u.refresh(background) })
-	return u, nil
-}
-
-// newContact names this user agent and no place: it is reached over the
-// connection that it opened (RFC 5626 §3.1; RFC 7118 §8.1 shows one).
-func newContact(name string) sip.Uri {
-	u := sip.Uri{Scheme: "sip", User: name, Host: strings.ToLower(sip.GenerateTagN(12)) + ".invalid"}
-	u.UriParams.Add("transport", "tcp")
-	return u
-}
-
 func (u *User) build() (err error) {
 	u.ua, err = sipgo.NewUA(
 		sipgo.WithUserAgent(u.cfg.Name),
+		sipgo.WithUserAgenTLSConfig(u.cfg.TLS.config()),
 		sipgo.WithUserAgentTransportLayerOptions(sip.WithTransportLayerLogger(u.cfg.Log)),
 		sipgo.WithUserAgentTransactionLayerOptions(
 			sip.WithTransactionLayerLogger(u.cfg.Log), sip.WithTransactionLayerTerminateOnConnClose()),
@@ -133,7 +107,11 @@ func (u *User) build() (err error) {
 		return err
 	}
 	u.ua.TransportLayer().OnMessage(u.onProvisional)
-	if u.client, err = sipgo.NewClient(u.ua, sipgo.WithClientLogger(u.cfg.Log)); err != nil {
+	options := []sipgo.ClientOption{sipgo.WithClientLogger(u.cfg.Log)}
+	if u.cfg.From.IsValid() {
+		options = append(options, sipgo.WithClientConnectionAddr(netip.AddrPortFrom(u.cfg.From, 0).String()))
+	}
+	if u.client, err = sipgo.NewClient(u.ua, options...); err != nil {
 		return err
 	}
 	srv, err := sipgo.NewServer(u.ua, sipgo.WithServerLogger(u.cfg.Log))
@@ -188,73 +166,6 @@ func (u *User) Publish(ctx context.Context, open bool, note string) (Answer, err
 	return u.ask(ctx, req)
 }
 
-// register signs in at one server: ask, prove, ask again (RFC 3261 §22.2).
-func (u *User) register(ctx context.Context, server string) error {
-	req, err := u.request(sip.REGISTER, u.URI())
-	if err != nil {
-		return err
-	}
-	req.Recipient = sip.Uri{Scheme: "sip", Host: u.cfg.Domain}
-	req.AppendHeader(&sip.ContactHeader{Address: u.contact})
-	req.AppendHeader(expiresHeader(defaultExpires))
-	res, err := u.exchange(ctx, server, req)
-	if err != nil {
-		return err
-	}
-	if res.StatusCode == 401 {
-		if err := u.prove(req, res); err != nil {
-			return err
-		}
-		if res, err = u.exchange(ctx, server, req); err != nil {
-			return err
-		}
-	}
-	if res.StatusCode != 200 {
-		return &Refused{"REGISTER", Answer{Status: res.StatusCode, Reason: res.Reason}}
-	}
-	return nil
-}
-
-// prove adds the credentials for the first challenge that we can meet.
-func (u *User) prove(req *sip.Request, res *sip.Response) error {
-	for _, h := range res.GetHeaders("WWW-Authenticate") {
-		c, err := digest.ParseChallenge(h.Value())
-		if err != nil || !digest.CanDigest(c) || (u.cfg.Algorithm != "" && c.Algorithm != u.cfg.Algorithm) {
-			continue
-		}
-		cred, err := digest.Digest(c, digest.Options{
-			Method: req.Method.String(), URI: req.Recipient.Addr(),
-			Username: u.cfg.Name, Password: u.cfg.Password,
-		})
-		if err != nil {
-			return err
-		}
-		req.AppendHeader(sip.NewHeader("Authorization", cred.String()))
-		req.RemoveHeader("Via")
-		req.CSeq().SeqNo++
-		return nil
-	}
-	return errors.New("no challenge that we can meet")
-}
-
-// refresh keeps the sign-ins alive.
-func (u *User) refresh(ctx context.Context) {
-	t := time.NewTicker(defaultExpires / 2)
-	defer t.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-t.C:
-			for _, server := range u.cfg.Servers {
-				if err := u.register(ctx, server); err != nil {
-					u.cfg.Log.Warn("sign-in not refreshed", "server", server, "error", err)
-				}
-			}
-		}
-	}
-}
-
 // request begins a request of ours to an address, without Via.
 func (u *User) request(method sip.RequestMethod, to string) (*sip.Request, error) {
 	var remote, local sip.Uri
@@ -294,19 +205,22 @@ func (u *User) ask(ctx context.Context, req *sip.Request) (Answer, error) {
 // sent is not sent again elsewhere: it may have arrived.
 func (u *User) begin(ctx context.Context, req *sip.Request) (sip.ClientTransaction, error) {
 	var errs []error
-	for _, server := range u.cfg.Servers {
-		tx, err := u.transaction(ctx, server, req)
+	for i, server := range u.cfg.Servers {
+		err := u.reconnect(ctx, i)
 		if err == nil {
-			return tx, nil
+			var tx sip.ClientTransaction
+			if tx, err = u.transaction(ctx, server, req); err == nil {
+				return tx, nil
+			}
+			req.RemoveHeader("Via") // it named a connection that there is not
 		}
-		req.RemoveHeader("Via") // it named a connection that there is not
 		errs = append(errs, err)
 	}
 	return nil, errors.Join(errs...)
 }
 
 func (u *User) transaction(ctx context.Context, server string, req *sip.Request) (sip.ClientTransaction, error) {
-	req.SetTransport("TCP")
+	req.SetTransport(u.transport())
 	req.SetDestination(server)
 	return u.client.TransactionRequest(ctx, req)
 }

@@ -35,7 +35,7 @@ func (u *User) Watch(ctx context.Context, to string) (*Watch, Answer, error) {
 	}
 	req.AppendHeader(sip.NewHeader("Event", "presence"))
 	req.AppendHeader(sip.NewHeader("Accept", pidfType))
-	req.AppendHeader(&sip.ContactHeader{Address: u.contact})
+	req.AppendHeader(&sip.ContactHeader{Address: u.place()})
 	req.AppendHeader(expiresHeader(defaultExpires))
 	w := &Watch{u: u, notices: make(chan Notice, inboxSize)}
 	if err := u.addWatch(req, w); err != nil {
@@ -76,7 +76,7 @@ func (w *Watch) Next(ctx context.Context) (Notice, error) {
 func (w *Watch) End(ctx context.Context) (Answer, error) {
 	req := w.dialog.request(sip.SUBSCRIBE)
 	req.AppendHeader(sip.NewHeader("Event", "presence"))
-	req.AppendHeader(&sip.ContactHeader{Address: w.u.contact})
+	req.AppendHeader(&sip.ContactHeader{Address: w.u.place()})
 	req.AppendHeader(expiresHeader(0))
 	return w.u.ask(ctx, req)
 }

@@ -204,6 +204,17 @@ func TestTwoLengthsEndTheConnection(t *testing.T) {
 	}
 }
 
+func TestLoneLineFeedEndsTheConnection(t *testing.T) {
+	s := start(t, home.Config{})
+	for _, line := range []string{"Subject: a\nb: c", "Subject: a\rb", "Subject: a\x00b"} {
+		p := dial(t, s.Addr())
+		p.send(request("OPTIONS", "sip:example.com", "edge@example.com", "1", line)...)
+		if _, err := p.r.ReadByte(); err == nil {
+			t.Errorf("%q was taken, want the end", line)
+		}
+	}
+}
+
 // A caller who takes his call back at the moment in which it is answered must
 // learn that it was answered (RFC 3261 §16.7: every 2xx is forwarded).
 func TestAnswerThatCrossesACancelArrives(t *testing.T) {
