@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"slices"
 	"sync/atomic"
 )
 
@@ -36,6 +37,10 @@ type ServerOptions struct {
 	// Nil is told nothing. What crypto/tls refuses by itself comes out of the
 	// handshake only: see ProblemOf.
 	Refused func(*VerifyError)
+	// Protocols are the application protocols (ALPN, RFC 7301) that we know. Of
+	// those that a client offers the first that is among them is chosen. A client
+	// that offers none of them is welcome, and gets no answer to its offer.
+	Protocols []string
 }
 
 // ServerConfig makes the settings of a listener. The handshake has verified the
@@ -45,7 +50,7 @@ func ServerConfig(o ServerOptions) *tls.Config {
 	c := baseConfig()
 	c.GetCertificate = func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return o.Keypair.Certificate(), nil }
 	if o.Peer == NotAsked {
-		return c
+		return perClient(c, nil, o.Protocols)
 	}
 	// Not RequireAndVerifyClientCert: it refuses certificates without the
 	// client usage. These two verify nothing; VerifyConnection does.
@@ -57,10 +62,7 @@ func ServerConfig(o ServerOptions) *tls.Config {
 	if o.Verifier != nil {
 		c.Time = o.Verifier.Now // a ticket ends with the certificate in it
 	}
-	if o.Hints == nil {
-		return c
-	}
-	return withHints(c, o.Hints)
+	return perClient(c, o.Hints, o.Protocols)
 }
 
 // verify is the server's check of a connection, also of a resumed one.
@@ -104,27 +106,50 @@ func accept(f func(Identity) error, id *Identity) error {
 	return &VerifyError{Problem: NameNotCovered, Peer: id.String(), Err: err}
 }
 
-// withHints names the authorities in the handshake, those of this moment. A
-// config that GetConfigForClient returns uses the ticket keys of the one it was
+// perClient names the authorities in the handshake, those of this moment, and
+// the protocol of this client: crypto/tls refuses clients that offer only others
+// than it was told. Nil hints name no authorities.
+//
+// A config that GetConfigForClient returns uses the ticket keys of the one it was
 // called on, as long as it never had its own: so the inner ones are cloned from
 // a config that nobody rotates.
-func withHints(base *tls.Config, hints func() *x509.CertPool) *tls.Config {
-	var last atomic.Pointer[tls.Config]
+func perClient(base *tls.Config, hints func() *x509.CertPool, protocols []string) *tls.Config {
+	if hints == nil && len(protocols) == 0 {
+		return base
+	}
+	last := make([]atomic.Pointer[tls.Config], len(protocols)+1)
 	outer := base.Clone()
-	outer.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) {
-		pool := hints()
-		if pool == nil {
+	outer.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+		var pool *x509.CertPool
+		if hints != nil {
+			pool = hints()
+		}
+		at := chosen(protocols, hello.SupportedProtos)
+		if pool == nil && at == len(protocols) {
 			return nil, nil
 		}
-		if c := last.Load(); c != nil && c.ClientCAs == pool {
+		if c := last[at].Load(); c != nil && c.ClientCAs == pool {
 			return c, nil
 		}
 		c := base.Clone()
 		c.ClientCAs = pool
-		last.Store(c)
+		if at < len(protocols) {
+			c.NextProtos = protocols[at : at+1]
+		}
+		last[at].Store(c)
 		return c, nil
 	}
 	return outer
+}
+
+// chosen is the place of the first offer that is known, len(known) if none is.
+func chosen(known, offers []string) int {
+	for _, o := range offers {
+		if at := slices.Index(known, o); at >= 0 {
+			return at
+		}
+	}
+	return len(known)
 }
 
 // Rotate gives a server config a new ticket key, and voids every ticket made

@@ -483,3 +483,54 @@ func TestConnectionsMayComeWhileFilesAreReadAgain(t *testing.T) {
 	}
 	all.Wait()
 }
+
+func TestTheFirstKnownOfferIsTheProtocol(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		known  []string
+		offers []string
+		want   string
+	}{
+		{"nothing is known", nil, []string{"http/1.1"}, ""},
+		{"nothing is offered", []string{"http/1.1", "sip/2"}, nil, ""},
+		{"one is known", []string{"http/1.1", "sip/2"}, []string{"sip/2"}, "sip/2"},
+		{"the client's order counts", []string{"http/1.1", "sip/2"}, []string{"h2", "sip/2", "http/1.1"}, "sip/2"},
+		{"none is known, and the client is welcome", []string{"http/1.1", "sip/2"}, []string{"h2", "x-phone"}, ""},
+	} {
+		for _, peer := range []PeerCertificate{Required, Requested, NotAsked} {
+			for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
+				ca := authority(t)
+				so, co := sides(t, ca)
+				so.Peer, so.Protocols = peer, tt.known
+				so.Hints = func() *x509.CertPool { return ca.Pool() }
+				client := ClientConfig(co)
+				client.NextProtos, client.MaxVersion = tt.offers, version
+				server := ServerConfig(so)
+				for _, resumed := range []bool{false, true} {
+					cs, ss, cerr, serr := meet(t, server, client)
+					if cerr != nil || serr != nil {
+						t.Fatalf("%s: %v, %v", tt.name, cerr, serr)
+					}
+					if cs.NegotiatedProtocol != tt.want || ss.NegotiatedProtocol != tt.want || cs.DidResume != resumed {
+						t.Errorf("%s: protocols %q and %q, resumed %v; want %q, %v", tt.name, cs.NegotiatedProtocol, ss.NegotiatedProtocol, cs.DidResume, tt.want, resumed)
+					}
+				}
+			}
+		}
+	}
+}
+
+func TestRotatingVoidsTicketsOfEveryProtocol(t *testing.T) {
+	so, co := sides(t, authority(t))
+	so.Protocols = []string{"http/1.1"}
+	server, client := ServerConfig(so), ClientConfig(co)
+	client.NextProtos = []string{"http/1.1"}
+	for i, want := range []bool{false, true, false, true} {
+		if i == 2 {
+			Rotate(server)
+		}
+		if cs, _, cerr, serr := meet(t, server, client); cerr != nil || serr != nil || cs.DidResume != want {
+			t.Errorf("connection %d: %v, %v, resumed %v, want %v", i, cerr, serr, cs.DidResume, want)
+		}
+	}
+}

@@ -30,6 +30,7 @@ const (
 	logCertificate  = "certificate reloaded"
 	logCertFailed   = "certificate not reloaded"
 	logCertWarning  = "certificate needs attention"
+	logWebWarning   = "web pages need attention"
 	logDraining     = "stopping: finishing what has begun"
 	logPlainTCP     = "plain TCP inside: peers are known by address only"
 	logBug          = "work panicked"

@@ -256,10 +256,17 @@ func (b *builder) side(c ListenerConfig, section string) *side {
 		b.complain(c.Line, "%s: advertise %q is not a host with a port", section, c.Advertise)
 	}
 	b.e.names[strings.ToLower(bracketed(h))] = true
-	if c.Transport == "tcp" {
+	switch c.Transport {
+	case "tcp":
 		return newSide(host, "tcp", "TCP")
+	case transportWSS:
+		return webSide(host)
 	}
-	return newSide(host, "tls", "TLS")
+	s := newSide(host, "tls", "TLS")
+	if c.Transport == transportShared {
+		s.web = webSide(host)
+	}
+	return s
 }
 
 // bracketed is a host as SIP writes it.
@@ -282,8 +289,10 @@ func (b *builder) serverSettings() {
 			s.role, s.inside = RoleInternal, true
 		case "remote":
 			s.role, s.connections = RoleRemote, b.e.limits.RemoteConnections
+			s.ws = b.webSocket(c, "[listener."+name+"]")
 		case "outside":
 			s.role, s.connections, s.sort = RoleOutside, b.e.limits.RemoteConnections, b.e.sort
+			s.ws = b.webSocket(c, "[listener."+name+"]")
 		}
 		if t.keypair == nil && c.Transport != "tcp" {
 			continue // said already

@@ -58,6 +58,7 @@ type timeouts struct {
 	idle      time.Duration // without any octet received
 	write     time.Duration // for the peer to take what we send
 	ping      time.Duration // silence after which we ping what we dialled
+	frames    time.Duration // silence after which we ping a WebSocket
 	pong      time.Duration // for the answer
 	linger    time.Duration // for the peer to close after we said goodbye
 	signIn    time.Duration // for a user outside to sign in
@@ -74,7 +75,8 @@ func (t timeouts) defaults() timeouts {
 		{&t.idle, 20 * time.Minute},
 		{&t.write, 10 * time.Second},
 		{&t.ping, 75 * time.Second},
-		{&t.pong, 10 * time.Second}, // RFC 5626 §4.4.1
+		{&t.frames, 50 * time.Second}, // below the minute of many proxies
+		{&t.pong, 10 * time.Second},   // RFC 5626 §4.4.1
 		{&t.linger, 2 * time.Second},
 		{&t.signIn, time.Minute},
 	} {
@@ -87,7 +89,7 @@ func (t timeouts) defaults() timeouts {
 
 // tick is how often the sweep looks: an eighth of the shortest time it guards.
 func (t timeouts) tick() time.Duration {
-	shortest := min(t.message, t.idle, t.ping, t.pong, t.linger, t.signIn)
+	shortest := min(t.message, t.idle, t.ping, t.frames, t.pong, t.linger, t.signIn)
 	return min(max(shortest/8, time.Millisecond), time.Second)
 }
 
@@ -121,12 +123,13 @@ func (f *Flow) overdue(t *turn, now int32) error {
 	if most := c.silence.Load(); silent > limit.idle || most != 0 && silent > most {
 		return errIdle
 	}
+	if f.ws != nil {
+		return f.keepOpen(t, now, silent)
+	}
 	if !c.dialled {
 		return nil
 	}
-	// Between 80 % and 100 % of the time, another share for each flow, so that
-	// flows made together do not ping together (RFC 5626 §4.4.1).
-	interval := limit.ping - limit.ping*int32(f.ID%8)/40
+	interval := spread(limit.ping, f.ID)
 	if at := c.pinged.Load(); at != 0 {
 		switch {
 		case now-at <= limit.pong || c.began.Load() != 0:
@@ -144,13 +147,17 @@ func (f *Flow) overdue(t *turn, now int32) error {
 	return nil
 }
 
+// spread is between 80 % and 100 % of the time, another share for each flow, so
+// that flows made together do not ping together (RFC 5626 §4.4.1).
+func spread(interval int32, id uint64) int32 { return interval - interval*int32(id%8)/40 }
+
 // ticked is timeouts in ticks.
-type ticked struct{ message, idle, ping, pong, linger, signIn int32 }
+type ticked struct{ message, idle, ping, frames, pong, linger, signIn int32 }
 
 func (t timeouts) ticks() ticked {
 	tick := t.tick()
 	n := func(d time.Duration) int32 { return int32((d + tick - 1) / tick) }
-	return ticked{n(t.message), n(t.idle), n(t.ping), n(t.pong), n(t.linger), n(t.signIn)}
+	return ticked{n(t.message), n(t.idle), n(t.ping), n(t.frames), n(t.pong), n(t.linger), n(t.signIn)}
 }
 
 // limitSilence bounds how long the flow may say nothing, beside the idle time; 0: no

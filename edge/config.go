@@ -112,9 +112,16 @@ type ListenerConfig struct {
 	Role string `toml:"role"`
 	// Address and port to listen on: "203.0.113.10:5061", "[2001:db8::1]:5061".
 	Address string `toml:"address"`
-	// "tls" (default); "tcp" on an internal listener; "wss" (SIP over WebSocket,
-	// RFC 7118) or "tls+wss" (both on one port) for users.
+	// "tls" (default); "tcp" on an internal listener. For users: "tls", "wss" (SIP by
+	// WebSocket, RFC 7118, and nothing else) or "tls+wss" (both on one port).
 	Transport string `toml:"transport"`
+	// With WebSocket: the web pages that may connect, by scheme, host and port,
+	// such as "https://app.example.com". Compared exactly; "*" is any page.
+	// Default: pages from the listener's own host.
+	Origins []string `toml:"origins"`
+	// With WebSocket: true lets clients in that name no origin, as those that are
+	// no browsers may do. Default false.
+	WithoutOrigin bool `toml:"without_origin"`
 	// The certificate shown, by its name in [certificate.NAME].
 	Certificate string `toml:"certificate"`
 	// Who may have signed the peers' certificates: "system" or a PEM file.

@@ -308,7 +308,7 @@ func (e *Edge) opened(f *Flow) {
 		s.rule = e.listenerRule(f)
 		s.pools = e.poolsOf(f)
 	case f.Role == RoleRemote:
-		s.side = e.sides[f.Listener]
+		s.side = e.sides[f.Listener].over(f.Transport())
 		e.openedRemote(f)
 	default:
 		s.side = e.sides[f.Listener]

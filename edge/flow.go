@@ -69,6 +69,7 @@ type Flow struct {
 	left *atomic.Int64 // the listener's count of connections; nil if we dialled
 	conn *conn
 	tls  *tls.Conn // nil: plain TCP
+	ws   *frames   // nil: no WebSocket; the reader's alone, but for being there
 	in   input     // the reader's alone
 
 	backlog backlog       // the reader's alone
@@ -112,7 +113,8 @@ func (f *Flow) write(b []byte) error {
 // stands. It may be called from anywhere, more than once, and calls nobody
 // back: the reader tells the handler.
 func (f *Flow) close(reason error) {
-	if f.gate.Swap(flowClosed) == flowClosed {
+	was := f.gate.Swap(flowClosed)
+	if was == flowClosed {
 		return
 	}
 	f.mu.Lock()
@@ -123,6 +125,9 @@ func (f *Flow) close(reason error) {
 	f.w.buffers.put(f.out)
 	f.out = nil
 	f.mu.Unlock()
+	if f.ws != nil && was == flowOpen {
+		_ = f.write(appendClose(nil, closeCodeOf(reason))) // if it can still be told
+	}
 	if f.tls != nil {
 		f.tls.Close() // close_notify, then conn.Close
 	} else {
@@ -139,8 +144,17 @@ func (f *Flow) finish(reason error) {
 	if f.reason == nil {
 		f.reason = reason
 	}
+	ending := f.gate.CompareAndSwap(flowOpen, flowEnding)
+	if ending && f.ws != nil {
+		// Nothing may follow a Close frame (RFC 6455 §5.5.1): the gate is closed
+		// where queueing looks at it, under the lock.
+		if f.out == nil {
+			f.out = f.w.buffers.get(smallestBuffer)
+		}
+		f.out.b = appendClose(f.out.b, closeCodeOf(reason))
+	}
 	f.mu.Unlock()
-	if f.gate.CompareAndSwap(flowOpen, flowEnding) {
+	if ending {
 		f.clocks.ending.Store(f.w.ticks())
 		f.flush()
 	}
@@ -168,12 +182,16 @@ func (f *Flow) queue(t *turn, m *sip.Message, e *sip.Edit) error {
 		return err
 	}
 	// If Append panics, out.b has not changed.
-	out.b = m.Append(out.b, e)
+	if f.ws == nil {
+		out.b = m.Append(out.b, e)
+	} else {
+		out.b = closeFrame(m.Append(openFrame(out.b), e), len(out.b))
+	}
 	f.note(t)
 	return nil
 }
 
-// queueRaw queues octets: whole messages, or keepalives between them.
+// queueRaw queues octets: one message, or a keepalive.
 func (f *Flow) queueRaw(t *turn, b []byte) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -181,7 +199,11 @@ func (f *Flow) queueRaw(t *turn, b []byte) error {
 	if err != nil {
 		return err
 	}
-	out.b = append(out.b, b...)
+	if f.ws == nil {
+		out.b = append(out.b, b...)
+	} else {
+		out.b = appendMessage(out.b, b)
+	}
 	f.note(t)
 	return nil
 }

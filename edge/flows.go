@@ -64,11 +64,8 @@ func (e *Edge) Drop(id uint64) (i FlowInfo, ok bool) {
 func (f *Flow) info() FlowInfo {
 	i := FlowInfo{
 		ID: f.ID, Role: f.Role.String(), Listener: f.Listener, Target: f.state.link.String(), Local: f.Local, Remote: f.Remote,
-		Peer: peerName(f), Since: f.state.since, Began: f.state.open.Load(), Sent: f.state.sent.Load(),
+		Transport: f.Transport().String(), Peer: peerName(f), Since: f.state.since, Began: f.state.open.Load(), Sent: f.state.sent.Load(),
 		Silent: max(0, time.Duration(f.w.ticks()-f.clocks.heard.Load())*f.w.timeouts.tick()),
-	}
-	if s := f.state.side; s != nil {
-		i.Transport = s.transport
 	}
 	if s := f.user(time.Now()); s != nil {
 		i.SignIn = s.SignIn

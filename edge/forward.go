@@ -12,8 +12,9 @@ import (
 type side struct {
 	via       string // "SIP/2.0/TLS edge1.example.com:5061;branch="
 	host      string // "edge1.example.com:5061"
-	transport string // "tls" or "tcp", as in a URI
-	token     string // "TLS" or "TCP", as in a Via
+	transport string // "tls", "tcp" or "ws", as in a URI
+	token     string // "TLS", "TCP" or "WSS", as in a Via
+	web       *side  // the same by WebSocket, where one port has both; else nil
 }
 
 func newSide(host, transport, token string) *side {
@@ -21,7 +22,8 @@ func newSide(host, transport, token string) *side {
 }
 
 // appendRoute appends our Record-Route for this side. The user part is the
-// token; a sips request needs a sips URI (RFC 3261 §16.6 step 4).
+// token; a sips request needs a sips URI (RFC 3261 §16.6 step 4), which says all
+// about TLS, but not that there is a WebSocket on it (RFC 7118 §5.5).
 func (s *side) appendRoute(dst, token []byte, sips bool) []byte {
 	if sips {
 		dst = append(dst, "<sips:"...)
@@ -29,7 +31,7 @@ func (s *side) appendRoute(dst, token []byte, sips bool) []byte {
 		dst = append(dst, "<sip:"...)
 	}
 	dst = append(append(append(dst, token...), '@'), s.host...)
-	if !sips {
+	if !sips || s.transport == "ws" {
 		dst = append(append(dst, ";transport="...), s.transport...)
 	}
 	return append(dst, ";lr>"...)

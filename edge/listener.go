@@ -34,6 +34,8 @@ type listenerSettings struct {
 	inside bool
 	// Connections open at once; 0: no limit of its own.
 	connections int
+	// SIP by WebSocket, on a listener with TLS.
+	ws wsSettings
 }
 
 // A listener takes connections and makes flows of them.
@@ -188,6 +190,9 @@ func handshakeWords(err error) string {
 	if certs.ProblemOf(err) != "" {
 		return "peer refused"
 	}
+	if _, ok := errors.AsType[*refusal](err); ok {
+		return "websocket refused"
+	}
 	return "handshake failed"
 }
 
@@ -219,7 +224,6 @@ func (l *listener) shakeHands(c *conn) (f *Flow, err error) {
 	if err := t.Handshake(); err != nil {
 		return nil, err
 	}
-	c.tcp.SetDeadline(time.Time{})
 	f = l.w.newFlow(c, t)
 	f.Role = l.role
 	if l.identify != nil {
@@ -229,6 +233,10 @@ func (l *listener) shakeHands(c *conn) (f *Flow, err error) {
 		l.sort(l, f, err)
 		err = nil
 	}
+	if err == nil && l.ws.mode != wsNever && f.Role != RoleFederation {
+		err = l.upgrade(f)
+	}
+	c.tcp.SetDeadline(time.Time{})
 	return f, err
 }
 

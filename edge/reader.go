@@ -22,7 +22,9 @@ type input struct {
 	framer sip.Framer
 	buf    *buffer // nil: nothing
 	at     int     // how far buf.b has been consumed
-	inside bool    // buf.b[at:] is the beginning of a message
+	inside bool    // buf.b[at:] is the beginning of a message, or fragments have come
+	need   int     // octets of a frame that is incomplete, if known; else 0
+	early  bool    // buf has what came with the upgrade and was not looked at
 }
 
 // A reading is what a reader needs only while it has something to read. Idle
@@ -31,6 +33,7 @@ type reading struct {
 	turn     turn
 	m        sip.Message
 	complete bool // a message or keepalive was complete in this turn
+	pinged   pinged
 }
 
 // run is the flow's goroutine. It is started when the handshake is over, so it
@@ -45,7 +48,7 @@ func (f *Flow) run() {
 	f.close(err)
 	f.hurry(false)
 	f.conn.tcp.Close()
-	f.in.drop(f.w)
+	f.dropInput()
 	f.conn.discard()
 	f.w.forget(f)
 	f.w.guard(f, func() { f.w.h.gone(f, f.cause(err)) })
@@ -103,6 +106,7 @@ func (f *Flow) takeTurn() (err error) {
 		w.readings.Put(r)
 	}()
 	err = f.consume(r)
+	f.answerPing(r)
 	f.settle(r)
 	if len(r.turn.dirty) > 0 && w.reading.Load() > 1 && !(f.full && f.Role == RoleInternal) {
 		// Others are reading too. Let them go first: what they queue to the
@@ -116,6 +120,12 @@ func (f *Flow) takeTurn() (err error) {
 
 // consume decrypts and handles until nothing whole is left.
 func (f *Flow) consume(r *reading) error {
+	if f.in.early {
+		f.in.early = false
+		if err := f.handle(r); err != nil {
+			return err
+		}
+	}
 	for {
 		if f.gate.Load() != flowOpen {
 			return f.linger()
@@ -147,7 +157,7 @@ func (f *Flow) linger() error {
 	if f.gate.Load() == flowClosed {
 		return ErrFlowClosed
 	}
-	f.in.drop(f.w)
+	f.dropInput()
 	f.conn.discard()
 	return nil
 }
@@ -162,6 +172,9 @@ func (f *Flow) readPlain(p []byte) (int, error) {
 
 // handle takes whole messages and keepalives from the input, in order.
 func (f *Flow) handle(r *reading) error {
+	if f.ws != nil {
+		return f.handleFrames(r)
+	}
 	in := &f.in
 	for in.at < len(in.buf.b) {
 		kind, n, err := in.framer.Next(in.buf.b[in.at:], &r.m)
@@ -228,7 +241,7 @@ func (in *input) room(w *wire) *buffer {
 		in.at = 0
 	default:
 		size := 2 * rest
-		if need := in.framer.Need(); need > 0 {
+		if need := max(in.framer.Need(), in.need); need > 0 {
 			size = min(size, need)
 		}
 		in.move(w, max(firstInput, size))
@@ -248,6 +261,14 @@ func (in *input) move(w *wire, n int) {
 func (in *input) drop(w *wire) {
 	w.buffers.put(in.buf)
 	in.buf, in.at = nil, 0
+}
+
+// dropInput gives back all that has come and is of no use any more.
+func (f *Flow) dropInput() {
+	f.in.drop(f.w)
+	if f.ws != nil {
+		f.ws.release(&f.w.buffers)
+	}
 }
 
 // settle is called at the end of a turn: an empty buffer goes back, and what

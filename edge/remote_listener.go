@@ -67,7 +67,7 @@ func (w *wire) unsignedRoom() int64 { return int64(w.places) * 3 / 4 }
 // usersTLS says what a listener for users asks of those who come: nothing, a certificate
 // of a company's own devices (client_ca), or one that a partner may have.
 func (e *Edge) usersTLS(t *trust, s listenerSettings) certs.ServerOptions {
-	o := certs.ServerOptions{Keypair: t.keypair, Peer: certs.NotAsked}
+	o := certs.ServerOptions{Keypair: t.keypair, Peer: certs.NotAsked, Protocols: s.ws.protocols()}
 	switch {
 	case s.role == RoleOutside:
 		o.Peer, o.Verifier, o.Hints = certs.Requested, t.verifier, t.roots.Hints

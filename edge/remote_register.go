@@ -299,7 +299,7 @@ func (x *tx) registered(m *sip.Message) bool {
 	s := &signIn{
 		SignIn: &remoteaccess.SignIn{
 			User: reg.user, Flow: f.ID, Device: reg.device, Contact: clipped(reg.contact, maxDevice), Agent: reg.agent,
-			Transport: f.state.side.transport, Remote: f.Remote, Since: now, Refreshed: now, Until: now.Add(left),
+			Transport: f.Transport().String(), Remote: f.Remote, Since: now, Refreshed: now, Until: now.Add(left),
 			Outbound: lists(m, sip.Require, "outbound"), Groups: reg.groups, Terms: reg.terms,
 		},
 		pool: reg.pool, domain: reg.domain, routes: serviceRoutes(m),

@@ -300,5 +300,5 @@ func (w *wire) newReading() *reading {
 func (f *Flow) panicked(p any) error {
 	f.w.counts.panics.Add(1)
 	f.w.log.Error("flow panicked", "flow", f.ID, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
-	return fmt.Errorf("edge: panic: %v", p)
+	return fmt.Errorf("%w: %v", errPanicked, p)
 }

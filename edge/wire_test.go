@@ -64,6 +64,8 @@ type lab struct {
 	server   *tls.Config
 	client   *tls.Config
 	verifier *certs.Verifier
+	keypair  *certs.Keypair // what listeners show
+	pool     *x509.CertPool // who signed it
 }
 
 // newLab starts a wire on loopback. Its end waits for every goroutine, and
@@ -78,9 +80,9 @@ func newLab(t testing.TB, s wireSettings, stub *stub) *lab {
 	}
 	l := &lab{t: t, stub: stub}
 	l.verifier = &certs.Verifier{Roots: func() *x509.CertPool { return ca.Pool() }}
-	pool := ca.Pool()
-	l.verifier.Roots = func() *x509.CertPool { return pool }
-	l.server = certs.ServerConfig(certs.ServerOptions{Keypair: keypair(t, ca, "edge.example.com"), Verifier: l.verifier})
+	l.pool, l.keypair = ca.Pool(), keypair(t, ca, "edge.example.com")
+	l.verifier.Roots = func() *x509.CertPool { return l.pool }
+	l.server = certs.ServerConfig(certs.ServerOptions{Keypair: l.keypair, Verifier: l.verifier})
 	l.client = certs.ClientConfig(certs.ClientOptions{Keypair: keypair(t, ca, "edge.fabrikam.example"), Verifier: l.verifier, ServerName: "edge.example.com"})
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)

@@ -3,7 +3,6 @@ package main
 import (
 	"bufio"
 	"crypto/tls"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -21,6 +20,7 @@ type peer struct {
 	inbox  chan event
 	gone   chan event       // ends of connections that the edge had opened
 	last   event            // the message looked at last
+	ended  error            // why its connection ended
 	asked  map[string]event // the request received last, "", and of each method
 	invite request          // the INVITE sent last
 	out    *peerConn        // the connection that the peer opened itself
@@ -191,6 +191,9 @@ func (p *peer) die() {
 	defer p.mu.Unlock()
 	for c := range p.conns {
 		under := c.Conn
+		if w, ok := under.(*webConn); ok {
+			under = w.Conn
+		}
 		if t, ok := under.(*tls.Conn); ok {
 			under = t.NetConn()
 		}
@@ -272,8 +275,7 @@ func (p *peer) nextEnd() error {
 		return fmt.Errorf("%s wanted the end of its connection, got:\n%s", p.name, visible(e.msg.raw))
 	case e.err == nil:
 		return fmt.Errorf("%s wanted the end of its connection, got a keepalive's answer", p.name)
-	case !errors.Is(e.err, io.EOF):
-		return nil // a reset is an end too
 	}
+	p.ended = e.err // a reset is an end too
 	return nil
 }

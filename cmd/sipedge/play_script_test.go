@@ -37,7 +37,8 @@ func (p *peer) act(s *stage, args []string) error {
 		"bounced":      p.bounced,
 		"pings":        func(*stage, []string) error { return p.writes("\r\n\r\n") },
 		"sends-blank":  func(*stage, []string) error { return p.writes("\r\n") },
-		"sees-close":   func(*stage, []string) error { return p.nextEnd() },
+		"sends-octets": p.sendsOctets,
+		"sees-close":   p.seesClose,
 		"hangs":        func(*stage, []string) error { p.hang(); return nil },
 		"resumes":      func(*stage, []string) error { p.wake(); return nil },
 		"dies":         func(*stage, []string) error { p.die(); return nil },
@@ -91,7 +92,8 @@ func (p *peer) listens(s *stage, args []string) error {
 }
 
 // connects opens a connection: connects ADDRESS [cert=NAME] [ca=NAME] [to=HOST]
-// [from=IP] [in=NETNS] [resume] or tcp.
+// [from=IP] [in=NETNS] [alpn=NAME] [resume], tcp, or wss [origin=URL|none]
+// [protocol=NAME|none] [path=/].
 func (p *peer) connects(s *stage, args []string) error {
 	if err := p.openRecord(s.path(p.name + ".raw")); err != nil {
 		return err
@@ -131,13 +133,25 @@ func (p *peer) dial(s *stage, address string, o map[string]string) (net.Conn, er
 		c.ClientSessionCache = p.resume.ClientSessionCache
 	}
 	p.resume = c
-	return tls.DialWithDialer(d, "tcp", address, c)
+	if o["alpn"] != "" {
+		c.NextProtos = []string{o["alpn"]}
+	}
+	conn, err := tls.DialWithDialer(d, "tcp", address, c)
+	if err != nil || o["wss"] == "" {
+		return conn, err
+	}
+	return upgrade(conn, c.ServerName, o)
 }
 
 // isRefused opens a connection that must end without a word of SIP. In TLS 1.3
-// the refusal of a client certificate comes after the client's handshake.
+// the refusal of a client certificate comes after the client's handshake. With
+// wss and status=CODE the upgrade must be answered so.
 func (p *peer) isRefused(s *stage, args []string) error {
-	conn, err := p.dial(s, args[0], options(args[1:]))
+	o := options(args[1:])
+	conn, err := p.dial(s, args[0], o)
+	if o["status"] != "" {
+		return p.upgradeRefused(err, o["status"])
+	}
 	if err != nil {
 		return nil
 	}
@@ -149,6 +163,16 @@ func (p *peer) isRefused(s *stage, args []string) error {
 		return fmt.Errorf("%s was not refused: read %d octets, %v", p.name, n, err)
 	}
 	return nil
+}
+
+// seesClose waits for the end of a connection: sees-close [code=CODE], by
+// WebSocket with this code.
+func (p *peer) seesClose(_ *stage, args []string) error {
+	err := p.nextEnd()
+	if code := options(args)["code"]; err == nil && code != "" {
+		return p.closedWith(p.ended, code)
+	}
+	return err
 }
 
 // disconnects closes the connection that the peer opened, and forgets what came
@@ -183,7 +207,11 @@ func (p *peer) sends(s *stage, args []string) error {
 	if c == nil {
 		return fmt.Errorf("%s has no connection", p.name)
 	}
-	return dribble(c, wire, o["split"] != "")
+	if o["split"] == "" {
+		return dribble(c, wire, false)
+	}
+	to, wire := dribbleTo(c, wire)
+	return dribble(to, wire, true)
 }
 
 // dribble writes in one piece, or octet by octet.
