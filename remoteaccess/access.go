@@ -27,6 +27,7 @@ type Access struct {
 	odd      *entry            // refuses names that may be somebody else's
 	shut     *entry            // refuses whom no section and no decision names; nil: decisions are whole
 	ldap     LDAPConfig
+	guard    GuardConfig
 	warnings []allowlists.Problem
 }
 
@@ -37,6 +38,7 @@ type entry struct {
 	pattern *allowlists.Pattern // of a user's section
 	dn      string              // of a group: canonical
 	members *allowlists.Users   // of a group; nil: nobody
+	note    string
 	says
 }
 
@@ -224,3 +226,11 @@ const noFile = "no remote.toml"
 // must not come back as alice;x or alice%00. Where a section or a decision names all
 // of it, it is known who is meant.
 func odd(name []byte) bool { return bytes.ContainsAny(name, ";%") }
+
+// Guard returns what is to be done about those who guess; without a file the defaults.
+func (a *Access) Guard() GuardConfig {
+	if a == nil {
+		return GuardConfig{}
+	}
+	return a.guard
+}

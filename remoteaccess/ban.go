@@ -142,6 +142,9 @@ func (b *Ban) ready(now time.Time) error {
 	default:
 		b.Kind = BanUser
 	}
+	if b.User != "" && !strings.ContainsAny(b.User, `@\`) {
+		return fmt.Errorf("ban a user: %.80q has no domain, as in alice@example.com", b.User)
+	}
 	if b.User != printable(b.User) || len(b.User) > maxName {
 		return fmt.Errorf("ban a user: %.80q is no name of a user", b.User)
 	}

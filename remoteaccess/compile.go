@@ -45,7 +45,7 @@ func Compile(f File, own []string, with With) (*Access, []error) {
 	}
 	c := &compiler{file: f.File, dns: make(map[string]string), a: &Access{
 		own: make(map[string]bool), exact: make(map[string]*entry), decided: make(map[string]*entry),
-		byDN: make(map[string]int), ldap: f.LDAP,
+		byDN: make(map[string]int), ldap: f.LDAP, guard: f.Guard,
 	}}
 	for _, domain := range own { // whether they are well-formed is checked where they are written
 		if d, err := allowlists.NormalDomain(domain); err == nil {
@@ -64,6 +64,9 @@ func Compile(f File, own []string, with With) (*Access, []error) {
 		for _, err := range f.LDAP.check() {
 			c.fault(f.LDAP.Line, "[ldap]: %v", err)
 		}
+	}
+	for _, err := range f.Guard.Check() {
+		c.fault(f.Guard.Line, "[guard]: %v", err)
 	}
 	if c.problems != nil {
 		return nil, inOrder(c.problems)
@@ -156,7 +159,7 @@ func (c *compiler) pattern(line int, where, text string) *allowlists.Pattern {
 // group reads one [group.NAME].
 func (c *compiler) group(name string, g GroupConfig, l LDAPConfig) {
 	where := fmt.Sprintf("group %q", name)
-	e := &entry{rule: allowlists.Rule{Name: "group " + clean(name), File: c.file, Line: g.Line}, name: name, says: c.says(where, g.Rules)}
+	e := &entry{rule: allowlists.Rule{Name: "group " + clean(name), File: c.file, Line: g.Line}, name: name, note: g.Note, says: c.says(where, g.Rules)}
 	if g.DN == "" && len(g.Members) == 0 {
 		c.fault(g.Line, "%s has nobody in it: it needs dn, members, or both", where)
 	} else if g.Members != nil && len(g.Members) == 0 {
@@ -205,7 +208,7 @@ func (c *compiler) user(text string, u UserConfig) {
 	if p == nil {
 		return
 	}
-	e := &entry{rule: allowlists.Rule{Name: "user " + p.String(), File: c.file, Line: u.Line}, name: p.String(), pattern: p, says: s}
+	e := &entry{rule: allowlists.Rule{Name: "user " + p.String(), File: c.file, Line: u.Line}, name: p.String(), pattern: p, note: u.Note, says: s}
 	first := c.a.exact[p.Key()]
 	if !p.Exact() {
 		if i := slices.IndexFunc(c.a.patterns, func(o *entry) bool { return o.pattern.Key() == p.Key() }); i >= 0 {
@@ -251,7 +254,7 @@ func (c *compiler) decisions(list []Decision) {
 				break
 			}
 		}
-		e := &entry{rule: allowlists.Rule{Name: "user " + p.String(), File: d.origin()}, name: p.String(), pattern: p, says: says{allow: answerOf(&d.Allow)}}
+		e := &entry{rule: allowlists.Rule{Name: "user " + p.String(), File: d.origin()}, name: p.String(), pattern: p, note: d.Note, says: says{allow: answerOf(&d.Allow)}}
 		c.a.decided[p.Key()] = e
 	}
 }

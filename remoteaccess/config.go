@@ -33,7 +33,7 @@ type File struct {
 	Absent bool `toml:"-"`
 }
 
-// Rules are what every section may say of its users. A key that is left out leaves
+// Rules is what every section may say of its users. A key that is left out leaves
 // the question to the next section that takes the user.
 type Rules struct {
 	// Whether they may sign in from outside. Default of [default]: false.

@@ -150,8 +150,8 @@ func (c *Credentials) read(value []byte, domain string) {
 	some := false
 	for n := 0; r.next(); n++ {
 		if n > maxAuthParams {
-			c.Broken = true
-			return
+			r.bad = true
+			break
 		}
 		if r.param != nil {
 			one.add(r.param, r.value)
@@ -240,8 +240,8 @@ func (c *Credentials) take(scheme, tried Scheme) {
 	}
 }
 
-// extended reads the value of username*, which may be in UTF-8 only (RFC 7616
-// §3.4.4, RFC 5987 §3.2).
+// extended reads the value of username*, of which only UTF-8 is known (RFC 7616
+// §3.4).
 func (c *Credentials) extended(value []byte) string {
 	parts := strings.SplitN(string(value), "'", 3)
 	if len(parts) == 3 && strings.EqualFold(parts[0], "utf-8") {
@@ -295,14 +295,14 @@ func normalName(user, domain string) string {
 // printable escapes what would make a line of a list or a log unreadable. There
 // is no space in it, so that it can stand among other words.
 func printable(name string) string {
-	const hex = "0123456789ABCDEF"
+	const hex = "0123456789abcdef"
 	if !strings.ContainsFunc(name, func(r rune) bool { return r <= ' ' || r == 0x7f || r >= utf8.RuneSelf }) {
 		return name
 	}
 	var b strings.Builder
 	for i := 0; i < len(name); {
 		r, n := utf8.DecodeRuneInString(name[i:])
-		if r > ' ' && r != 0x7f && (r < utf8.RuneSelf || r != utf8.RuneError && unicode.IsGraphic(r)) {
+		if r > ' ' && r != 0x7f && (r < utf8.RuneSelf || r != utf8.RuneError && unicode.IsPrint(r)) {
 			b.WriteString(name[i : i+n])
 		} else {
 			for _, octet := range []byte(name[i : i+n]) {

@@ -30,7 +30,7 @@ var ErrNoDecision = errors.New("remoteaccess: no decision about this user")
 // How many decisions there may be, and what people may write in one, in octets.
 const (
 	maxDecisions = 10_000
-	maxDecider        = 256
+	maxDecider   = 256
 	maxNote      = 1024
 )
 

@@ -41,7 +41,7 @@ const (
 // What is kept and done at a time, at most. Whom the directory does not know cannot
 // push out whom it knows.
 const (
-	maxMembers    = 50_000
+	maxMembers  = 50_000
 	maxUnknown  = 10_000
 	maxSearches = 4
 	maxWaiting  = 1_024

@@ -44,6 +44,7 @@ type Entry struct {
 	Name string // the address, pattern or group
 	DN   string // of a group, as it is compared
 	Said []Said // what it says, and nothing of what it leaves out
+	Note string // of the administrator
 	Rule allowlists.Rule
 }
 
@@ -56,7 +57,7 @@ func (a *Access) Entries() []Entry {
 	var list []Entry
 	add := func(kind string, entries ...*entry) {
 		for _, e := range entries {
-			list = append(list, Entry{Kind: kind, Name: e.name, DN: e.dn, Said: e.said(), Rule: e.rule})
+			list = append(list, Entry{Kind: kind, Name: e.name, DN: e.dn, Said: e.said(), Note: e.note, Rule: e.rule})
 		}
 	}
 	add("user", sortedEntries(a.exact)...)

@@ -1,7 +1,6 @@
 package remoteaccess
 
 import (
-	"context"
 	"crypto/rand"
 	"hash/maphash"
 	"log/slog"
@@ -192,7 +191,3 @@ type GuardView struct {
 	UnderWay   int       `json:"under_way"` // attempts without an answer
 	Known      int       `json:"known"`     // users of whom it is known where they have signed in
 }
-
-// Run writes what has changed to the store within a second, and once more when
-// ctx ends.
-func (g *Guard) Run(ctx context.Context) { g.run(ctx) }

@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"hash/maphash"
 	"slices"
 	"strings"
 	"time"
@@ -40,134 +39,15 @@ type savedBan struct {
 	Strikes int `json:"strikes,omitempty"`
 }
 
-// List returns the bans that have not ended, in the order of their keys.
-func (g *Guard) List() []Ban {
-	if g == nil {
-		return nil
-	}
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return g.bans.list(g.now())
-}
-
-// Add bans a user, a source or a user at a source by hand: User, Source, Reason,
-// Until, By are what it needs. It stops everybody whom it names, also who has
-// signed in before. When Add returns nil, the ban is on the disk. One by hand that
-// is there already is replaced.
-func (g *Guard) Add(b Ban) error {
-	g.writing.Lock()
-	defer g.writing.Unlock()
-	if err := b.ready(g.now()); err != nil {
-		return err
-	}
-	id := g.numberOf(&b)
-	g.mu.Lock()
-	full := g.bans.byHand[id] == nil && len(g.bans.byHand) >= g.bans.mostHand
-	if full {
-		g.bans.forget(g.config.LongestLock, g.now())
-		full = len(g.bans.byHand) >= g.bans.mostHand
-	}
-	g.mu.Unlock()
-	if full {
-		return ErrBanFull
-	}
-	if g.bucket != nil {
-		if err := g.bucket.Write(banChange(byHandPrefix+b.Key, &held{Ban: b})); err != nil {
-			return fmt.Errorf("ban %s: %w", b.Key, err)
-		}
-	}
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	delete(g.bans.dirty, byHandPrefix+b.Key)
-	g.bans.put(id, &held{Ban: b, saved: g.bucket != nil})
-	return nil
-}
-
-// Lift takes a ban out, made by hand or not, and all that had been counted before
-// it. The key is as List has it; an address may be written in any way. When Lift
-// returns nil as error, that is on the disk.
-func (g *Guard) Lift(key string) (Ban, error) {
-	key = strings.ToLower(strings.TrimSpace(key))
-	source, err := ParseSource(key)
-	if err == nil {
-		key = sourceText(source)
-	}
-	g.writing.Lock()
-	defer g.writing.Unlock()
-	type one struct {
-		id     uint64
-		byHand bool
-	}
-	var which []one
-	var lifted Ban
-	var changes []store.Change
-	g.mu.Lock()
-	now := g.now()
-	find := func(in map[uint64]*held, prefix string, byHand bool) {
-		for id, h := range in {
-			if h.Key != key {
-				continue
-			}
-			if !h.ended(now) {
-				lifted = h.Ban
-			}
-			which = append(which, one{id, byHand})
-			changes = append(changes, store.Change{Key: prefix + key, Delete: true})
-		}
-	}
-	find(g.bans.automatic, automaticPrefix, false)
-	find(g.bans.byHand, byHandPrefix, true)
-	g.mu.Unlock()
-	if lifted.Key == "" {
-		return Ban{}, fmt.Errorf("%w: %.300q", ErrNoBan, key)
-	}
-	if g.bucket != nil {
-		if err := g.bucket.Write(changes...); err != nil {
-			return Ban{}, fmt.Errorf("lift %s: %w", key, err)
-		}
-	}
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	for _, o := range which {
-		in := g.bans.automatic
-		if o.byHand {
-			in = g.bans.byHand
-		}
-		if h := in[o.id]; h != nil {
-			h.saved = false
-			g.bans.drop(o.id, o.byHand)
-		}
-		g.pairs.Remove(o.id)
-		g.users.Remove(o.id)
-		g.sources.Remove(o.id)
-		g.endless.Remove(o.id)
-	}
-	g.bans.measure()
-	return lifted, nil
-}
-
-// numberOf returns under which number a ban is met.
-func (g *Guard) numberOf(b *Ban) uint64 {
-	var source uint64
-	if b.Source.IsValid() {
-		source = g.sourceHash(b.Source)
-	}
-	switch name := maphash.String(g.seed, b.User); b.Kind {
-	case BanUser:
-		return number(name, ofUser)
-	case BanPair:
-		return pairNumber(name, source, b.SignedIn)
-	}
-	return number(source, ofSource)
-}
-
 const (
 	guardFlushEvery  = 500 * time.Millisecond // how much of what is known a crash may take
 	guardForgetEvery = 10 * time.Minute
 	guardBatch       = 256 // records written at a time
 )
 
-func (g *Guard) run(ctx context.Context) {
+// Run writes what has changed to the store within a second, and once more when
+// ctx ends.
+func (g *Guard) Run(ctx context.Context) {
 	if g == nil {
 		return
 	}
@@ -425,7 +305,12 @@ func (g *Guard) loadKnown() {
 	g.places.Each(func(name string, value []byte) bool {
 		digits, ok := strings.CutPrefix(name, homePrefix)
 		var e entry
-		if n, err := hex.Decode(e.key[:], []byte(digits[:min(len(digits), 2*len(e.key))])); ok && err == nil && n == len(e.key) {
+		ok = ok && len(digits) == 2*len(e.key)
+		if ok {
+			_, err := hex.Decode(e.key[:], []byte(digits))
+			ok = err == nil
+		}
+		if ok {
 			e.home = decodeHome(value)
 			all = append(all, e)
 		} else if name != homeSecretKey {

@@ -90,8 +90,9 @@ func (g *Guard) settle(t Ticket, o Outcome) {
 	now := g.now()
 	s, ok := g.desk.give(t)
 	var made []Ban
-	spray := g.spraying(now)
+	began := false
 	if ok {
+		spray := !g.spray.since.IsZero()
 		switch o {
 		case OutcomeProgress:
 			made = g.progress(&s, now)
@@ -102,8 +103,8 @@ func (g *Guard) settle(t Ticket, o Outcome) {
 		case OutcomePassed:
 			g.passed(&s)
 		}
+		began = !spray && !g.spray.since.IsZero()
 	}
-	began := !spray && g.spraying(now)
 	users, sources := g.spray.users.Len(), g.spray.sources.Len()
 	g.mu.Unlock()
 	for _, b := range made {

@@ -7,6 +7,7 @@ import (
 	"math/bits"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/hashicorp/golang-lru/v2/simplelru"
@@ -31,7 +32,7 @@ func (g *Guard) identify(s *slot, a *Attempt) {
 		s.source = number(s.sourceHash, ofSource)
 		s.place = g.place(a.Source)
 	}
-	g.subject(s, a.User)
+	g.subject(s, printable(a.User))
 	for _, name := range a.Credentials.names {
 		g.subject(s, name)
 	}
@@ -100,7 +101,7 @@ func clip(name string) string {
 	}
 	sum := sha256.Sum256([]byte(name))
 	const digest = 32
-	return name[:maxName-1-digest] + "~" + hex.EncodeToString(sum[:digest/2])
+	return strings.ToValidUTF8(name[:maxName-1-digest], "") + "~" + hex.EncodeToString(sum[:digest/2])
 }
 
 // A failure is when it was, and who it was of: at a source the user, of a user

@@ -137,6 +137,9 @@ func (d *demo) build() (err error) {
 		return err
 	}
 	d.acme.Blocked = "spam.example"
+	if err := d.acme.sendsOut("rita"); err != nil {
+		return err
+	}
 	if d.globex, err = newDemoCompany(2, "globex.example", "acme.example", 2, "bob"); err != nil {
 		return err
 	}

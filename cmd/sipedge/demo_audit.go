@@ -59,13 +59,31 @@ func (l *auditLog) of(callID string) ([]auditLine, <-chan struct{}) {
 // find waits for the line of one edge about one request. An edge writes it when
 // the answer has gone, so its sender may be here first.
 func (l *auditLog) find(ctx context.Context, edge, callID, method string) (auditLine, error) {
+	return l.await(ctx, func(line auditLine) bool {
+		return line.callID == callID && line.Edge == edge && line.Method == method
+	})
+}
+
+// answered is find for the request of a call that had a certain answer.
+func (l *auditLog) answered(ctx context.Context, edge, callID string, status int) (auditLine, error) {
+	return l.await(ctx, func(line auditLine) bool { return line.callID == callID && line.Edge == edge && line.Status == status })
+}
+
+// signedIn waits for the line of one edge about a REGISTER that the home server took.
+func (l *auditLog) signedIn(ctx context.Context, edge string) (auditLine, error) {
+	return l.await(ctx, func(line auditLine) bool { return line.Edge == edge && line.Method == "REGISTER" && line.Status == 200 })
+}
+
+// await waits for the first line that is meant.
+func (l *auditLog) await(ctx context.Context, is func(auditLine) bool) (auditLine, error) {
 	for {
-		lines, more := l.of(callID)
-		for _, line := range lines {
-			if line.Edge == edge && line.Method == method {
-				return line, nil
-			}
+		l.mu.Lock()
+		i, more := slices.IndexFunc(l.lines, is), l.more
+		if i >= 0 {
+			defer l.mu.Unlock()
+			return l.lines[i], nil
 		}
+		l.mu.Unlock()
 		select {
 		case <-more:
 		case <-ctx.Done():

@@ -32,8 +32,10 @@ type demoCompany struct {
 	authority *certs.Authority
 	outside   netip.AddrPort // the edge, for partners
 	inside    netip.AddrPort // the edge, for its home servers
+	remote    netip.AddrPort // the edge, for its people outside; zero: they have no business there
 	homeAt    []demoHomeAt
 	passwords map[string]string
+	outsiders []string // those of its people who are outside
 	ports     demoPorts
 
 	onCall func(*home.Call) // what its people do when called
@@ -48,7 +50,8 @@ type demoCompany struct {
 type demoHomeAt struct{ edge, user netip.AddrPort }
 
 // newDemoCompany gives a company its authority and its addresses: 127.0.n.x,
-// with the ports that are usual for SIP, where the system lets us.
+// with the ports that are usual for SIP, where the system lets us. The users are inside,
+// unless outside says where they come to; then those of whom it has the names are not.
 func newDemoCompany(n int, domain, partner string, homes int, users ...string) (*demoCompany, error) {
 	c := &demoCompany{Domain: domain, Partner: partner, passwords: map[string]string{}, users: map[string]*home.User{}}
 	var err error
@@ -69,6 +72,16 @@ func newDemoCompany(n int, domain, partner string, homes int, users ...string) (
 		c.ports.releaseAll()
 	}
 	return c, c.ports.err
+}
+
+// sendsOut gives a company people outside, and a port for them.
+func (c *demoCompany) sendsOut(names ...string) error {
+	c.remote = c.ports.pick(c.outside.Addr().String(), 8443)
+	for _, name := range names {
+		c.passwords[name] = name + "-secret"
+		c.outsiders = append(c.outsiders, name)
+	}
+	return c.ports.err
 }
 
 // demoPorts finds addresses that are free. It holds each until it is needed, so
@@ -142,7 +155,11 @@ func (c *demoCompany) write(scratch string, roots []byte, dns netip.AddrPort) er
 		}
 		files["certs/"+name+".pem"], files["certs/"+name+".key"] = cert, key
 	}
-	for name, text := range map[string]string{"sipedge.toml": demoEdgeFile, "partners.toml": demoPartnersFile} {
+	texts := map[string]string{"sipedge.toml": demoEdgeFile, "partners.toml": demoPartnersFile}
+	if c.outsiders != nil {
+		texts["remote.toml"] = demoRemoteFile
+	}
+	for name, text := range texts {
 		var b strings.Builder
 		if err := template.Must(template.New(name).Parse(text)).Execute(&b, c.facts(dns)); err != nil {
 			return err
@@ -165,7 +182,7 @@ func (c *demoCompany) facts(dns netip.AddrPort) map[string]any {
 	}
 	return map[string]any{
 		"Name": c.edgeName(), "Domain": c.Domain, "Partner": c.Partner, "Blocked": c.Blocked, "Open": c.Open,
-		"Outside": c.outside, "Inside": c.inside, "Home": c.homeName(),
+		"Outside": c.outside, "Inside": c.inside, "Home": c.homeName(), "Remote": c.remote, "Outsiders": c.outsiders,
 		"Servers": strings.Join(servers, ", "), "DNS": dns,
 	}
 }
@@ -188,7 +205,12 @@ address     = "{{.Outside}}"
 certificate = "outside"
 peer_ca     = "certs/partners-ca.pem"   # our authority, our partner's, and a public one
 
-[listener.internal]
+{{if .Outsiders}}[listener.remote]
+role        = "remote"                  # our own people outside: no certificate, they sign in
+address     = "{{.Remote}}"
+certificate = "outside"
+
+{{end}}[listener.internal]
 role        = "internal"
 address     = "{{.Inside}}"
 certificate = "inside"
@@ -216,6 +238,14 @@ because = "unsolicited calls"
 {{- end}}
 `
 
+const demoRemoteFile = `# Who of {{.Domain}} may sign in from outside. The edge reads this file again when it changes.
+[default]
+allow = false
+{{range .Outsiders}}
+[user."{{.}}@{{$.Domain}}"]
+allow = true
+{{end}}`
+
 // start runs the home servers, then the edge, and signs the people in.
 func (c *demoCompany) start(ctx context.Context, audit *auditLog) error {
 	for _, at := range c.homeAt {
@@ -238,12 +268,15 @@ func (c *demoCompany) start(ctx context.Context, audit *auditLog) error {
 	if c.log, err = os.Create(filepath.Join(c.dir, "edge.log")); err != nil {
 		return err
 	}
-	c.ports.release(c.outside, c.inside)
+	c.ports.release(c.outside, c.inside, c.remote)
 	handler := &auditHandler{slog.NewTextHandler(c.log, nil), c.Domain, audit}
 	if c.edge, err = startDemoEdge(c.config(), slog.New(handler)); err != nil {
 		return fmt.Errorf("edge of %s: %w", c.Domain, err)
 	}
 	for name, password := range c.passwords {
+		if slices.Contains(c.outsiders, name) {
+			continue // a scene of its own
+		}
 		u, err := home.SignIn(ctx, home.UserConfig{
 			Name: name, Domain: c.Domain, Password: password, Servers: c.userSides(), OnCall: c.onCall,
 		})

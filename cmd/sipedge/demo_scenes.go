@@ -6,6 +6,8 @@ import (
 	"slices"
 	"time"
 
+	"net/netip"
+
 	"github.com/sipedge/sipedge/admin"
 	"github.com/sipedge/sipedge/federation"
 	"github.com/sipedge/sipedge/home"
@@ -23,9 +25,10 @@ type scene struct {
 // scenePatience bounds one scene; those that go well take milliseconds.
 const scenePatience = 8 * time.Second
 
-// scenes are the demo: two companies that allow each other, and four strangers.
+// scenes are the demo: two companies that allow each other, four strangers, one of
+// the people of acme on her way, and somebody who would like to be her.
 func (d *demo) scenes() []scene {
-	alice, bob := "alice@acme.example", "bob@globex.example"
+	alice, bob, rita := "alice@acme.example", "bob@globex.example", "rita@acme.example"
 	acme := d.acme
 	return []scene{
 		{"an allowed partner's message is delivered", alice, bob, "MESSAGE",
@@ -33,7 +36,7 @@ func (d *demo) scenes() []scene {
 		{"and the other way round", bob, alice, "MESSAGE",
 			outcome{Answers: []int{200}, Reason: "partner.allowed"}, d.message(d.globex, "bob", d.acme, "alice")},
 		{"a partner's presence is seen", alice, bob, "SUBSCRIBE",
-			outcome{Answers: []int{200, 200}, Reason: "partner.allowed", Note: "NOTIFY: open"}, d.presence},
+			outcome{Answers: []int{200, 200}, Reason: "partner.allowed", Note: "NOTIFY: open"}, d.presenceOf("alice")},
 		{"a call rings, is answered and ends", alice, bob, "INVITE BYE",
 			outcome{Answers: []int{180, 200, 200}, Reason: "partner.allowed", Note: "ACK arrived"}, d.call},
 		{"a domain on nobody's list is refused", "ann@initech.example", alice, "MESSAGE",
@@ -46,6 +49,16 @@ func (d *demo) scenes() []scene {
 			outcome{Answers: []int{200}, Reason: "partner.allowed", Note: "partner allow"}, d.allowed("initech.example", "ann@initech.example", acme, "alice")},
 		{"a discovered partner floods, and is cut back", "max@flood.example", bob, fmt.Sprintf("MESSAGE x%d", flood),
 			outcome{Answers: []int{200, 503}, Reason: "partner.discovered_limit"}, d.flood("flood.example", "max@flood.example", d.globex, "bob")},
+		{"a user outside signs in, without a VPN", rita, "edge@acme.example", "REGISTER",
+			outcome{Answers: []int{200}, Reason: "access.signing_in"}, d.outside},
+		{"she writes to a partner", rita, bob, "MESSAGE",
+			outcome{Answers: []int{200}, Reason: "partner.allowed"}, d.message(d.acme, "rita", d.globex, "bob")},
+		{"and is written to", bob, rita, "MESSAGE",
+			outcome{Answers: []int{200}, Reason: "access.allowed"}, d.message(d.globex, "bob", d.acme, "rita")},
+		{"she sees who is there", rita, bob, "SUBSCRIBE",
+			outcome{Answers: []int{200, 200}, Reason: "partner.allowed", Note: "NOTIFY: open"}, d.presenceOf("rita")},
+		{"somebody guesses her password, and is locked out; she is not", "guess@acme.example", rita, "REGISTER x6",
+			outcome{Answers: []int{403}, Reason: "access.locked_out", Note: "rita still in"}, d.guesser},
 		{"a home server dies, the next one takes over", alice, bob, "MESSAGE x10",
 			outcome{Answers: []int{200}, Reason: "partner.allowed", Note: "5 by each"}, d.failover},
 	}
@@ -97,9 +110,13 @@ func (d *demo) explained(ctx context.Context, o outcome, at *demoCompany, callID
 	return o, nil
 }
 
-// presence: bob publishes, alice subscribes, and sees the very document.
-func (d *demo) presence(ctx context.Context) (outcome, error) {
-	alice, bob := d.acme.users["alice"], d.globex.users["bob"]
+// presenceOf: bob publishes, one of acme subscribes, and sees the very document.
+func (d *demo) presenceOf(name string) func(context.Context) (outcome, error) {
+	return func(ctx context.Context) (outcome, error) { return d.presence(ctx, d.acme.users[name]) }
+}
+
+func (d *demo) presence(ctx context.Context, alice *home.User) (outcome, error) {
+	bob := d.globex.users["bob"]
 	if a, err := bob.Publish(ctx, true, "at lunch, back at two"); err != nil || a.Status != 200 {
 		return outcome{}, fmt.Errorf("PUBLISH: %d, %v", a.Status, err)
 	}
@@ -278,6 +295,65 @@ func (d *demo) failover(ctx context.Context) (outcome, error) {
 		last.Note = "5 by each"
 	}
 	return last, nil
+}
+
+// ritas is how rita signs in, who is outside: at the edge, by TLS, and with her password
+// for the home server behind it.
+func (d *demo) ritas(password string) home.UserConfig {
+	return home.UserConfig{
+		Name: "rita", Domain: d.acme.Domain, Password: password, Servers: []string{d.acme.remote.String()},
+		TLS: &home.UserTLS{Roots: d.acme.authority.Pool(), ServerName: d.acme.edgeName()},
+	}
+}
+
+// outside: rita signs in from outside.
+func (d *demo) outside(ctx context.Context) (outcome, error) {
+	began := time.Now()
+	u, err := home.SignIn(ctx, d.ritas(d.acme.passwords["rita"]))
+	if err != nil {
+		return outcome{}, err
+	}
+	d.acme.users["rita"] = u
+	o := outcome{Answers: []int{200}, Millis: millis(time.Since(began))}
+	line, err := d.audit.signedIn(ctx, d.acme.Domain)
+	if err != nil {
+		return o, err
+	}
+	o.Reason, o.Hops = line.Reason, 2
+	return o, nil
+}
+
+// guesser: somebody at another address tries passwords until the edge has had enough. Rita,
+// who is signed in, does not notice.
+func (d *demo) guesser(ctx context.Context) (outcome, error) {
+	began := time.Now()
+	var last home.Answer
+	for i := range 6 {
+		c := d.ritas(fmt.Sprint("letmein", i))
+		c.From = netip.MustParseAddr("127.0.0.66")
+		a, err := home.Guess(ctx, c)
+		if err != nil {
+			return outcome{}, err
+		}
+		if a.Status != 403 {
+			return outcome{Answers: []int{a.Status}}, fmt.Errorf("guess %d was answered %d", i+1, a.Status)
+		}
+		last = a
+	}
+	o := outcome{Answers: []int{last.Status}, Millis: millis(time.Since(began)), Hops: 1}
+	line, err := d.audit.answered(ctx, d.acme.Domain, last.CallID, last.Status)
+	if err != nil {
+		return o, err
+	}
+	o.Reason = line.Reason
+	if a, err := d.acme.users["rita"].Message(ctx, d.globex.users["bob"].URI(), "Still here"); err != nil || a.Status != 200 {
+		return o, fmt.Errorf("rita is out: %d, %v", a.Status, err)
+	}
+	if _, err := receive(ctx, d.globex.users["bob"]); err != nil {
+		return o, err
+	}
+	o.Note = "rita still in"
+	return o, nil
 }
 
 func millis(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }

@@ -47,29 +47,31 @@ const configHead = `# Configuration
 
 <!-- Made from the comments of the code by go generate ./cmd/sipedge. Do not edit. -->
 
-An edge reads two files in TOML: the one that is named by ` + "`-c`" + `, and ` + "`partners.toml`" + ` beside
-it. Both are read strictly: a key that is not in these lists is a fault, as is a value of
-another type or a section that stands twice. All faults are listed at once, with their lines;
-` + "`sipedge check -c sipedge.toml`" + ` lists them without starting anything.
+An edge reads three files in TOML: the one that is named by ` + "`-c`" + `, and ` + "`partners.toml`" + ` and
+` + "`remote.toml`" + ` beside it. All are read strictly: a key that is not in these lists is a fault, as is
+a value of another type or a section that stands twice. All faults are listed at once, with
+their lines; ` + "`sipedge check -c sipedge.toml`" + ` lists them without starting anything.
 
-The main file is read at the start. ` + "`partners.toml`" + ` is read again when it changes and on SIGHUP.
-A bad one is refused whole, every fault goes to the log, and the last good one stays; so it
-does when the file vanishes. Certificates are read again when they change and on SIGHUP.
+The main file is read at the start. ` + "`partners.toml`" + ` and ` + "`remote.toml`" + ` are read again when they
+change and on SIGHUP. A bad one is refused whole, every fault goes to the log, and the last good
+one stays. So it does when ` + "`partners.toml`" + ` vanishes; without ` + "`remote.toml`" + ` nobody may sign in from
+outside. Certificates are read again when they change and on SIGHUP.
 
-What changed in ` + "`partners.toml`" + ` is in force within a second, on open connections too. An
-editor that writes in place is waited for: a file is taken when it has come to rest.
+What changed in a list is in force within a second, on open connections too. An editor that
+writes in place is waited for: a file is taken when it has come to rest.
 
 `
 
-// configDocs writes the reference of both files.
+// configDocs writes the reference of the files.
 func configDocs(t *testing.T) string {
 	d := docs{t: t, types: make(map[string]*ast.GenDecl)}
-	for _, folder := range []string{"edge", "certs", "locate", "federation"} {
+	for _, folder := range []string{"edge", "certs", "locate", "federation", "remoteaccess"} {
 		d.read(folder)
 	}
 	d.out.WriteString(configHead)
 	d.file("sipedge.toml", "edge.Config", "edge")
 	d.file("partners.toml", "federation.File", "federation")
+	d.file("remote.toml", "remoteaccess.File", "remoteaccess")
 	return strings.TrimRight(d.out.String(), "\n") + "\n"
 }
 
@@ -112,7 +114,17 @@ func (d *docs) fields(name string) ([]*ast.Field, string) {
 	for _, article := range []string{"", "A ", "An "} {
 		text = strings.TrimPrefix(text, article+spec.Name.Name+" is ")
 	}
-	return spec.Type.(*ast.StructType).Fields.List, text
+	var fields []*ast.Field
+	for _, f := range spec.Type.(*ast.StructType).Fields.List {
+		if len(f.Names) > 0 {
+			fields = append(fields, f)
+			continue
+		}
+		pkg, _, _ := strings.Cut(name, ".")
+		embedded, _ := d.fields(pkg + "." + f.Type.(*ast.Ident).Name)
+		fields = append(fields, embedded...)
+	}
+	return fields, text
 }
 
 // prose joins the lines of each paragraph of a comment.
@@ -142,8 +154,11 @@ func (d *docs) file(name, typ, pkg string) {
 		head := key
 		if many {
 			head = key + ".NAME"
-			if pkg == "federation" {
+			switch {
+			case pkg == "federation":
 				head = key + ".\"DOMAIN\""
+			case pkg == "remoteaccess" && key == "user":
+				head = key + ".\"ADDRESS\""
 			}
 		}
 		fields, text := d.fields(section)

@@ -17,6 +17,7 @@ import (
 	"github.com/sipedge/sipedge/admin"
 	"github.com/sipedge/sipedge/cmd/sipedge/internal/settings"
 	"github.com/sipedge/sipedge/edge"
+	"github.com/sipedge/sipedge/remoteaccess"
 	"github.com/sipedge/sipedge/store"
 )
 
@@ -75,7 +76,7 @@ func serve(ctx context.Context, config string, log *slog.Logger, hup <-chan os.S
 	if err := e.Listen(); err != nil {
 		return err
 	}
-	watcher := settings.NewWatcher(set, e.SetPartners, log)
+	watcher := settings.NewWatcher(set, e.SetPartners, func(a *remoteaccess.Access) { i.follow(a, log) }, log)
 	control, err := admin.Listen(admin.SocketPath(stateDir(set.Edge)), admin.Config{
 		Name: set.Edge.Name, Domains: set.Edge.Domains, Version: version(),
 		Edge: e, Lists: watcher, Discovery: i.discovery, Log: log,
@@ -90,6 +91,9 @@ func serve(ctx context.Context, config string, log *slog.Logger, hup <-chan os.S
 	partners, blocked := set.Partners.Len()
 	log.Info("partners loaded", "partners", partners, "blocked", blocked, "file", set.PartnersPath, "absent", set.NoPartners)
 
+	users, groups := set.Remote.Len()
+	log.Info("remote access loaded", "users", users, "groups", groups, "file", set.RemotePath, "absent", set.NoRemote)
+
 	ctx, stop := context.WithCancel(ctx)
 	var group sync.WaitGroup
 	defer group.Wait()
@@ -98,6 +102,8 @@ func serve(ctx context.Context, config string, log *slog.Logger, hup <-chan os.S
 	group.Go(func() { watcher.Run(ctx, now) })
 	group.Go(func() { reload(ctx, hup, e, now) })
 	group.Go(func() { i.discovery.Run(ctx) })
+	group.Go(func() { i.remote.Guard.Run(ctx) })
+	group.Go(func() { i.remote.Directory.Run(ctx) })
 	group.Go(func() { control.Run(ctx) })
 	ready(e)
 	e.Run(ctx)

@@ -6,11 +6,13 @@ import (
 	"io"
 	"log/slog"
 	"path/filepath"
+	"time"
 
 	"github.com/sipedge/sipedge/admin"
 	"github.com/sipedge/sipedge/cmd/sipedge/internal/settings"
 	"github.com/sipedge/sipedge/edge"
 	"github.com/sipedge/sipedge/federation"
+	"github.com/sipedge/sipedge/remoteaccess"
 	"github.com/sipedge/sipedge/store"
 )
 
@@ -19,6 +21,8 @@ type installation struct {
 	set       *settings.Settings
 	edge      *edge.Edge
 	discovery *federation.Discovery
+	decisions *remoteaccess.Decisions // about users outside
+	remote    edge.Remote
 	store     *store.Store
 	locked    error // another process has the store
 }
@@ -49,9 +53,11 @@ func setup(path string, log *slog.Logger, w io.Writer) (*settings.Settings, *edg
 // assemble is setup with a way to open the store.
 func assemble(path string, open func(dir string) (*store.Store, error), log *slog.Logger, w io.Writer) (*installation, error) {
 	s := new(installation)
-	set, errs := settings.Load(path, s.decided(open, log), func(c edge.Config, p *federation.Partners) (errs []error) {
-		s.edge, errs = edge.New(c, p, s.discovery, edge.Remote{}, log)
-		return errs
+	set, errs := settings.Load(path, s.decided(open, log), func(c edge.Config, p *federation.Partners, a *remoteaccess.Access) []error {
+		remote, errs := s.openRemote(c, a, log)
+		e, more := edge.New(c, p, s.discovery, remote, log)
+		s.edge = e
+		return append(errs, more...)
 	})
 	if len(errs) == 0 {
 		s.set = set
@@ -73,12 +79,12 @@ func assemble(path string, open func(dir string) (*store.Store, error), log *slo
 func (s *installation) decided(open func(dir string) (*store.Store, error), log *slog.Logger) settings.Decided {
 	return func(c edge.Config) (settings.Decisions, error) {
 		if c.StateDir == "" {
-			return nil, nil // a fault that the edge finds
+			return settings.Decisions{}, nil // a fault that the edge finds
 		}
 		if err := s.openState(stateDir(c), open, log); err != nil {
-			return nil, err
+			return settings.Decisions{}, err
 		}
-		return s.discovery.Decisions, nil
+		return settings.Decisions{Partners: s.discovery.Decisions, Remote: s.decisions.With}, nil
 	}
 }
 
@@ -99,8 +105,56 @@ func (s *installation) openState(dir string, open func(dir string) (*store.Store
 	if err != nil {
 		return fmt.Errorf("state_dir: %w", err)
 	}
-	s.discovery, err = federation.OpenDiscovery(discovered, decisions, log)
-	return err
+	if s.discovery, err = federation.OpenDiscovery(discovered, decisions, log); err != nil {
+		return err
+	}
+	users, err := remoteaccess.DecisionsBucket(s.store)
+	if err != nil {
+		return fmt.Errorf("state_dir: %w", err)
+	}
+	s.decisions = remoteaccess.OpenDecisions(users, log)
+	return nil
+}
+
+// openRemote opens what decides about users outside. Their rules are nil if they are
+// faulty, which is said elsewhere.
+func (s *installation) openRemote(c edge.Config, a *remoteaccess.Access, log *slog.Logger) (r edge.Remote, errs []error) {
+	r.Access = a
+	var bans, known, groups *store.Bucket
+	if s.store != nil {
+		var err1, err2 error
+		bans, known, err1 = remoteaccess.GuardBuckets(s.store)
+		groups, err2 = remoteaccess.GroupsBucket(s.store)
+		if err := errors.Join(err1, err2); err != nil {
+			return r, []error{fmt.Errorf("state_dir: %w", err)}
+		}
+	}
+	var err error
+	if r.Guard, err = remoteaccess.OpenGuard(guardConfig(c, a), bans, known, log, time.Now); err != nil {
+		return r, []error{err}
+	}
+	r.Directory, errs = remoteaccess.OpenDirectory(a, func(p string) string { return beside(c.Dir, p) }, groups, log)
+	s.remote = r
+	return r, errs
+}
+
+// guardConfig is what is done about those who guess. Where sources are not told apart,
+// they are not counted.
+func guardConfig(c edge.Config, a *remoteaccess.Access) remoteaccess.GuardConfig {
+	g := a.Guard()
+	g.NoSources = c.Limits.PerSource != nil && !*c.Limits.PerSource
+	return g
+}
+
+// follow puts in force who may sign in from outside.
+func (s *installation) follow(a *remoteaccess.Access, log *slog.Logger) {
+	for _, err := range s.remote.Directory.Follow(a) {
+		log.Error("directory not changed", "err", err)
+	}
+	if err := s.remote.Guard.Configure(guardConfig(s.set.Edge, a)); err != nil {
+		log.Error("guard not changed", "err", err) // Compile has looked at it
+	}
+	s.edge.SetAccess(a)
 }
 
 // stateDir is the state folder of a configuration.

@@ -38,7 +38,7 @@ func (d *decided) load(t *testing.T, partners string) *Settings {
 		if c.StateDir != "state" {
 			t.Errorf("decisions are looked for in %q", c.StateDir)
 		}
-		return d.all, nil
+		return Decisions{Partners: d.all}, nil
 	}, nothingWrong)
 	if errs != nil {
 		t.Fatal(errs)
@@ -63,7 +63,7 @@ func TestWhatIsDecidedCountsFromTheStart(t *testing.T) {
 		t.Errorf("%d partners, want the one of the file and the one decided", n)
 	}
 	path := folder(t, map[string]string{"sipedge.toml": "\ndomains = ['example.com']\nstate_dir = 'state'"})
-	_, errs := Load(path, func(edge.Config) (Decisions, error) { return nil, errors.New("the store is locked") }, nothingWrong)
+	_, errs := Load(path, func(edge.Config) (Decisions, error) { return Decisions{}, errors.New("the store is locked") }, nothingWrong)
 	if got := texts(errs); len(got) != 1 || got[0] != "sipedge.toml:3: the store is locked" {
 		t.Errorf("without them: %q", got)
 	}
@@ -74,7 +74,7 @@ func TestADecisionGoesWithTheLastGoodFile(t *testing.T) {
 		d := new(decided)
 		s := d.load(t, onePartner)
 		var applied []*federation.Partners
-		w := NewWatcher(s, func(p *federation.Partners) { applied = append(applied, p) }, slog.New(slog.DiscardHandler))
+		w := NewWatcher(s, func(p *federation.Partners) { applied = append(applied, p) }, nil, slog.New(slog.DiscardHandler))
 		d.allow("b.example")
 		if err := w.Refresh(); err != nil || len(applied) != 1 || applied[0] != w.Partners() {
 			t.Fatalf("Refresh: %v, put in force %d times", err, len(applied))
@@ -138,7 +138,7 @@ func TestAnEntryThatAWrongClockEndedComesBack(t *testing.T) {
 			t.Fatal(errs)
 		}
 		w.watcher.mu.Lock()
-		w.watcher.partners = late
+		w.watcher.current = late
 		w.watcher.mu.Unlock()
 		w.after(time.Second)
 		w.mu.Lock()

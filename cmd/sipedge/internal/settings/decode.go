@@ -21,7 +21,8 @@ import (
 // `toml:",line"` the line of the table's header, `toml:"KEY,line"` the line of
 // KEY; of `toml:"KEY,positive"` zero is a fault, too, since nobody knows whether
 // it would mean nothing or no limit. Sections with free names are maps. Durations
-// are strings like "5s"; a type that reads text is a date.
+// are strings like "5s"; a type that reads text is a date. Fields of an embedded
+// struct are fields.
 func Decode(file string, data []byte, dst any) []allowlists.Problem {
 	problems, _ := decode(file, data, dst)
 	return problems
@@ -49,9 +50,9 @@ func (d *decoder) fault(line int, format string, args ...any) {
 
 // shape is what the tags of a struct say.
 type shape struct {
-	keys  map[string]int  // field by key
-	lines map[string]int  // field for the line of a key; of "", of the header
-	above map[string]bool // keys whose numbers are more than zero
+	keys  map[string][]int // field by key
+	lines map[string][]int // field for the line of a key; of "", of the header
+	above map[string]bool  // keys whose numbers are more than zero
 }
 
 // shapeOf reads the tags of a type once: with 100,000 partners it is asked
@@ -60,16 +61,16 @@ func (d *decoder) shapeOf(t reflect.Type) *shape {
 	if s, ok := d.shapes[t]; ok {
 		return s
 	}
-	s := &shape{keys: make(map[string]int), lines: make(map[string]int), above: make(map[string]bool)}
-	for i := range t.NumField() {
-		tag, ok := t.Field(i).Tag.Lookup("toml")
+	s := &shape{keys: make(map[string][]int), lines: make(map[string][]int), above: make(map[string]bool)}
+	for _, f := range reflect.VisibleFields(t) { // an embedded struct's are its owner's
+		tag, ok := f.Tag.Lookup("toml")
 		name, option, _ := strings.Cut(tag, ",")
 		switch {
 		case !ok || tag == "-":
 		case option == "line":
-			s.lines[name] = i
+			s.lines[name] = f.Index
 		default:
-			s.keys[name] = i
+			s.keys[name] = f.Index
 			s.above[name] = option == "positive"
 		}
 	}
@@ -81,7 +82,7 @@ func (d *decoder) shapeOf(t reflect.Type) *shape {
 func (d *decoder) structure(t *table, dst reflect.Value) {
 	s := d.shapeOf(dst.Type())
 	if i, ok := s.lines[""]; ok {
-		dst.Field(i).SetInt(int64(t.line))
+		dst.FieldByIndex(i).SetInt(int64(t.line))
 	}
 	for i := range t.keys {
 		k := &t.keys[i]
@@ -91,11 +92,11 @@ func (d *decoder) structure(t *table, dst reflect.Value) {
 			continue
 		}
 		if at, ok := s.lines[k.name]; ok {
-			dst.Field(at).SetInt(int64(k.line))
+			dst.FieldByIndex(at).SetInt(int64(k.line))
 		}
 		before := len(d.problems)
-		d.value(t, k.name, &k.value, dst.Field(field))
-		if s.above[k.name] && len(d.problems) == before && !positive(dst.Field(field)) {
+		d.value(t, k.name, &k.value, dst.FieldByIndex(field))
+		if s.above[k.name] && len(d.problems) == before && !positive(dst.FieldByIndex(field)) {
 			d.fault(k.line, "%s%s must be more than 0; leave it out for the default", k.name, t.in())
 		}
 	}

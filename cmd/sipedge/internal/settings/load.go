@@ -1,9 +1,9 @@
 // Package settings reads the configuration files: strict TOML into the structs
 // that the packages declare, each fault with its line and all of them at once.
 //
-// It knows where the files lie and watches the one that may change. What the
-// settings mean is the business of the packages that declare them: edge and
-// federation check them, and their faults are listed here beside those of the
+// It knows where the files lie and watches those that may change. What the
+// settings mean is the business of the packages that declare them: edge, federation
+// and remoteaccess check them, and their faults are listed here beside those of the
 // files.
 package settings
 
@@ -19,13 +19,17 @@ import (
 	"github.com/sipedge/sipedge/allowlists"
 	"github.com/sipedge/sipedge/edge"
 	"github.com/sipedge/sipedge/federation"
+	"github.com/sipedge/sipedge/remoteaccess"
 )
 
 // maxFile is how large a file may be. A million partners are smaller.
 const maxFile = 64 << 20
 
-// partnersFile is the name of the list of partners, beside the main file.
-const partnersFile = "partners.toml"
+// The names of the lists, beside the main file.
+const (
+	partnersFile = "partners.toml"
+	remoteFile   = "remote.toml"
+)
 
 // Settings is what the files say.
 type Settings struct {
@@ -36,27 +40,44 @@ type Settings struct {
 	// NoPartners: there is no such file, so nobody is a partner but by decision.
 	NoPartners bool
 
+	Remote *remoteaccess.Access
+	// RemotePath is where it stands who may sign in from outside, or would.
+	RemotePath string
+	// NoRemote: there is no such file, so nobody may but by decision.
+	NoRemote bool
+
 	decisions Decisions
-	list      list  // what Partners were made of
-	stamp     stamp // of the file of partners, before it was read
+	partners  source // what Partners were made of
+	remote    source // what Remote was made of
 }
 
-// Decisions returns what administrators have decided beside the file.
-type Decisions func() []federation.Decision
+// A source is a list as it was read, and the state of its file before.
+type source struct {
+	list  list
+	stamp stamp
+}
+
+// Decisions returns what administrators have decided beside the files; nil ones are
+// none.
+type Decisions struct {
+	Partners func() []federation.Decision
+	Remote   func() remoteaccess.With
+}
 
 // A Decided finds the decisions that go with the main file's settings. It is
-// asked before the partners are read; a nil Decided, and nil Decisions, are none.
+// asked before the lists are read; a nil Decided is none.
 type Decided func(edge.Config) (Decisions, error)
 
 // A Build makes something of the settings, most likely an edge, and says what is
-// wrong with them. It gets nil partners if their file is faulty.
-type Build func(edge.Config, *federation.Partners) []error
+// wrong with them. It gets nil for what is in a faulty file.
+type Build func(edge.Config, *federation.Partners, *remoteaccess.Access) []error
 
-// Load reads the main file, what was decided and the partners, and gives them to
+// Load reads the main file, what was decided and the lists, and gives them to
 // build. Its faults are listed with those of the files. With errors, sorted by
 // file and line, there are no Settings.
 func Load(path string, decided Decided, build Build) (*Settings, []error) {
-	s := &Settings{PartnersPath: filepath.Join(filepath.Dir(path), partnersFile)}
+	dir := filepath.Dir(path)
+	s := &Settings{PartnersPath: filepath.Join(dir, partnersFile), RemotePath: filepath.Join(dir, remoteFile)}
 	errs, whole := s.loadEdge(path)
 	if whole && decided != nil {
 		var err error
@@ -65,8 +86,9 @@ func Load(path string, decided Decided, build Build) (*Settings, []error) {
 		}
 	}
 	errs = append(errs, s.loadPartners()...)
+	errs = append(errs, s.loadRemote()...)
 	if whole {
-		errs = append(errs, build(s.Edge, s.Partners)...)
+		errs = append(errs, build(s.Edge, s.Partners, s.Remote)...)
 	}
 	if len(errs) > 0 {
 		sortErrors(errs)
@@ -104,54 +126,91 @@ func LoadEdge(path string) (edge.Config, error) {
 
 // loadPartners reads the list of partners, and takes none for an empty one.
 func (s *Settings) loadPartners() (errs []error) {
-	s.stamp = stampOf(s.PartnersPath)
-	var err error
-	s.list, err = readList(s.PartnersPath)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		s.NoPartners = true
-	case err != nil:
-		return []error{err}
+	if s.partners, s.NoPartners, errs = readFirst(s.PartnersPath); errs != nil {
+		return errs
 	}
-	s.Partners, errs = s.list.compile(s.Edge.Domains, s.decisions)
+	s.Partners, errs = s.partners.list.partners(s.Edge.Domains, s.decisions)
 	return errs
 }
 
-// A list is the octets of partners.toml. They are kept, and not what they mean:
-// decoded, 100,000 partners would be many small pieces of memory that the garbage
+// loadRemote reads who may sign in from outside.
+func (s *Settings) loadRemote() (errs []error) {
+	if s.remote, s.NoRemote, errs = readFirst(s.RemotePath); errs != nil {
+		return errs
+	}
+	s.Remote, errs = s.remote.list.remote(s.Edge.Domains, s.decisions)
+	return errs
+}
+
+// readFirst reads a list that there need not be.
+func readFirst(path string) (r source, absent bool, errs []error) {
+	r.stamp = stampOf(path)
+	var err error
+	r.list, err = readList(path)
+	absent = errors.Is(err, fs.ErrNotExist)
+	if err != nil && !absent {
+		return r, false, []error{err}
+	}
+	return r, absent, nil
+}
+
+// A list is the octets of a file. They are kept, and not what they mean: decoded,
+// 100,000 partners would be many small pieces of memory that the garbage
 // collector goes over for ever, for the sake of a decision now and then.
 type list struct {
-	name string
-	data []byte
+	name   string
+	data   []byte
+	absent bool // there is no such file
 }
 
 // readList reads the file. The error of one that is not there is fs.ErrNotExist,
 // and goes with an empty list.
 func readList(path string) (list, error) {
 	data, err := readFile(path)
-	return list{filepath.Base(path), data}, err
+	return list{filepath.Base(path), data, errors.Is(err, fs.ErrNotExist)}, err
 }
 
-// compile makes partners of the list, what was decided and the clock. Own are our
+// partners makes partners of the list, what was decided and the clock. Own are our
 // domains. The errors are sorted by line.
-func (l list) compile(own []string, decisions Decisions) (*federation.Partners, []error) {
+func (l list) partners(own []string, decisions Decisions) (*federation.Partners, []error) {
 	file := federation.File{}
-	problems, whole := decode(l.name, l.data, &file)
-	file.File = l.name
+	return compile(l, &file, func() (*federation.Partners, []error) {
+		file.File = l.name
+		with := federation.With{Now: time.Now()}
+		if decisions.Partners != nil {
+			with.Decisions = decisions.Partners()
+		}
+		return federation.Compile(file, own, with)
+	})
+}
+
+// remote makes of the list and what was decided who may sign in from outside.
+func (l list) remote(own []string, decisions Decisions) (*remoteaccess.Access, []error) {
+	file := remoteaccess.File{}
+	return compile(l, &file, func() (*remoteaccess.Access, []error) {
+		file.File, file.Absent = l.name, l.absent
+		var with remoteaccess.With
+		if decisions.Remote != nil {
+			with = decisions.Remote()
+		}
+		return remoteaccess.Compile(file, own, with)
+	})
+}
+
+// compile decodes a list into file, and makes something of it. What could not be read
+// must not be judged.
+func compile[T any](l list, file any, build func() (*T, []error)) (*T, []error) {
+	problems, whole := decode(l.name, l.data, file)
 	errs := asErrors(problems)
 	if !whole {
 		return nil, errs
 	}
-	with := federation.With{Now: time.Now()}
-	if decisions != nil {
-		with.Decisions = decisions()
-	}
-	partners, more := federation.Compile(file, own, with)
+	made, more := build()
 	if errs = append(errs, more...); len(errs) > 0 {
 		sortErrors(errs)
 		return nil, errs
 	}
-	return partners, nil
+	return made, nil
 }
 
 // readFile reads a regular file of bounded size: not a pipe, which would never

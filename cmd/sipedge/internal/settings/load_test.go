@@ -14,6 +14,7 @@ import (
 	"github.com/sipedge/sipedge/allowlists"
 	"github.com/sipedge/sipedge/edge"
 	"github.com/sipedge/sipedge/federation"
+	"github.com/sipedge/sipedge/remoteaccess"
 )
 
 // folder writes files into a folder of the test and returns the main one's path.
@@ -37,7 +38,7 @@ func put(t *testing.T, path, text string) {
 	}
 }
 
-func nothingWrong(edge.Config, *federation.Partners) []error { return nil }
+func nothingWrong(edge.Config, *federation.Partners, *remoteaccess.Access) []error { return nil }
 
 func texts(errs []error) []string {
 	var list []string
@@ -99,7 +100,7 @@ pier_name = "x"
 direction = "up"
 `,
 	})
-	check := func(edge.Config, *federation.Partners) []error {
+	check := func(edge.Config, *federation.Partners, *remoteaccess.Access) []error {
 		return []error{
 			errors.New("without position"),
 			allowlists.Problem{File: "sipedge.toml", Line: 3, Text: "listener has no role"},
@@ -122,7 +123,9 @@ direction = "up"
 
 func TestLoadDoesNotHoldAgainstAFileWhatItCouldNotRead(t *testing.T) {
 	path := folder(t, map[string]string{"sipedge.toml": "name = \n", "partners.toml": "[partner.\n[blocked.'a b']\n"})
-	_, errs := Load(path, nil, func(edge.Config, *federation.Partners) []error { return []error{errors.New("no name")} })
+	_, errs := Load(path, nil, func(edge.Config, *federation.Partners, *remoteaccess.Access) []error {
+		return []error{errors.New("no name")}
+	})
 	want := []string{
 		"sipedge.toml:1: unexpected character U+000A at start of value",
 		"partners.toml:1: invalid character at start of key: U+000A",

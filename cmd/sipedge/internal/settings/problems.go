@@ -41,7 +41,7 @@ func position(err error) (file string, line int) {
 	return "", 0
 }
 
-// compareEmptyLast orders sipedge.toml before partners.toml, as they are read.
+// compareEmptyLast orders sipedge.toml before the lists.
 func compareEmptyLast(a, b string) int {
 	switch {
 	case a == b:

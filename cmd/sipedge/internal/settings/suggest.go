@@ -1,6 +1,9 @@
 package settings
 
-import "slices"
+import (
+	"maps"
+	"slices"
+)
 
 // synonyms are words of other programs for keys of ours.
 var synonyms = map[string][]string{
@@ -13,28 +16,19 @@ var synonyms = map[string][]string{
 }
 
 // suggest finds the key that name was meant to be, or "".
-func suggest(name string, keys map[string]int) string {
+func suggest[T any](name string, keys map[string]T) string {
 	for _, meant := range synonyms[name] {
 		if _, ok := keys[meant]; ok {
 			return meant
 		}
 	}
 	best, least := "", max(1, len(name)/3)+1
-	for _, k := range sorted(keys) {
+	for _, k := range slices.Sorted(maps.Keys(keys)) {
 		if n := distance(name, k, least); n < least {
 			best, least = k, n
 		}
 	}
 	return best
-}
-
-func sorted(keys map[string]int) []string {
-	names := make([]string, 0, len(keys))
-	for k := range keys {
-		names = append(names, k)
-	}
-	slices.Sort(names)
-	return names
 }
 
 // distance returns how many letters must be added, removed or changed to make b

@@ -2,73 +2,46 @@ package settings
 
 import (
 	"context"
-	"errors"
-	"io/fs"
 	"log/slog"
-	"os"
-	"sync"
 	"time"
 
 	"github.com/sipedge/sipedge/federation"
+	"github.com/sipedge/sipedge/remoteaccess"
 )
 
-// pollEvery is how often the list of partners is looked at. A change is taken
-// when two looks in a row found the same, so a partner that was taken off is out
-// within half a second and the time that reading takes.
-const pollEvery = 250 * time.Millisecond
-
-// A Watcher keeps the partners in force: those of the file, as administrators
-// have decided beside it, on this day. It makes them anew when the file changes,
-// when something was decided and when an end date comes.
+// A Watcher keeps the lists in force: the partners, and who may sign in from outside,
+// each as its file says and as administrators have decided beside it, and the partners
+// on this day. It makes them anew when a file changes, when something was decided and
+// when an end date comes.
 //
 // A bad file is refused whole, and the last good one stays, also under what is
-// decided then; so it does when the file vanishes, which is an accident more
-// often than a wish (an empty file is the way to say "nobody").
+// decided then. So it does when the partners' file vanishes, which is an accident more
+// often than a wish (an empty file is the way to say "nobody"). Without remote.toml
+// nobody may sign in from outside, also if there was one.
 type Watcher struct {
-	Path      string
-	Own       []string // our domains
-	Decisions Decisions
-	Apply     func(*federation.Partners)
-	Log       *slog.Logger
+	keeper[*federation.Partners]
+	remote keeper[*remoteaccess.Access]
 
-	taken stamp     // of the file that was read last, good or bad
-	seen  stamp     // of the last look
 	retry time.Time // dates are not tried again before
-
-	mu       sync.Mutex // held while lists are made and put in force, so that the last one made is
-	good     list       // guarded by mu; the last good file
-	partners *federation.Partners
 }
 
-// A stamp tells one state of a file from another without reading it.
-type stamp struct {
-	info fs.FileInfo // nil: no such file
-}
-
-func stampOf(path string) stamp {
-	info, err := os.Stat(path)
-	if err != nil {
-		return stamp{}
-	}
-	return stamp{info}
-}
-
-// same reports whether nothing has happened to the file. Editors that put a new
-// file in its place are known by the file's identity, those that write into it
-// by its time and size.
-func (s stamp) same(o stamp) bool {
-	if s.info == nil || o.info == nil {
-		return s.info == nil && o.info == nil
-	}
-	return os.SameFile(s.info, o.info) && s.info.Size() == o.info.Size() && s.info.ModTime().Equal(o.info.ModTime())
-}
-
-// NewWatcher watches the partners of s from the state in which they were read.
-// They are in force; apply puts others there.
-func NewWatcher(s *Settings, apply func(*federation.Partners), log *slog.Logger) *Watcher {
+// NewWatcher watches the lists of s from the state in which they were read.
+// They are in force; partners and remote put others there.
+func NewWatcher(s *Settings, partners func(*federation.Partners), remote func(*remoteaccess.Access), log *slog.Logger) *Watcher {
+	own, decisions := s.Edge.Domains, s.decisions
 	return &Watcher{
-		Path: s.PartnersPath, Own: s.Edge.Domains, Decisions: s.decisions, Apply: apply, Log: log,
-		seen: s.stamp, taken: s.stamp, good: s.list, partners: s.Partners,
+		keeper: keeper[*federation.Partners]{
+			Path: s.PartnersPath, Apply: partners, Log: log,
+			faulty: "partners faulty", stays: "partners not reloaded",
+			make: func(l list) (*federation.Partners, []error) { return l.partners(own, decisions) },
+			seen: s.partners.stamp, taken: s.partners.stamp, good: s.partners.list, current: s.Partners,
+		},
+		remote: keeper[*remoteaccess.Access]{
+			Path: s.RemotePath, Apply: remote, Log: log,
+			faulty: "remote users faulty", stays: "remote users not reloaded", vanished: "remote users gone: nobody may sign in from outside",
+			make: func(l list) (*remoteaccess.Access, []error) { return l.remote(own, decisions) },
+			seen: s.remote.stamp, taken: s.remote.stamp, good: s.remote.list, current: s.Remote,
+		},
 	}
 }
 
@@ -83,23 +56,18 @@ func (w *Watcher) Run(ctx context.Context, now <-chan struct{}) {
 			return
 		case <-now:
 			w.reload(stampOf(w.Path))
+			w.remote.reload(stampOf(w.remote.Path))
 		case <-poll.C:
 			w.look()
 			w.dates()
+			w.remote.look()
 		}
 	}
 }
 
-// look reads the file if it has changed and come to rest: one that is still
-// being written would be refused, or worse, be good and half.
-func (w *Watcher) look() {
-	found := stampOf(w.Path)
-	rests := found.same(w.seen)
-	w.seen = found
-	if rests && !found.same(w.taken) {
-		w.reload(found)
-	}
-}
+// retryEvery is after how long an end date is tried again that could not be put in
+// force.
+const retryEvery = time.Minute
 
 // dates makes the partners anew when an entry ends, or has not ended after all.
 // The clock is looked at, and not waited for: it is set, and machines sleep.
@@ -114,58 +82,16 @@ func (w *Watcher) dates() {
 	}
 }
 
-// mostFaults is how many faults of one file are logged; check lists all. A file that
-// is something else altogether must not drive all else out of the log.
-const mostFaults = 100
-
-func (w *Watcher) reload(found stamp) {
-	w.seen, w.taken = found, found
-	fresh, err := readList(w.Path)
-	errs := []error{err}
-	if err == nil {
-		errs = w.take(fresh)
-	}
-	if len(errs) > 0 {
-		for _, err := range errs[:min(len(errs), mostFaults)] {
-			w.Log.Error("partners faulty", "err", err)
-		}
-		w.Log.Error("partners not reloaded", "faults", len(errs))
-	}
-}
-
 // Partners returns those in force.
-func (w *Watcher) Partners() *federation.Partners {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.partners
-}
+func (w *Watcher) Partners() *federation.Partners { return w.inForce() }
 
-// Refresh puts in force what has been decided, on top of the last good file.
-// With an error nothing has changed.
-func (w *Watcher) Refresh() error {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return errors.Join(w.apply(w.good)...)
-}
+// Refresh puts in force what has been decided about partners, on top of the last good
+// file. With an error nothing has changed.
+func (w *Watcher) Refresh() error { return w.again() }
 
-// take puts another file in force.
-func (w *Watcher) take(l list) []error {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.apply(l)
-}
+// Remote returns who may sign in from outside.
+func (w *Watcher) Remote() *remoteaccess.Access { return w.remote.inForce() }
 
-// retryEvery is after how long an end date is tried again that could not be put in
-// force.
-const retryEvery = time.Minute
-
-// apply makes partners of a list and puts them in force. The caller holds w.mu.
-func (w *Watcher) apply(l list) []error {
-	partners, errs := l.compile(w.Own, w.Decisions)
-	if len(errs) > 0 {
-		return errs
-	}
-	w.good, w.partners = l, partners
-	w.Apply(partners)
-	return nil
-}
+// RefreshRemote is Refresh for what has been decided about who may sign in from
+// outside.
+func (w *Watcher) RefreshRemote() error { return w.remote.again() }
