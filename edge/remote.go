@@ -209,6 +209,9 @@ func (e *Edge) try(r *request, user string, signed bool, c remoteaccess.Credenti
 	if g == nil || r.note != nil {
 		return pass
 	}
+	if c.Broken {
+		return fault(sip.Faultf(400, "Credentials can be read in two ways"))
+	}
 	j := g.Judge(remoteaccess.Attempt{User: user, Credentials: c, Source: source(r.f.Remote.Addr()), Signed: signed})
 	switch j.Action {
 	case remoteaccess.Pass:
@@ -226,7 +229,7 @@ func (e *Edge) try(r *request, user string, signed bool, c remoteaccess.Credenti
 
 // groupsOf asks the directory, if lists need it.
 func (e *Edge) groupsOf(r *request, user, domain []byte) ([]string, error) {
-	if e.remote.Directory == nil || !e.access.Load().AsksGroups() {
+	if e.remote.Directory == nil || !e.access.Load().AsksGroupsOf(user, domain) {
 		return nil, nil
 	}
 	if r.turn != nil {
