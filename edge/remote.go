@@ -213,13 +213,16 @@ func (e *Edge) try(r *request, user string, signed bool, c remoteaccess.Credenti
 	if c.Broken {
 		return fault(sip.Faultf(400, "Credentials can be read in two ways"))
 	}
-	j := g.Judge(remoteaccess.Attempt{User: user, Credentials: c, Source: source(r.f.Remote.Addr()), Signed: signed})
+	a := remoteaccess.Attempt{User: user, Credentials: c, Source: source(r.f.Remote.Addr()), Signed: signed}
+	j := g.Judge(a)
 	switch j.Action {
 	case remoteaccess.Pass:
 		r.trial = j.Ticket
 		return pass
 	case remoteaccess.Wait:
-		return allowlists.Refusal(allowlists.AccessRate, allowlists.Rule{Name: "[guard] attempts under way"})
+		again := a // only who has to wait is worth an allocation
+		r.attempt = &again
+		return pass
 	}
 	v := allowlists.Refusal(allowlists.AccessLockedOut, allowlists.Rule{Name: "ban " + j.Ban.Key})
 	if len(j.Ban.User) > 0 {

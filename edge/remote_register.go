@@ -437,6 +437,27 @@ func (x *tx) tried(m *sip.Message) {
 	x.trial = remoteaccess.Ticket{}
 }
 
+// trialEvery is how often credentials are judged again that have to wait until it is
+// known what came of others: of the same user, or from the same address.
+const trialEvery = 200 * time.Millisecond
+
+// tryAgain judges credentials again that had to wait. The caller holds x.mu.
+func (x *tx) tryAgain(t *turn) {
+	j := x.edge.remote.Guard.Judge(*x.waits)
+	switch {
+	case j.Action == remoteaccess.Pass:
+		x.waits, x.trial = nil, j.Ticket
+		x.step = stepGiveUp
+		x.next(t, nil)
+	case j.Action == remoteaccess.Stop:
+		x.answer(t, 403, allowlists.AccessLockedOut)
+	case time.Since(x.began) > maxPace:
+		x.answer(t, 503, allowlists.AccessRate)
+	default:
+		x.edge.table.after(x, trialEvery)
+	}
+}
+
 // registerTurn is how long a REGISTER from outside waits for its turn at the pool; not
 // ok: too many wait already.
 func (e *Edge) registerTurn(r *request) (wait time.Duration, ok bool) {
