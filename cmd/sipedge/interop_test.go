@@ -40,12 +40,15 @@ func needPrograms(t *testing.T, names ...string) {
 		if _, err := exec.LookPath(name); err == nil {
 			continue
 		}
-		if os.Getenv("CI") != "" || os.Getenv("SIPEDGE_INTEROP") != "" {
+		if mustInterop() {
 			t.Fatalf("%s is not installed", name)
 		}
 		t.Skipf("%s is not installed", name)
 	}
 }
+
+// mustInterop reports whether real peers have to be there.
+func mustInterop() bool { return os.Getenv("CI") != "" || os.Getenv("SIPEDGE_INTEROP") != "" }
 
 // borrow copies files of testdata/interop/parts into the play, filled in.
 func (s *stage) borrow(names []string) error {
@@ -94,14 +97,14 @@ func (s *stage) program(args []string) error {
 		if ns, ok := strings.CutPrefix(command[0], "in="); ok {
 			command, netns = append([]string{"ip", "netns", "exec", ns}, command[1:]...), ns
 		}
-		if err := s.startProgram(name, command, false); err != nil {
+		if err := s.startProgram(name, command); err != nil {
 			return err
 		}
 		return s.programs[name].awaitListener(args[2], netns)
 	case verb == "runs":
-		return s.startProgram(name, args[2:], false)
+		return s.startProgram(name, args[2:])
 	case verb == "obeys":
-		return s.startProgram(name, args[2:], true)
+		return s.startObedient(name, args[2:])
 	case p == nil:
 		return fmt.Errorf("%s was not started", name)
 	case verb == "hears":
@@ -120,26 +123,46 @@ func (s *stage) program(args []string) error {
 	return fmt.Errorf("programs cannot %q", args[1])
 }
 
-// startProgram starts a real peer in a process group of its own. One that obeys
-// has a pipe for its standard input.
-func (s *stage) startProgram(name string, args []string, obeys bool) error {
-	log, err := os.OpenFile(s.path(name+".log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+// startProgram starts a real peer in a process group of its own.
+func (s *stage) startProgram(name string, args []string) error {
+	p, err := s.newProgram(name, args)
 	if err != nil {
 		return err
 	}
-	before, err := log.Seek(0, io.SeekEnd)
+	return s.start(name, p)
+}
+
+// startObedient starts one that reads commands, from a pipe.
+func (s *stage) startObedient(name string, args []string) error {
+	p, err := s.newProgram(name, args)
 	if err != nil {
 		return err
+	}
+	if p.input, err = p.cmd.StdinPipe(); err != nil {
+		return err
+	}
+	return s.start(name, p)
+}
+
+// newProgram is a real peer whose output goes to NAME.log, behind what is there.
+func (s *stage) newProgram(name string, args []string) (*realPeer, error) {
+	log, err := os.OpenFile(s.path(name+".log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	if err != nil {
+		return nil, err
+	}
+	before, err := log.Seek(0, io.SeekEnd)
+	if err != nil {
+		return nil, err
 	}
 	p := &realPeer{cmd: exec.Command(args[0], args[1:]...), log: log, read: int(before), ended: make(chan struct{})}
 	p.cmd.Dir, p.cmd.Stdout, p.cmd.Stderr = s.dir, log, log
 	p.cmd.Env = append(os.Environ(), "TERM=vt100")
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	if obeys {
-		if p.input, err = p.cmd.StdinPipe(); err != nil {
-			return err
-		}
-	}
+	return p, nil
+}
+
+// start starts it, until the play ends.
+func (s *stage) start(name string, p *realPeer) error {
 	if err := p.cmd.Start(); err != nil {
 		return err
 	}
@@ -147,7 +170,7 @@ func (s *stage) startProgram(name string, args []string, obeys bool) error {
 	s.deferred(p.kill)
 	go func() {
 		p.cmd.Wait()
-		log.Close()
+		p.log.Close()
 		close(p.ended)
 	}()
 	return nil
