@@ -306,6 +306,7 @@ func (x *tx) registered(m *sip.Message) bool {
 			Outbound: lists(m, sip.Require, "outbound"), Groups: reg.groups, Terms: reg.terms,
 		},
 		pool: reg.pool, domain: reg.domain, routes: serviceRoutes(m),
+		timer: seconds(m.Value(sip.FlowTimer), e.flowTimer), // a registrar may have said it
 	}
 	return e.signIn(f, s, mine)
 }
