@@ -171,5 +171,17 @@ func (s *Server) kick(c *call) (any, error) {
 	}
 	s.Log.Info("user kicked", "user", name, "by", c.peer.Name, "uid", c.peer.UID, "signed_out", len(out))
 	u := s.person(c.ctx, name)
-	return Kicked{SignedOut: out, MaySignInAgain: u.State == StateAllowed && len(u.Bans) == 0, User: u}, nil
+	return Kicked{SignedOut: out, MaySignInAgain: u.State == StateAllowed && s.anyFree(out), User: u}, nil
+}
+
+// anyFree reports whether any of several devices may sign in again from where it was.
+// It has signed in there, so bans of its source or user that failures have brought
+// about do not stop it.
+func (s *Server) anyFree(out []SignIn) bool {
+	bans := s.Guard.List()
+	return slices.ContainsFunc(out, func(in SignIn) bool {
+		return !slices.ContainsFunc(bans, func(b remoteaccess.Ban) bool {
+			return (b.ByHand || b.Kind == remoteaccess.BanPair) && names(b, in)
+		})
+	})
 }
