@@ -137,7 +137,7 @@ func (e *Edge) extra(f *Flow, m *sip.Message, status int, reason allowlists.Reas
 	case 415:
 		b = append(b, "Accept-Encoding: identity\r\n"...) // RFC 3261 §21.4.13
 	case 420:
-		b = appendUnsupported(b, m)
+		b = e.appendUnsupported(b, m)
 	case 503:
 		wait := retryAfter
 		if f.Role == RoleRemote {
@@ -148,15 +148,18 @@ func (e *Edge) extra(f *Flow, m *sip.Message, status int, reason allowlists.Reas
 	return e.appendDiagnostics(b, f, m, reason)
 }
 
-// appendUnsupported names the extensions that Proxy-Require asks for
-// (RFC 3261 §16.3 step 5); those of Require are not a proxy's business.
-func appendUnsupported(b []byte, m *sip.Message) []byte {
+// appendUnsupported names the extensions that Proxy-Require asks for and we do not
+// know (RFC 3261 §16.3 step 5); those of Require are not a proxy's business.
+func (e *Edge) appendUnsupported(b []byte, m *sip.Message) []byte {
 	elems := m.Elements(sip.ProxyRequire)
 	sep := "Unsupported: "
 	for {
 		elem, ok := elems.Next()
 		if !ok {
 			break
+		}
+		if e.knows(elem) {
+			continue
 		}
 		b = append(append(b, sep...), elem...)
 		sep = ", "

@@ -168,7 +168,7 @@ func (e *Edge) explainUser(f *Flow, q Query) {
 	}
 	domain := domainPart(aor)
 	var groups []string
-	if e.remote.Directory != nil && e.access.Load().AsksGroups() {
+	if e.remote.Directory != nil && e.access.Load().AsksGroupsOf(uri.User, domain) {
 		groups, _ = e.remote.Directory.Groups(e.ctx, string(uri.User), string(domain)) // without them, the rules say who may
 	}
 	s := &remoteaccess.SignIn{User: string(aor), Until: time.Now().Add(time.Hour), Terms: e.access.Load().Terms(uri.User, domain, groups)}

@@ -1,6 +1,7 @@
 package edge
 
 import (
+	"bytes"
 	"slices"
 	"strconv"
 
@@ -125,6 +126,28 @@ func (e *Edge) negotiates(r *request) bool {
 // the doors.
 func (e *Edge) decline(t *turn, r *request) {
 	e.refuse(t, r, allowlists.Verdict{Status: 488, Reason: allowlists.SIPUnsupported, Rule: allowlists.Rule{Name: "no compression"}})
+}
+
+// benotify is the option tag with which clients of the dialect subscribe: they can
+// do without NOTIFY, and proxies on the way must know BENOTIFY ([MS-SIP]).
+const benotify = "ms-benotify"
+
+// knows reports whether we do what an option tag asks of proxies. No RFC has one that
+// we would have to know, so there is only that of the dialect.
+func (e *Edge) knows(tag []byte) bool { return e.msft && bytes.EqualFold(tag, []byte(benotify)) }
+
+// knowsNot reports whether a message requires of proxies what we do not know.
+func (e *Edge) knowsNot(m *sip.Message) bool {
+	if m.Count(sip.ProxyRequire) == 0 {
+		return false
+	}
+	elems := m.Elements(sip.ProxyRequire)
+	for tag, ok := elems.Next(); ok; tag, ok = elems.Next() {
+		if !e.knows(tag) {
+			return true
+		}
+	}
+	return false
 }
 
 // oneWay reports whether r is a BENOTIFY of the dialect: a NOTIFY to which its

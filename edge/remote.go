@@ -209,13 +209,19 @@ func (e *Edge) try(r *request, user string, signed bool, c remoteaccess.Credenti
 	if g == nil || r.note != nil {
 		return pass
 	}
-	j := g.Judge(remoteaccess.Attempt{User: user, Credentials: c, Source: source(r.f.Remote.Addr()), Signed: signed})
+	if c.Broken {
+		return fault(sip.Faultf(400, "Credentials can be read in two ways"))
+	}
+	a := remoteaccess.Attempt{User: user, Credentials: c, Source: source(r.f.Remote.Addr()), Signed: signed}
+	j := g.Judge(a)
 	switch j.Action {
 	case remoteaccess.Pass:
 		r.trial = j.Ticket
 		return pass
 	case remoteaccess.Wait:
-		return allowlists.Refusal(allowlists.AccessRate, allowlists.Rule{Name: "[guard] attempts under way"})
+		again := a // only who has to wait is worth an allocation
+		r.attempt = &again
+		return pass
 	}
 	v := allowlists.Refusal(allowlists.AccessLockedOut, allowlists.Rule{Name: "ban " + j.Ban.Key})
 	if len(j.Ban.User) > 0 {
@@ -226,7 +232,7 @@ func (e *Edge) try(r *request, user string, signed bool, c remoteaccess.Credenti
 
 // groupsOf asks the directory, if lists need it.
 func (e *Edge) groupsOf(r *request, user, domain []byte) ([]string, error) {
-	if e.remote.Directory == nil || !e.access.Load().AsksGroups() {
+	if e.remote.Directory == nil || !e.access.Load().AsksGroupsOf(user, domain) {
 		return nil, nil
 	}
 	if r.turn != nil {

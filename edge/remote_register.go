@@ -75,8 +75,8 @@ func (e *Edge) admitRegister(r *request, s *signIn) allowlists.Verdict {
 
 // tryRegister judges the credentials of a REGISTER, and one that must be refused.
 // Who may not sign in, who is locked out and who does not exist are not told apart:
-// without credentials each is challenged by the home server, with them each gets the
-// same answer.
+// without credentials, or with such as only begin an exchange, each is challenged by the
+// home server, and with a guess each gets the same answer.
 func (e *Edge) tryRegister(r *request, reg *registration, signed bool, refused allowlists.Verdict) allowlists.Verdict {
 	enabled := refused.Reason == allowlists.ReasonNone
 	if r.note != nil {
@@ -89,7 +89,7 @@ func (e *Edge) tryRegister(r *request, reg *registration, signed bool, refused a
 	c := remoteaccess.ReadCredentials(r.m)
 	v := e.try(r, reg.user, signed, c)
 	switch {
-	case !c.Present() && (r.lockedUser || v.Allowed() && !enabled):
+	case !c.Guess() && !c.Broken && (r.lockedUser || v.Allowed() && !enabled):
 		r.plan.hide = true
 		return pass
 	case !v.Allowed():
@@ -284,8 +284,11 @@ func (x *tx) registered(m *sip.Message) bool {
 	if m.Status()/100 != 2 {
 		return !x.plan.hide || m.Status() == 401 || m.Status() == 407
 	}
-	if x.plan.hide || f.closed() {
+	switch {
+	case x.plan.hide:
 		return false
+	case f.closed():
+		return true // who signs out and hangs up waits for no answer, and nobody is signed in on this
 	}
 	if reg.contact == nil {
 		return true // it asked, and knows the password; a flow belongs to who registers on it
@@ -434,6 +437,27 @@ func (x *tx) tried(m *sip.Message) {
 	}
 	x.trial.Settle(o)
 	x.trial = remoteaccess.Ticket{}
+}
+
+// trialEvery is how often credentials are judged again that have to wait until it is
+// known what came of others: of the same user, or from the same address.
+const trialEvery = 200 * time.Millisecond
+
+// tryAgain judges credentials again that had to wait. The caller holds x.mu.
+func (x *tx) tryAgain(t *turn) {
+	j := x.edge.remote.Guard.Judge(*x.waits)
+	switch {
+	case j.Action == remoteaccess.Pass:
+		x.waits, x.trial = nil, j.Ticket
+		x.step = stepGiveUp
+		x.next(t, nil)
+	case j.Action == remoteaccess.Stop:
+		x.answer(t, 403, allowlists.AccessLockedOut)
+	case time.Since(x.began) > maxPace:
+		x.answer(t, 503, allowlists.AccessRate)
+	default:
+		x.edge.table.after(x, trialEvery)
+	}
 }
 
 // registerTurn is how long a REGISTER from outside waits for its turn at the pool; not

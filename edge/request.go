@@ -38,8 +38,9 @@ type request struct {
 	inside *pool            // whose home server sends it
 	grant  federation.Grant // what the lists say of the partner on the other side
 
-	trial      remoteaccess.Ticket // of its credentials; zero: it has none that count
-	lockedUser bool                // the ban that stops it is the user's, and not the source's
+	trial      remoteaccess.Ticket   // of its credentials; zero: it has none that count
+	attempt    *remoteaccess.Attempt // that has to wait until it is known what came of others
+	lockedUser bool                  // the ban that stops it is the user's, and not the source's
 
 	way   way
 	plan  plan

@@ -60,25 +60,26 @@ type tx struct {
 
 	mu       sync.Mutex // guards what follows; taken before link and shard locks
 	state    txState
-	step     uint8               // which timer is running, see fire
-	attempt  uint8               // number of the hop being tried
-	canceled bool                // the sender sent CANCEL
-	asked    bool                // CANCEL went to the next hop
-	retried  bool                // a connection ended under it, and its server may be asked again
-	told     bool                // the sender has had a provisional answer
-	early    uint16              // provisional answers that went back
-	late     uint16              // 2xx that went back after the first
-	lingers  bool                // no longer counted as active
-	held     int64               // octets that count for it
-	way      way                 // next hops left to try
-	link     *link               // the hop being tried; nil for a flow that the route names
-	out      *Flow               // where the request was sent
-	req      *buffer             // the request as it came
-	sent     *buffer             // INVITE as it left, to build CANCEL and ACK from
-	plan     plan                // how the request leaves
-	ticket   *ticket             // of a SUBSCRIBE
-	trial    remoteaccess.Ticket // of credentials from outside; zero: settled, or none
-	audit    auditRecord         // what the log will say of it
+	step     uint8                 // which timer is running, see fire
+	attempt  uint8                 // number of the hop being tried
+	canceled bool                  // the sender sent CANCEL
+	asked    bool                  // CANCEL went to the next hop
+	retried  bool                  // a connection ended under it, and its server may be asked again
+	told     bool                  // the sender has had a provisional answer
+	early    uint16                // provisional answers that went back
+	late     uint16                // 2xx that went back after the first
+	lingers  bool                  // no longer counted as active
+	held     int64                 // octets that count for it
+	way      way                   // next hops left to try
+	link     *link                 // the hop being tried; nil for a flow that the route names
+	out      *Flow                 // where the request was sent
+	req      *buffer               // the request as it came
+	sent     *buffer               // INVITE as it left, to build CANCEL and ACK from
+	plan     plan                  // how the request leaves
+	ticket   *ticket               // of a SUBSCRIBE
+	waits    *remoteaccess.Attempt // of a trial that has to wait for others
+	trial    remoteaccess.Ticket   // of credentials from outside; zero: settled, or none
+	audit    auditRecord           // what the log will say of it
 }
 
 // begin makes the transaction of a request that passed both doors. It returns
@@ -132,6 +133,7 @@ func (e *Edge) begin(t *turn, r *request) *tx {
 		return nil
 	}
 	x.trial, r.trial = r.trial, remoteaccess.Ticket{}
+	x.waits = r.attempt
 	r.f.begins(1)
 	if !x.plan.remote {
 		r.f.state.strange = 0 // nobody whom we serve is a stranger
@@ -156,12 +158,16 @@ func (x *tx) keep(n int64) {
 func (x *tx) try(t *turn, m *sip.Message, wait time.Duration) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if wait > 0 {
+	switch {
+	case x.waits != nil:
+		x.step = stepTrial
+		x.edge.table.after(x, trialEvery)
+	case wait > 0:
 		x.step = stepTurn
 		x.edge.table.after(x, wait)
-		return
+	default:
+		x.next(t, m)
 	}
-	x.next(t, m)
 }
 
 // next sends the request to the next hop that is left. m is the indexed
@@ -254,6 +260,7 @@ const (
 	stepCancel              // CANCEL was sent, and no final answer came
 	stepEnd                 // Timers H and L
 	stepTurn                // its turn has not come yet
+	stepTrial               // its credentials may not be tried yet
 )
 
 // await starts the timer of the hop being tried. The caller holds x.mu.
@@ -290,6 +297,8 @@ func (x *tx) fire(t *turn) {
 	case x.step == stepTurn:
 		x.step = stepGiveUp
 		x.next(t, nil)
+	case x.step == stepTrial:
+		x.tryAgain(t)
 	case x.step == stepHop:
 		x.hopSilent(t)
 	case x.step == stepC:

@@ -39,8 +39,8 @@ func (e *Edge) validate(r *request) allowlists.Verdict {
 	if e.loops(r) {
 		return step(r, "hops", "a Via of ours", ruleless(482, allowlists.SIPLoop))
 	}
-	// RFC 3261 §16.3 step 5: we know no extension that a proxy must have.
-	if r.m.Count(sip.ProxyRequire) > 0 {
+	// RFC 3261 §16.3 step 5: what a proxy must know, and we do not, is refused.
+	if e.knowsNot(r.m) {
 		return step(r, "extensions", "Proxy-Require", ruleless(420, allowlists.SIPUnsupported))
 	}
 	// What somebody outside packs, nobody inside can look into before unpacking it,
@@ -96,7 +96,9 @@ func (e *Edge) loops(r *request) bool {
 	h.Write(r.m.RequestURI())
 	// What a user outside sends to a partner crosses us twice: to his home server,
 	// and from there. That is no loop.
-	h.WriteByte(byte(r.f.Role))
+	if r.f.Role == RoleRemote {
+		h.WriteByte(1)
+	}
 	if route, ok := r.m.Find(sip.Route); ok {
 		h.WriteByte(0)
 		h.Write(route.Value)

@@ -1,6 +1,7 @@
 package edge
 
 import (
+	"errors"
 	"unicode/utf8"
 
 	"github.com/sipedge/sipedge/sip"
@@ -194,9 +195,12 @@ func (f *Flow) keepOpen(t *turn, now, silent int32) error {
 	case at != 0 && c.answers.Load():
 		return errNoPong
 	}
-	if silent > interval {
-		c.pinged.Store(now)
-		return f.queueControl(t, opPing, nil)
+	if silent <= interval {
+		return nil
 	}
-	return nil
+	c.pinged.Store(now)
+	if err := f.queueControl(t, opPing, nil); !errors.Is(err, ErrFlowClosed) {
+		return err
+	}
+	return nil // it is ending, and the peer has its time to do so, too
 }

@@ -586,3 +586,17 @@ func TestAnIdleWebSocketHoldsNothing(t *testing.T) {
 		t.Errorf("30 octets hold %d", cap(f.in.buf.b))
 	}
 }
+
+func TestAWebSocketThatEndsIsNotPinged(t *testing.T) {
+	f, _ := loopback()
+	f.ws = newFrames(sip.Limits{})
+	var batch turn
+	if err := f.keepOpen(&batch, 1000, 999); err != nil || len(f.out.b) == 0 {
+		t.Errorf("a silent one: %v, %v", err, f.out)
+	}
+	f.clocks.pinged.Store(0)
+	f.gate.Store(flowEnding)
+	if err := f.keepOpen(&batch, 1000, 999); err != nil {
+		t.Errorf("it would be closed before the peer has closed: %v", err)
+	}
+}

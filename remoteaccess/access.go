@@ -44,21 +44,21 @@ type entry struct {
 
 // says is what a section says. The zero says is silent.
 type says struct {
-	allow, federation, bridges answer
+	allow, federation, bridges choice
 	kinds                      allowlists.Kinds // 0: not said
 	devices                    int              // 0: not said
 }
 
-// An answer is what is said to a question of yes or no.
-type answer int8
+// A choice is what is said to a question of yes or no.
+type choice int8
 
 const (
-	silent answer = iota
+	silent choice = iota
 	no
 	yes
 )
 
-func answerOf(b *bool) answer {
+func choiceOf(b *bool) choice {
 	switch {
 	case b == nil:
 		return silent
@@ -102,8 +102,32 @@ func (a *Access) Terms(user, domain []byte, groups []string) Terms {
 }
 
 // AsksGroups reports whether there are groups of the directory, so that it must be
-// asked before Terms can be.
+// asked before Terms can be, at least for some.
 func (a *Access) AsksGroups() bool { return a != nil && len(a.byDN) > 0 }
+
+// AsksGroupsOf reports whether it makes a difference for a user in which groups of
+// the directory he is. Of one who may not in any case, or of whom all is said, the
+// directory need not be asked, and it does not matter whether it is away.
+func (a *Access) AsksGroupsOf(user, domain []byte) bool {
+	var f finding
+	var room [maxUser + 1 + 255]byte
+	name, rule := a.narrow(&f, &room, user, domain)
+	if rule != nil {
+		return false
+	}
+	f.takePatterns(a.patterns, name, domain)
+	for _, e := range a.groups {
+		switch {
+		case f.allow == no:
+			return false
+		case e.has(user, domain):
+			f.take(e)
+		case e.dn != "" && f.lacks(&e.says):
+			return true
+		}
+	}
+	return false
+}
 
 // Len returns how many sections of users there are, and of groups.
 func (a *Access) Len() (users, groups int) {
@@ -157,26 +181,67 @@ func (f *finding) take(e *entry) {
 	}
 }
 
+// lacks reports whether s says something that nobody said before.
+func (f *finding) lacks(s *says) bool {
+	return f.allow == silent && s.allow != silent || f.kinds == 0 && s.kinds != 0 || f.devices == 0 && s.devices != 0 ||
+		f.federation == silent && s.federation != silent || f.bridges == silent && s.bridges != silent
+}
+
+func (f *finding) takePatterns(patterns []*entry, name, domain []byte) {
+	for _, e := range patterns {
+		if e.pattern.Match(name, domain) {
+			f.take(e)
+		}
+	}
+}
+
+// has reports whether a group names the user among its members.
+func (e *entry) has(user, domain []byte) bool {
+	return e.members != nil && e.members.Match(allowlists.Address{User: user, Domain: domain})
+}
+
 // judge finds what is said of a user. A rule that is returned refuses whatever else
 // is said.
 func (a *Access) judge(f *finding, user, domain []byte, groups []string) *allowlists.Rule {
-	if a == nil || a.fallback == nil {
-		return &allowlists.Rule{Name: noFile}
-	}
 	var room [maxUser + 1 + 255]byte
+	name, rule := a.narrow(f, &room, user, domain)
+	if rule != nil {
+		return rule
+	}
+	f.takePatterns(a.patterns, name, domain)
+	var in [maxGroups]bool
+	for _, dn := range groups {
+		if i, ok := a.byDN[dn]; ok {
+			in[i] = true
+		}
+	}
+	for i, e := range a.groups {
+		if in[i] || e.has(user, domain) {
+			f.take(e)
+		}
+	}
+	f.take(a.fallback)
+	return nil
+}
+
+// narrow takes what is said of this user alone, and what goes before all that is said
+// of more than one. The name is the user in the form in which it is compared.
+func (a *Access) narrow(f *finding, room *[maxUser + 1 + 255]byte, user, domain []byte) (name []byte, refused *allowlists.Rule) {
+	if a == nil || a.fallback == nil {
+		return nil, &allowlists.Rule{Name: noFile}
+	}
 	name, ok := allowlists.AppendUser(room[:0:maxUser], user)
 	switch {
 	case !ok || len(name) == 0:
-		return &allowlists.Rule{Name: "no user"}
+		return nil, &allowlists.Rule{Name: "no user"}
 	case string(name) == anonymous || string(domain) == anonymousDomain:
-		return &allowlists.Rule{Name: "nobody is anonymous outside"}
+		return nil, &allowlists.Rule{Name: "nobody is anonymous outside"}
 	case !a.own[string(domain)]:
-		return &allowlists.Rule{Name: "not a domain of ours"}
+		return nil, &allowlists.Rule{Name: "not a domain of ours"}
 	}
 	full := append(append(room[:len(name)], '@'), domain...)
-	lists := [...]map[string]*entry{a.exact, a.decided}
-	for i, key := range [...][]byte{full, full[:len(name)+1], full} {
-		if e := lists[i/2][string(key)]; e != nil {
+	for _, e := range [...]*entry{a.exact[string(full)], a.exact[string(full[:len(name)+1])], a.decided[string(full)]} {
+		if e != nil {
 			f.take(e)
 		}
 	}
@@ -186,29 +251,7 @@ func (a *Access) judge(f *finding, user, domain []byte, groups []string) *allowl
 	if a.shut != nil {
 		f.take(a.shut)
 	}
-	a.wide(f, name, user, domain, groups)
-	return nil
-}
-
-// wide takes what is said of more than one user.
-func (a *Access) wide(f *finding, name, user, domain []byte, groups []string) {
-	for _, e := range a.patterns {
-		if e.pattern.Match(name, domain) {
-			f.take(e)
-		}
-	}
-	var in [maxGroups]bool
-	for _, dn := range groups {
-		if i, ok := a.byDN[dn]; ok {
-			in[i] = true
-		}
-	}
-	for i, e := range a.groups {
-		if in[i] || e.members != nil && e.members.Match(allowlists.Address{User: user, Domain: domain}) {
-			f.take(e)
-		}
-	}
-	f.take(a.fallback)
+	return name, nil
 }
 
 // Nobody has these names: they stand for those who do not say who they are

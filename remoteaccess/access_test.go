@@ -361,6 +361,36 @@ func TestExplainSaysWhoSaidWhat(t *testing.T) {
 	}
 }
 
+func TestTheDirectoryIsAskedWhereItMakesADifference(t *testing.T) {
+	f := company()
+	all := rules(200, "yes", "im")
+	all.Federation, all.Bridges, all.Devices = new(bool), new(bool), 1
+	f.Users["erin@example.com"] = UserConfig{Rules: all}
+	a := compile(t, f, With{Decisions: []Decision{decide("frank@example.com", false), decide("grace@example.com", true)}})
+	for address, want := range map[string]bool{
+		"erin@example.com":      false, // all is said
+		"alice@example.com":     true,  // a group may say her kinds
+		"mallory@example.com":   false, // may not
+		"frank@example.com":     false,
+		"grace@example.com":     true,
+		"dave@example.com":      true,
+		"gone-dave@example.com": false, // a group that names him denies before
+		"bob@example.com":       false, // the groups say nothing but allow and kinds
+		"dave;x@example.com":    false,
+		"dave@fabrikam.example": false,
+		"anonymous@example.com": false,
+	} {
+		user, domain, _ := strings.Cut(address, "@")
+		if got := a.AsksGroupsOf([]byte(user), []byte(domain)); got != want {
+			t.Errorf("%s: %v", address, got)
+		}
+	}
+	var none *Access
+	if none.AsksGroupsOf([]byte("alice"), []byte("example.com")) {
+		t.Error("no file asks the directory")
+	}
+}
+
 func TestTermsAllocateNothing(t *testing.T) {
 	a := compile(t, company(), With{Decisions: []Decision{decide("dave@example.com", true)}})
 	user, domain, groups := []byte("sales-7"), []byte("example.com"), []string{"cn=other", salesDN}
@@ -418,6 +448,9 @@ func FuzzAccess(f *testing.F) {
 			name, ok := allowlists.AppendUser(make([]byte, 0, maxUser), []byte(u))
 			if ok && p.Exact() && p.Match(name, []byte("example.com")) && got.Allow {
 				t.Fatalf("%q is denied by %s, and allowed as %q by %s", u, p, name, got.Rule)
+			}
+			if without := a.Terms([]byte(u), []byte("example.com"), nil); !a.AsksGroupsOf([]byte(u), []byte("example.com")) && without.Allow != got.Allow {
+				t.Fatalf("the groups of %q make a difference", u)
 			}
 			if said := a.Explain([]byte(u), []byte("example.com"), []string{canonical}); said[0].Value != fmt.Sprint(got.Allow) || said[0].Rule != got.Rule {
 				t.Fatalf("Explain says %v, Terms %v", said[0], got)

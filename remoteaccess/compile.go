@@ -122,7 +122,7 @@ func (c *compiler) standing(f File, with With) {
 
 // says reads what a section says.
 func (c *compiler) says(where string, r Rules) says {
-	s := says{allow: answerOf(r.Allow), federation: answerOf(r.Federation), bridges: answerOf(r.Bridges), devices: r.Devices}
+	s := says{allow: choiceOf(r.Allow), federation: choiceOf(r.Federation), bridges: choiceOf(r.Bridges), devices: r.Devices}
 	if r.Devices < 0 || r.Devices > maxDevices {
 		c.fault(r.Line, "%s: devices must be 1 to %d, not %d", where, maxDevices, r.Devices)
 	}
@@ -254,7 +254,7 @@ func (c *compiler) decisions(list []Decision) {
 				break
 			}
 		}
-		e := &entry{rule: allowlists.Rule{Name: "user " + p.String(), File: d.origin()}, name: p.String(), pattern: p, note: d.Note, says: says{allow: answerOf(&d.Allow)}}
+		e := &entry{rule: allowlists.Rule{Name: "user " + p.String(), File: d.origin()}, name: p.String(), pattern: p, note: d.Note, says: says{allow: choiceOf(&d.Allow)}}
 		c.a.decided[p.Key()] = e
 	}
 }

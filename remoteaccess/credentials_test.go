@@ -36,7 +36,7 @@ Max-Forwards: 70
 `+strings.Join(append(lines, ""), "\n")+"Content-Length: 0\n\n")
 }
 
-func answer(t testing.TB, status int, lines ...string) *sip.Message {
+func credentialAnswer(t testing.TB, status int, lines ...string) *sip.Message {
 	t.Helper()
 	return parse(t, fmt.Sprintf(`SIP/2.0 %d Whatever
 Via: SIP/2.0/TLS 203.0.113.7:5061;branch=z9hG4bK1
@@ -164,7 +164,7 @@ Content-Length: 0
 	if got := ReadCredentials(m).Name(); got != alice {
 		t.Errorf("MESSAGE: %q", got)
 	}
-	if c := ReadCredentials(answer(t, 200, `Authorization: Digest username="alice"`)); c.Present() {
+	if c := ReadCredentials(credentialAnswer(t, 200, `Authorization: Digest username="alice"`)); c.Present() {
 		t.Errorf("an answer brings %+v", c)
 	}
 }
@@ -234,7 +234,7 @@ func TestReadOutcome(t *testing.T) {
 		{"another scheme", "REGISTER", with(`Basic YWxpY2U6c2VjcmV0`), 401, []string{www + `Digest stale=true`}, OutcomeFailed},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			if got := ReadOutcome(request(t, tt.method, tt.req...), answer(t, tt.status, tt.resp...)); got != tt.want {
+			if got := ReadOutcome(request(t, tt.method, tt.req...), credentialAnswer(t, tt.status, tt.resp...)); got != tt.want {
 				t.Errorf("got %v, want %v", got, tt.want)
 			}
 		})
@@ -247,9 +247,9 @@ func TestHonestSignInsCountNoFailure(t *testing.T) {
 	s := newSentry(t, GuardConfig{})
 	bare := request(t, "REGISTER")
 	with := request(t, "REGISTER", `Authorization: Digest username="alice", realm="example.com", nonce="1", response="2"`)
-	challenge := answer(t, 401, `WWW-Authenticate: Digest realm="example.com", nonce="1"`)
-	stale := answer(t, 401, `WWW-Authenticate: Digest realm="example.com", nonce="2", stale=true`)
-	ok := answer(t, 200)
+	challenge := credentialAnswer(t, 401, `WWW-Authenticate: Digest realm="example.com", nonce="1"`)
+	stale := credentialAnswer(t, 401, `WWW-Authenticate: Digest realm="example.com", nonce="2", stale=true`)
+	ok := credentialAnswer(t, 200)
 	source := SourceOf(digest(alice, "203.0.113.7").Source.Addr())
 	for i := range 10_000 {
 		a := Attempt{User: alice, Source: source}

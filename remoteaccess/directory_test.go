@@ -476,3 +476,16 @@ func TestManyGroupsAreNotHalfKnown(t *testing.T) {
 		t.Errorf("%+v", m)
 	}
 }
+
+func TestNestedGroupsAreFollowedByTheDirectory(t *testing.T) {
+	l := LDAPConfig{URL: "ldaps://dc.example.com", Base: "dc=example,dc=com", Nested: true}
+	if errs := l.check(); errs != nil {
+		t.Fatal(errs)
+	}
+	l = l.defaults()
+	got := placeholders("alice", "example.com", "cn=a(b)*,dc=example,dc=com").Replace(l.GroupFilter)
+	want := `(member:1.2.840.113556.1.4.1941:=cn=a\28b\29\2a,dc=example,dc=com)`
+	if _, err := ldap.CompileFilter(got); got != want || err != nil || l.GroupBase != l.Base {
+		t.Errorf("%s, %v, want %s", got, err, want)
+	}
+}

@@ -87,7 +87,8 @@ func numberedAttacks() (ids []string) {
 		{"S", 24, nil},
 		{"I", 18, []int{11, 12, 13, 14, 15}}, // of users outside, who are not let in yet
 		{"R", 10, []int{7}},
-		{"D", 8, []int{1, 2, 3}},
+		{"D", 13, []int{1, 2, 3, 9, 10, 11, 12}},
+		{"W", 1, nil},
 	} {
 		for n := 1; n <= group.last; n++ {
 			if !slices.Contains(group.not, n) {

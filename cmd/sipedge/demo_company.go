@@ -50,8 +50,7 @@ type demoCompany struct {
 type demoHomeAt struct{ edge, user netip.AddrPort }
 
 // newDemoCompany gives a company its authority and its addresses: 127.0.n.x,
-// with the ports that are usual for SIP, where the system lets us. The users are inside,
-// unless outside says where they come to; then those of whom it has the names are not.
+// with the ports that are usual for SIP, where the system lets us. The users are inside.
 func newDemoCompany(n int, domain, partner string, homes int, users ...string) (*demoCompany, error) {
 	c := &demoCompany{Domain: domain, Partner: partner, passwords: map[string]string{}, users: map[string]*home.User{}}
 	var err error
@@ -82,6 +81,11 @@ func (c *demoCompany) sendsOut(names ...string) error {
 		c.outsiders = append(c.outsiders, name)
 	}
 	return c.ports.err
+}
+
+// insiders are those of its people who are not outside.
+func (c *demoCompany) insiders() []string {
+	return slices.DeleteFunc(sorted(c.passwords), func(name string) bool { return slices.Contains(c.outsiders, name) })
 }
 
 // demoPorts finds addresses that are free. It holds each until it is needed, so

@@ -70,7 +70,10 @@ func (s *demoScreen) world(d *demo) {
 	s.line("")
 	s.fact("scratch", shown(d.scratch), s.paint(dim, "("+fate+")"))
 	for _, c := range d.companies() {
-		s.fact(c.Domain, "edge "+pad(c.outside.String(), 17), "home "+pad(homes(c), 27), "user "+strings.Join(sorted(c.passwords), ", "))
+		s.fact(c.Domain, "edge "+pad(c.outside.String(), 17), "home "+pad(homes(c), 27), "user "+strings.Join(c.insiders(), ", "))
+		if c.outsiders != nil {
+			s.fact("", "edge "+pad(c.remote.String(), 17), pad("for its people outside", 32), "user "+strings.Join(c.outsiders, ", "))
+		}
 	}
 	s.fact("initech.example", "has a good certificate, and is on nobody's list")
 	s.fact("spam.example", "has one too, and is blocked by acme.example")
@@ -195,11 +198,17 @@ func (s *demoScreen) hints(d *demo) {
 	s.line("    %s", s.paint(bold, self()+" partner forget initech.example -c "+config))
 	s.line("  what the edge wrote about each request")
 	s.line("    %s", s.paint(bold, "grep request "+filepath.Join(folder, "edge.log")))
-	s.line("  sign in with a SIP client of your own, by TCP")
+	s.line("  who is signed in from outside, and whom scene 14 had locked out")
+	s.line("    %s", s.paint(bold, self()+" user list -c "+config))
+	s.line("    %s", s.paint(bold, self()+" ban list -c "+config))
+	s.line("  sign in with a SIP client of your own: inside by TCP, outside by TLS")
 	for _, c := range d.companies() {
 		at := c.homeAt[len(c.homeAt)-1].user // the one that lives
-		for _, name := range sorted(c.passwords) {
-			s.line("    server %s  user %s  password %s", at, c.address(name), c.passwords[name])
+		for _, name := range c.insiders() {
+			s.line("    tcp %-15s user %-18s password %s", at, c.address(name), c.passwords[name])
+		}
+		for _, name := range c.outsiders {
+			s.line("    tls %-15s user %-18s password %s", c.remote, c.address(name), c.passwords[name])
 		}
 	}
 }

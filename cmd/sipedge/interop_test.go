@@ -39,12 +39,15 @@ func needPrograms(t *testing.T, names ...string) {
 		if _, err := exec.LookPath(name); err == nil {
 			continue
 		}
-		if os.Getenv("CI") != "" || os.Getenv("SIPEDGE_INTEROP") != "" {
+		if mustInterop() {
 			t.Fatalf("%s is not installed", name)
 		}
 		t.Skipf("%s is not installed", name)
 	}
 }
+
+// mustInterop reports whether real peers have to be there.
+func mustInterop() bool { return os.Getenv("CI") != "" || os.Getenv("SIPEDGE_INTEROP") != "" }
 
 // borrow copies files of testdata/interop/parts into the play, filled in.
 func (s *stage) borrow(names []string) error {

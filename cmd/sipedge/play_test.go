@@ -64,6 +64,7 @@ type stage struct {
 	peers       map[string]*peer
 	edges       map[string]*edgeProcess
 	programs    map[string]*realPeer
+	microsoft   *msftServer        // nil until the play starts it
 	names       *locatetest.Server // nil until the play has a zone
 	fences      int
 	nets        []string // network namespaces that the play made
@@ -141,6 +142,8 @@ func verbs() map[string]verb {
 		"program":     (*stage).program,
 		"ledger":      (*stage).ledger,
 		"homeserver":  (*stage).homeServer,
+		"msftserver":  (*stage).msft,
+		"finch":       (*stage).finch,
 		"netns":       (*stage).netns,
 	}
 }
