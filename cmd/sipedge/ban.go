@@ -42,7 +42,7 @@ func (c banListCommand) Run(s streams) error {
 		if len(list.Bans) > 0 {
 			banTable(p, list.Bans)
 			fmt.Fprintln(p.out)
-			p.text("", "", plural(len(list.Bans), "ban")+". To lift one: "+c.command("ban", "lift", "BAN"))
+			p.step(plural(len(list.Bans), "ban")+". To lift one: ", c.command("ban", "lift", "BAN"))
 		} else {
 			p.text("", "", "Nobody is banned.")
 		}
@@ -91,7 +91,7 @@ func guessing(p *page, list admin.BanList) {
 		spray = "since " + minute(g.SpraySince) + " UTC it looks as if one password is tried on many users: limits are stricter for who comes from a new place"
 	}
 	f.add("", spray)
-	f.add("known", plural(g.Known, "user")+" with places to sign in from that guesses elsewhere do not close")
+	f.add("known", "places of "+plural(g.Known, "user")+": there, guesses from elsewhere keep nobody out")
 	if d := list.Directory; d != nil {
 		text := d.Server + " answers"
 		if !d.Away.IsZero() {
@@ -100,6 +100,32 @@ func guessing(p *page, list admin.BanList) {
 		f.add("directory", fmt.Sprintf("%s; groups of %s are known", text, plural(d.Known, "user")))
 	}
 	f.print(p)
+}
+
+// banEffect says what a ban means for a user whom it is about.
+func banEffect(b remoteaccess.Ban) string {
+	text := "may not sign in"
+	switch {
+	case b.SignedIn:
+		text = "may not show his password again"
+	case b.ByHand || b.Kind == remoteaccess.BanPair: // wherever he has been before
+	case b.Kind == remoteaccess.BanUser:
+		text += " from where he has not before"
+	case b.Kind == remoteaccess.BanSource:
+		text += " if he has not before"
+	}
+	if b.Source.IsValid() {
+		_, source, both := strings.Cut(b.Key, " from ")
+		if !both {
+			source = b.Key
+		}
+		text += " from " + source
+	}
+	text += ", " + untilWhen(b.Until)
+	if b.Reason != "" {
+		text += " (" + b.Reason + ")"
+	}
+	return plain(text)
 }
 
 // untilWhen is "until 2026-11-22 14:26 UTC".
@@ -159,7 +185,7 @@ func (c banAddCommand) Run(s streams) error {
 		}
 		p.text("", "", fmt.Sprintf("%s may not sign in %s, in force now%s.", plain(a.Ban.Key), untilWhen(a.Ban.Until), before))
 		c.signedIn(p, a.SignedIn)
-		p.text("", "", "To lift it: "+c.command("ban", "lift", banWords(a.Ban.Key)))
+		p.step("To lift it: ", c.command("ban", "lift", banWords(a.Ban.Key)))
 		return nil
 	})
 }
@@ -175,7 +201,7 @@ func (c banAddCommand) signedIn(p *page, in []admin.SignIn) {
 		p.text("  ", "  ", "still signed in: "+namedUser(s.User)+" from "+s.Remote)
 	}
 	if len(in) > 0 {
-		p.text("", "", "To sign one out: "+c.command("user", "kick", "USER@DOMAIN"))
+		p.step("To sign one out: ", c.command("user", "kick", "USER@DOMAIN"))
 	}
 }
 
@@ -235,7 +261,7 @@ func (c banLiftCommand) Run(s streams) error {
 			text += ": " + plain(b.Reason)
 		}
 		p.text("", "", text+").")
-		p.text("", "", "To ban it again: "+c.command("ban", "add", strings.Replace(banWords(b.Key), " signed in from ", " from ", 1)))
+		p.step("To ban it again: ", c.command("ban", "add", strings.Replace(banWords(b.Key), " signed in from ", " from ", 1)))
 		return nil
 	})
 }

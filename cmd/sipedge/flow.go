@@ -57,7 +57,7 @@ func (c flowListCommand) Run(s streams) error {
 		flowTable(p, list.Flows, time.Now())
 		fmt.Fprintln(p.out)
 		p.text("", "", flowNumbers(list.Flows))
-		p.text("", "", "To see all about one: "+c.command("flow", "show", "NUMBER"))
+		p.step("To see all about one: ", c.command("flow", "show", "NUMBER"))
 		return nil
 	})
 }
@@ -164,9 +164,9 @@ func (c flowShowCommand) Run(s streams) error {
 		}
 		fmt.Fprintln(p.out)
 		if f.SignIn != nil {
-			p.text("", "", "To see the user: "+c.command("user", "show", shellWord(f.SignIn.User)))
+			p.step("To see the user: ", c.command("user", "show", shellWord(f.SignIn.User)))
 		}
-		p.text("", "", "To end it: "+c.command("flow", "drop", f.ID))
+		p.step("To end it: ", c.command("flow", "drop", f.ID))
 		return nil
 	})
 }
@@ -216,11 +216,11 @@ func (c flowDropCommand) Run(s streams) error {
 		p.text("", "", fmt.Sprintf("Flow %s is ended: %s, %s from %s.", f.ID, f.Role, plain(whoIs(f)), f.Remote))
 		switch {
 		case f.SignIn != nil:
-			p.text("", "", "His client may come again. To keep him out: "+c.command("user", "deny", shellWord(f.SignIn.User)))
+			p.step("His client may come again. To see how to keep him out: ", c.command("user", "show", shellWord(f.SignIn.User)))
 		case f.Role == edge.RoleRemote.String():
-			p.text("", "", "Whoever it was may come again. To keep the address from signing in: "+c.command("ban", "add", host(f.Remote), "--for", "24h"))
+			p.step("Whoever it was may come again. To keep the address from signing in: ", c.command("ban", "add", host(f.Remote), "--for", "24h"))
 		case f.Role == edge.RoleFederation.String():
-			p.text("", "", "The partner may come again. To keep one out: "+c.command("partner", "block", "DOMAIN"))
+			p.step("The partner may come again. To keep one out: ", c.command("partner", "block", "DOMAIN"))
 		default:
 			p.text("", "", "Home servers come again, and the edge dials them again.")
 		}

@@ -82,6 +82,33 @@ func writtenAt(r admin.Rule) string {
 	return r.Name
 }
 
+// inFile reports whether remote.toml names the user and says whether he may, so that
+// nobody can decide otherwise by command.
+func inFile(u admin.User) bool {
+	return u.Rule.Line > 0 && (u.Rule.Name == "user "+u.User || u.Rule.Name == "user "+local(u.User))
+}
+
+// local is the part of an address before the @.
+func local(address string) string {
+	user, _, _ := strings.Cut(address, "@")
+	return user
+}
+
+// keepOut says how to keep a user out who may sign in.
+func (c configFlag) keepOut(p *page, u admin.User) {
+	if inFile(u) {
+		p.text("", "", plain(fmt.Sprintf("To keep him out: allow = false in [user.%q], %s; or, at once and as long as you like:",
+			strings.TrimPrefix(u.Rule.Name, "user "), writtenAt(u.Rule))))
+		p.step("  ", c.command("ban", "add", shellWord(u.User), "--for", "24h"))
+		return
+	}
+	p.step("To keep him out: ", c.command("user", "deny", shellWord(u.User)))
+}
+
+// step is what can be done next. A command is not broken into lines, so that it can be
+// copied.
+func (p *page) step(text, command string) { fmt.Fprintln(p.out, text+command) }
+
 // devices is "signed in on 2 devices".
 func devices(in []admin.SignIn) string {
 	if len(in) == 0 {

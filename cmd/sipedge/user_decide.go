@@ -60,7 +60,7 @@ func (c configFlag) decideAccess(s streams, arg userArg, w admin.AccessWish) err
 		}
 		p.text("", "", fmt.Sprintf("%s %s, in force now%s.", namedUser(name), may, before))
 		saySignedOut(p, a.SignedOut)
-		p.text("", "", "To take it back: "+c.command("user", "forget", shellWord(name)))
+		p.step("To take it back: ", c.command("user", "forget", shellWord(name)))
 		return nil
 	})
 }
@@ -110,11 +110,11 @@ func (c userKickCommand) Run(s streams) error {
 		p.text("", "", fmt.Sprintf("%s is signed out from %s.", namedUser(name), plural(len(a.SignedOut), "device")))
 		saySignedOut(p, a.SignedOut)
 		if !a.MaySignInAgain {
-			p.text("", "", "His client may not sign in again: "+c.command("user", "show", shellWord(name))+" says why.")
+			p.step("His client may not sign in again. To see why: ", c.command("user", "show", shellWord(name)))
 			return nil
 		}
 		p.text("", "", "His client may sign in again, and most do so at once.")
-		p.text("", "", "To keep him out: "+c.command("user", "deny", shellWord(name)))
+		c.keepOut(p, a.User)
 		return nil
 	})
 }

@@ -53,7 +53,7 @@ func (c userListCommand) print(p *page, list admin.UserList) {
 		return
 	}
 	p.text("", "", userNumbers(list.Users))
-	p.text("", "", "To see all about one: "+c.command("user", "show", "USER@DOMAIN"))
+	p.step("To see all about one: ", c.command("user", "show", "USER@DOMAIN"))
 }
 
 // userTable has a line for each user.
@@ -85,7 +85,7 @@ func sectionTable(p *page, list []admin.Section) {
 	for _, s := range list {
 		var says []string
 		for _, term := range s.Says {
-			says = append(says, term.Key+" = "+term.Value)
+			says = append(says, term.Key+" "+strings.ReplaceAll(term.Value, ", ", "+"))
 		}
 		t.row("", s.Rule.Name, cmp.Or(standsAt(s.Rule), "nowhere"), strings.Join(says, ", "))
 	}
@@ -111,12 +111,12 @@ func (c userListCommand) remarks(p *page, users []admin.User) {
 		if u.Overruled {
 			p.text(mark, "  ", fmt.Sprintf("%s: a decision (%s) is not in force: %s has the user, and the file wins.",
 				namedUser(u.User), userDecidedBy(u.Decision), writtenAt(u.Rule)))
-			p.text("  ", "  ", "To take it back: "+c.command("user", "forget", shellWord(u.User)))
+			p.step("  "+"To take it back: ", c.command("user", "forget", shellWord(u.User)))
 			mark = "  "
 		}
 		for _, b := range u.Bans {
-			p.text(mark, "  ", fmt.Sprintf("%s: a ban of %s stands in the way, %s.", namedUser(u.User), plain(b.Key), untilWhen(b.Until)))
-			p.text("  ", "  ", "To lift it: "+c.command("ban", "lift", banWords(b.Key)))
+			p.text(mark, "  ", fmt.Sprintf("%s: %s.", namedUser(u.User), banEffect(b)))
+			p.step("  "+"To lift it: ", c.command("ban", "lift", banWords(b.Key)))
 			mark = "  "
 		}
 	}
@@ -132,7 +132,10 @@ func userNumbers(users []admin.User) string {
 			in, on = in+1, on+n
 		}
 	}
-	parts := []string{fmt.Sprintf("%d signed in on %s", in, plural(on, "device"))}
+	parts := []string{"nobody signed in"}
+	if in > 0 {
+		parts[0] = fmt.Sprintf("%d signed in on %s", in, plural(on, "device"))
+	}
 	for _, state := range []string{admin.StateAllowed, admin.StateDenied, admin.StateByGroup} {
 		if n := count[state]; n > 0 {
 			parts = append(parts, fmt.Sprint(n, " ", state))

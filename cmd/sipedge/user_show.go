@@ -98,28 +98,21 @@ func signInFacts(s admin.SignIn) (f facts) {
 // next says how to change it.
 func (c userShowCommand) next(p *page, u admin.User) {
 	name := shellWord(u.User)
-	inFile := u.Rule.Line > 0 && (u.Rule.Name == "user "+u.User || u.Rule.Name == "user "+local(u.User))
 	switch {
-	case inFile:
-		p.text("", "", plain(fmt.Sprintf("To change it: allow of [user.%q], %s", strings.TrimPrefix(u.Rule.Name, "user "), writtenAt(u.Rule))))
 	case u.State == admin.StateAllowed:
-		p.text("", "", "To keep him out: "+c.command("user", "deny", name))
+		c.keepOut(p, u)
+	case inFile(u):
+		p.text("", "", plain(fmt.Sprintf("To let him in: allow = true in [user.%q], %s", strings.TrimPrefix(u.Rule.Name, "user "), writtenAt(u.Rule))))
 	default:
-		p.text("", "", "To let him in: "+c.command("user", "allow", name))
+		p.step("To let him in: ", c.command("user", "allow", name))
 	}
 	if u.Decision != nil && !u.Overruled {
-		p.text("", "", "To take the decision back: "+c.command("user", "forget", name))
+		p.step("To take the decision back: ", c.command("user", "forget", name))
 	}
 	if len(u.SignIns) > 0 {
-		p.text("", "", "To sign him out: "+c.command("user", "kick", name))
+		p.step("To sign him out: ", c.command("user", "kick", name))
 	}
 	for _, b := range u.Bans {
-		p.text("", "", "To lift the ban: "+c.command("ban", "lift", banWords(b.Key)))
+		p.step("To lift the ban: ", c.command("ban", "lift", banWords(b.Key)))
 	}
-}
-
-// local is the part of an address before the @.
-func local(address string) string {
-	user, _, _ := strings.Cut(address, "@")
-	return user
 }
