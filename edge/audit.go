@@ -44,6 +44,7 @@ const (
 	logNoPartner     = "certificate is no partner's: taken for a user"
 	logDirectory     = "directory failed"
 	logDescriptors   = "open files"
+	logTickets       = "keys of session tickets not kept"
 	logFewFiles      = "the limit on open files is too low for so many connections"
 
 	keyFlow     = "flow"

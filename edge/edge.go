@@ -165,6 +165,9 @@ func (e *Edge) Listen() error {
 		return err
 	}
 	e.tokens = newSigner(keys)
+	if e.hasUsers() {
+		e.turnTickets(false)
+	}
 	e.sayDescriptors()
 	for _, s := range e.settings {
 		l, err := e.wire.listen(s)

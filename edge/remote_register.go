@@ -200,7 +200,7 @@ func (reg *registration) nameDevice(r *request) {
 	epid, _ := from.Param("epid")
 	switch {
 	case reg.instance != "":
-		reg.device = "instance " + strings.ToLower(reg.instance) + " " + reg.regID
+		reg.device = strings.TrimSpace("instance " + strings.Trim(strings.ToLower(reg.instance), `"<>`) + " " + reg.regID)
 	case len(epid) > 0 && len(epid) <= maxDevice:
 		reg.device = "epid " + string(epid)
 	default:
@@ -306,6 +306,7 @@ func (x *tx) registered(m *sip.Message) bool {
 			Outbound: lists(m, sip.Require, "outbound"), Groups: reg.groups, Terms: reg.terms,
 		},
 		pool: reg.pool, domain: reg.domain, routes: serviceRoutes(m),
+		timer: seconds(m.Value(sip.FlowTimer), e.flowTimer), // a registrar may have said it
 	}
 	return e.signIn(f, s, mine)
 }

@@ -39,7 +39,7 @@ func (e *Edge) signIn(f *Flow, s *signIn, mine sip.NameAddr) bool {
 			old.finish(errReplaced)
 		}
 	}
-	f.limitSilence(e.silence(s))
+	f.limitSilence(f.maySilence(s))
 	if !f.state.learned {
 		f.state.learned = true
 		e.wire.admission.knows(f.Remote.Addr())
@@ -50,13 +50,14 @@ func (e *Edge) signIn(f *Flow, s *signIn, mine sip.NameAddr) bool {
 	return true
 }
 
-// silence is how long a flow may say nothing: longer than the client was told to
-// (RFC 5626 §5.4), or, where it was told nothing, what [limits] says.
-func (e *Edge) silence(s *signIn) time.Duration {
-	if !s.Outbound {
+// maySilence is how long a flow may say nothing: longer than the client was told to
+// (RFC 5626 §5.4), or, where it was told nothing, what [limits] says. A browser cannot
+// show that it lives, so we ask it (RFC 7118 §6): there it is for the ping to notice.
+func (f *Flow) maySilence(s *signIn) time.Duration {
+	if !s.Outbound || f.ws != nil {
 		return 0
 	}
-	return e.flowTimer + e.flowTimer/4 + 10*time.Second
+	return s.timer + s.timer/4 + 10*time.Second
 }
 
 // endSignIn takes a flow back from its user, who has signed out or may no longer be

@@ -470,10 +470,14 @@ func TestMarksSayWhoIsOutside(t *testing.T) {
 func TestAClientLearnsHowOftenToShowThatItLives(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newRemoteBench(t, "[default]\nallow = true")
-		for _, tt := range []struct{ more, want string }{
-			{"Require: outbound\n", "180"},
-			{"Require: outbound\nFlow-Timer: 60\n", "60"},
-			{"", ""},
+		for _, tt := range []struct {
+			more, want string
+			silence    time.Duration // until the flow is given up; 0: no sooner than any other
+		}{
+			{"Require: outbound\n", "180", 235 * time.Second},
+			{"Require: outbound\nFlow-Timer: 60\n", "60", 85 * time.Second},
+			{"Require: outbound\nFlow-Timer: 600\n", "600", 760 * time.Second},
+			{"", "", 0},
 		} {
 			f := b.remote()
 			b.from(f, register("alice", "1", device(1)))
@@ -483,6 +487,21 @@ func TestAClientLearnsHowOftenToShowThatItLives(t *testing.T) {
 			if got := string(m.Value(sip.FlowTimer)); got != tt.want || m.Count(sip.FlowTimer) > 1 {
 				t.Errorf("Flow-Timer is %q, want %q", got, tt.want)
 			}
+			if got := time.Duration(f.clocks.silence.Load()) * f.w.timeouts.tick(); got != tt.silence {
+				t.Errorf("with Flow-Timer %q it may be silent for %v, want %v", tt.want, got, tt.silence)
+			}
+		}
+	})
+}
+
+func TestABrowserNeedNotShowThatItLives(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newRemoteBench(t, "[default]\nallow = true")
+		f := b.remote()
+		f.ws = new(frames)
+		f.limitSilence(f.maySilence(&signIn{SignIn: &remoteaccess.SignIn{Outbound: true}, timer: time.Second}))
+		if got := f.clocks.silence.Load(); got != 0 {
+			t.Errorf("it may be silent for %d ticks, want no bound: it is pinged", got)
 		}
 	})
 }
