@@ -87,6 +87,7 @@ func (e *Edge) count(f *Flow) {
 	if !f.state.counted {
 		f.state.counted = true
 		e.wire.unsigned.Add(1)
+		f.state.account.unsigned.Add(1)
 	}
 	f.clocks.unsigned.Store(e.wire.ticks())
 }
@@ -96,6 +97,7 @@ func (e *Edge) uncount(f *Flow) {
 	if f.state.counted {
 		f.state.counted = false
 		e.wire.unsigned.Add(-1)
+		f.state.account.unsigned.Add(-1)
 	}
 	f.clocks.unsigned.Store(0)
 }
@@ -106,6 +108,9 @@ func (e *Edge) openedRemote(f *Flow) {
 	e.signing.Lock()
 	e.count(f)
 	e.signing.Unlock()
+	if e.perSource() && f.state.account.unsigned.Load() > unsignedFlows {
+		f.finish(errManyFlows)
+	}
 }
 
 // goneRemote is told that such a flow has ended.

@@ -2,7 +2,9 @@ package edge
 
 import (
 	"fmt"
+	"io"
 	"net/netip"
+	"os"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -556,4 +558,65 @@ func accessOf(t testing.TB, rules string) *remoteaccess.Access {
 		t.Fatal(errs)
 	}
 	return a
+}
+
+func TestOneSourceHoldsNoMoreUnsignedFlowsThanItMay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newRemoteBench(t, "[default]\nallow = true")
+		share := new(account)
+		open := func() *Flow {
+			f := b.flow(RoleRemote)
+			f.state.side, f.state.account = newSide("edge1.example.com:443", "tls", "TLS"), share
+			b.e.openedRemote(f)
+			return f
+		}
+		first := open()
+		b.signsIn(first, 1) // who has signed in does not count
+		for range unsignedFlows {
+			if f := open(); f.closed() {
+				t.Fatal("closed too early")
+			}
+		}
+		if f := open(); !f.closed() {
+			t.Errorf("%d connections on which nobody has signed in", share.unsigned.Load())
+		}
+		b.e.endSignIn(first, nil)
+		if n := share.unsigned.Load(); n != unsignedFlows+2 {
+			t.Errorf("%d are counted, want %d", n, unsignedFlows+2)
+		}
+		b.e.wire.each(func(f *Flow) bool {
+			if f.Role == RoleRemote {
+				b.e.goneRemote(f)
+			}
+			return true
+		})
+		if n := share.unsigned.Load() + b.e.wire.unsigned.Load(); n != 0 {
+			t.Errorf("%d are left", n)
+		}
+	})
+}
+
+func TestUnfinishedMessagesOfStrangersAreBounded(t *testing.T) {
+	l := newLab(t, wireSettings{}, newStub())
+	li := l.also(listenerSettings{name: "remote", role: RoleRemote})
+	// What they hold is counted where they wait; here somebody else holds nearly all.
+	l.w.unfinished.Store(unsignedHeld - 1)
+	c := l.raw(li)
+	if _, err := c.Write([]byte("REGISTER sip:example.com SIP/2.0\r\nVia: SIP/2.0/TCP x;branch=z9hG4bK1\r\n")); err != nil {
+		t.Fatal(err)
+	}
+	c.SetReadDeadline(time.Now().Add(10 * time.Second))
+	if _, err := c.Read(make([]byte, 1)); err == nil || os.IsTimeout(err) {
+		t.Errorf("the connection stays: %v", err)
+	}
+	l.w.unfinished.Store(0)
+	c = l.raw(li)
+	long := "REGISTER sip:example.com SIP/2.0\r\nX: " + strings.Repeat("x", unsignedHeader) + "\r\n"
+	if _, err := c.Write([]byte(long)); err != nil {
+		t.Fatal(err)
+	}
+	c.SetReadDeadline(time.Now().Add(10 * time.Second))
+	if _, err := io.ReadAll(c); os.IsTimeout(err) {
+		t.Errorf("a header block over the limit of strangers is waited for: %v", err)
+	}
 }
