@@ -97,7 +97,7 @@ func local(address string) string {
 // keepOut says how to keep a user out who may sign in.
 func (c configFlag) keepOut(p *page, u admin.User) {
 	if inFile(u) {
-		p.text("", "", plain(fmt.Sprintf("To keep him out: allow = false in [user.%q], %s; or, at once and as long as you like:",
+		p.text("", "", plain(fmt.Sprintf("To keep him out: allow = false in [user.%q], %s; or a ban, at once:",
 			strings.TrimPrefix(u.Rule.Name, "user "), writtenAt(u.Rule))))
 		p.step("  ", c.command("ban", "add", shellWord(u.User), "--for", "24h"))
 		return
