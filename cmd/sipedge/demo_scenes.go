@@ -58,7 +58,7 @@ func (d *demo) scenes() []scene {
 		{"she sees who is there", rita, bob, "SUBSCRIBE",
 			outcome{Answers: []int{200, 200}, Reason: "partner.allowed", Note: "NOTIFY: open"}, d.presenceOf("rita")},
 		{"somebody guesses her password, and is locked out; she is not", "guess@acme.example", rita, "REGISTER x6",
-			outcome{Answers: []int{403}, Reason: "access.locked_out", Note: "rita still in"}, d.guesser},
+			outcome{Answers: []int{403}, Reason: "access.locked_out", Note: "rita is in"}, d.guesser},
 		{"a home server dies, the next one takes over", alice, bob, "MESSAGE x10",
 			outcome{Answers: []int{200}, Reason: "partner.allowed", Note: "5 by each"}, d.failover},
 	}
@@ -352,7 +352,7 @@ func (d *demo) guesser(ctx context.Context) (outcome, error) {
 	if _, err := receive(ctx, d.globex.users["bob"]); err != nil {
 		return o, err
 	}
-	o.Note = "rita still in"
+	o.Note = "rita is in"
 	return o, nil
 }
 
