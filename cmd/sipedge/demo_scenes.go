@@ -320,6 +320,7 @@ func (d *demo) outside(ctx context.Context) (outcome, error) {
 		return o, err
 	}
 	o.Reason, o.Hops = line.Reason, 2
+	o.Audit, _ = d.audit.of(line.callID)
 	return o, nil
 }
 
@@ -346,6 +347,7 @@ func (d *demo) guesser(ctx context.Context) (outcome, error) {
 		return o, err
 	}
 	o.Reason = line.Reason
+	o.Audit, _ = d.audit.of(line.callID)
 	if a, err := d.acme.users["rita"].Message(ctx, d.globex.users["bob"].URI(), "Still here"); err != nil || a.Status != 200 {
 		return o, fmt.Errorf("rita is out: %d, %v", a.Status, err)
 	}
