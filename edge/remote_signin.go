@@ -2,10 +2,7 @@ package edge
 
 import (
 	"math/rand/v2"
-	"strconv"
 	"time"
-
-	lru "github.com/hashicorp/golang-lru/v2"
 
 	"github.com/sipedge/sipedge/allowlists"
 	"github.com/sipedge/sipedge/remoteaccess"
@@ -198,20 +195,15 @@ func (e *Edge) Kick(user string) []*remoteaccess.SignIn {
 	return list
 }
 
-// maxSources bounds the sources whose attempts to sign in are paced.
-const maxSources = 1 << 16
-
 // What one source may ask a second that nobody is signed in from: each sign-in takes
 // two REGISTERs or three. All of a company may sit behind one address.
 const (
 	registerRate  = 50
 	registerBurst = 400
-)
 
-// paces bound how often sources ask to be signed in.
-type paces struct {
-	sources *lru.Cache[string, *budget]
-}
+	refreshRate  = 1 // the same for one flow on which somebody is signed in
+	refreshBurst = 20
+)
 
 // paceOf bounds the REGISTERs of one source on flows where nobody is signed in, and
 // those of one flow where somebody is.
@@ -219,18 +211,24 @@ func (e *Edge) paceOf(r *request, s *signIn) allowlists.Verdict {
 	if r.note != nil || !e.perSource() {
 		return pass
 	}
-	key, rate, burst := source(r.f.Remote.Addr()).String(), float64(registerRate), float64(registerBurst)
 	if s != nil {
-		key, rate, burst = "flow "+strconv.FormatUint(r.f.ID, 10), 1, 20
+		if b := &r.f.state.registers; b.at.IsZero() {
+			*b = budget{left: refreshBurst, at: r.began}
+		}
+		if r.f.state.registers.take(r.began, refreshRate, refreshBurst) {
+			return pass
+		}
+		return allowlists.Refusal(allowlists.AccessRate, e.limitsRule("per_source"))
 	}
 	e.signing.Lock()
 	defer e.signing.Unlock()
-	b, ok := e.paces.sources.Get(key)
+	src := source(r.f.Remote.Addr())
+	b, ok := e.paces.Get(src)
 	if !ok {
-		b = &budget{left: burst, at: r.began}
-		e.paces.sources.Add(key, b)
+		b = &budget{left: registerBurst, at: r.began}
+		e.paces.Add(src, b)
 	}
-	if b.take(r.began, rate, burst) {
+	if b.take(r.began, registerRate, registerBurst) {
 		return pass
 	}
 	return allowlists.Refusal(allowlists.AccessRate, e.limitsRule("per_source"))

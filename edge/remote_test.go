@@ -236,6 +236,23 @@ func TestARegistrationEnds(t *testing.T) {
 	}
 }
 
+func TestTakingAnotherDeviceBackEndsOnlyThat(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newRemoteBench(t, "[default]\nallow = true")
+		f := b.remote()
+		b.signsIn(f, 1)
+		b.from(f, register("alice", "other", strings.Replace(device(7), "reg-id", "expires=0;reg-id", 1)))
+		m := b.expect(b.homes[0], "REGISTER sip:example.com SIP/2.0")
+		b.from(b.homes[0], answer(m, 200, device(1)))
+		b.expect(f, "SIP/2.0 200 OK")
+		b.from(f, fromAlice("MESSAGE", "bob@example.com", "m"))
+		b.expect(b.homes[0], "MESSAGE sip:bob@example.com SIP/2.0")
+		if n := strings.Count(b.log.String(), logNoPath); n != 1 {
+			t.Errorf("a registrar that does not repeat Path is warned of %d times", n)
+		}
+	})
+}
+
 func TestEachDeviceHasItsFlowAndADialogFollowsIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newRemoteBench(t, "[default]\nallow = true")

@@ -339,8 +339,8 @@ func TestACrowdComesBackAfterARestart(t *testing.T) {
 }
 
 // TestACrowdInTurnLeavesNothingBehind: sign in, write, sign out or just hang up, again and
-// again. Afterwards the edge has no flow and no user more than before, and no more memory
-// than a few hundred connections need.
+// again. Afterwards no connection is left, and no more memory than what is remembered of
+// addresses, which is bounded.
 func TestACrowdInTurnLeavesNothingBehind(t *testing.T) {
 	n := crowdSize(t)
 	s := crowdStage(t, "overload = false\n")
@@ -370,7 +370,7 @@ func TestACrowdInTurnLeavesNothingBehind(t *testing.T) {
 	s.awaitNobody(t)
 	after := peak(t, s)
 	t.Logf("%d in turn: %d MiB before, %d MiB after", n, before, after)
-	if after > before+60 {
+	if after > before+100 {
 		t.Errorf("%d MiB before, %d MiB after %d more", before, after, n)
 	}
 }
