@@ -264,3 +264,24 @@ func TestAnAnswerWithoutContactLeadsNoCallerAstray(t *testing.T) {
 		})
 	}
 }
+
+// Anybody can have a certificate of some domain. On a listener for partners and users it
+// earns its address no better treatment than none.
+func TestACertificateOfNobodyMakesNoAddressKnown(t *testing.T) {
+	for _, tt := range []struct {
+		role Role
+		want bool
+	}{{RoleRemote, false}, {RoleFederation, true}} {
+		t.Run(tt.role.String(), func(t *testing.T) {
+			l := newLab(t, wireSettings{}, newStub())
+			l.listener = l.also(listenerSettings{
+				name: "outside", role: RoleOutside, tls: l.server, identify: l.verifier.Identify,
+				sort: func(_ *listener, f *Flow, _ error) { f.Role = tt.role },
+			})
+			l.dial()
+			if f := l.flow(); f.Peer == nil || l.w.admission.isKnown(f.Remote.Addr()) != tt.want {
+				t.Errorf("peer %v; the address is known: %v", f.Peer, !tt.want)
+			}
+		})
+	}
+}
