@@ -285,3 +285,41 @@ func TestACertificateOfNobodyMakesNoAddressKnown(t *testing.T) {
 		})
 	}
 }
+
+// Who was called by another name goes on under that within the call (RFC 3261
+// §12.2.1.1), and nowhere else.
+func TestWhoWasCalledByAnotherNameAnswersToIt(t *testing.T) {
+	const number = "<sip:+15550100@example.com;user=phone>"
+	synctest.Test(t, func(t *testing.T) {
+		b := newRemoteBench(t, "[default]\nallow = true")
+		f, g := b.remote(), b.remote()
+		path := b.signsIn(f, 1)
+		b.signsIn(g, 2)
+		b.from(b.homes[0], strings.Replace(toAlice("INVITE", path, "i"), "To: <sip:alice@example.com>", "To: "+number, 1))
+		m := b.expect(f, "INVITE sip:alice@10.0.0.9:5061;transport=tls SIP/2.0")
+		routes := ""
+		for _, uri := range recordRoutes(m, nil) {
+			routes += "Route: <" + string(uri) + ">\n"
+		}
+		b.from(f, answer(m, 200, "Contact: <sip:alice@10.0.0.9:5061>\n"))
+		b.expect(b.homes[0], "SIP/2.0 200 OK")
+		bye := func(from, call, routes, branch string) string {
+			return "BYE sip:bob@192.0.2.7 SIP/2.0\nVia: SIP/2.0/TLS 10.0.0.9:5061;branch=z9hG4bK" + branch + "\nMax-Forwards: 70\n" + routes +
+				"From: " + from + ";tag=b\nTo: <sip:bob@fabrikam.example>;tag=b\nCall-ID: " + call + "\nCSeq: 1 BYE\nContent-Length: 0\n\n"
+		}
+		for i, text := range []string{
+			bye("<sip:boss@example.com>", "in-i", routes, "1"),
+			bye(number, "in-other", routes, "2"),
+			bye(number, "in-i", "", "3"),
+			strings.ReplaceAll(bye(number, "in-i", "", "4"), "BYE", "MESSAGE"),
+		} {
+			b.from(f, text)
+			if lines, _ := b.sent(b.homes[0]); len(lines) != 0 {
+				t.Errorf("%d passes: %q", i, lines)
+			}
+			b.sent(f)
+		}
+		b.from(f, bye(number, "in-i", routes, "5"))
+		b.expect(b.homes[0], "BYE sip:bob@192.0.2.7 SIP/2.0")
+	})
+}
