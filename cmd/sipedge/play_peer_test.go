@@ -30,6 +30,7 @@ type peer struct {
 	resume *tls.Config      // of the last connection, with its session tickets
 	listen net.Listener     // nil until the peer listens
 	bounce *bouncing        // forwards what comes
+	passed map[string]event // requests that it forwarded, by the branch of its Via
 
 	mu    sync.Mutex // guards what follows
 	conns map[*peerConn]bool
