@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/sipedge/sipedge/allowlists"
 	"github.com/sipedge/sipedge/remoteaccess"
 	"github.com/sipedge/sipedge/sip"
 )
@@ -315,6 +316,25 @@ func TestTermsSayWhatAUserMay(t *testing.T) {
 			})
 		})
 	}
+}
+
+func TestACallThatAUserMayNotMakeIsNotAcceptable(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newRemoteBench(t, "[default]\nallow = true")
+		f := b.remote()
+		path := b.signsIn(f, 1)
+		s, inner := *f.state.signed.Load(), *f.state.signed.Load().SignIn
+		inner.Terms.Kinds = allowlists.KindIM
+		s.SignIn = &inner
+		f.state.signed.Store(&s)
+		// So that clients offer less: a chat instead of a call. Others are just refused.
+		b.from(f, fromAlice("INVITE", "bob@example.com", "1"))
+		b.expect(f, "SIP/2.0 488 Not Acceptable Here")
+		b.from(b.homes[0], toAlice("INVITE", path, "2"))
+		b.expect(b.homes[0], "SIP/2.0 488 Not Acceptable Here")
+		b.from(f, fromAlice("SUBSCRIBE", "bob@example.com", "3"))
+		b.expect(f, "SIP/2.0 403 Forbidden")
+	})
 }
 
 func TestWhatAUserSendsToAPartnerCrossesTheEdgeTwice(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strconv"
 	"strings"
 )
 
@@ -95,4 +96,42 @@ func (s *stage) writeContact(p *peer, o map[string]string) error {
 	s.set(p.name+"_contact", contact)
 	text := "Supported: path, outbound\nContact: <" + contact + ">;reg-id=1;+sip.instance=\"<urn:uuid:" + instance + ">\"\n"
 	return os.WriteFile(s.path(p.name+".register"), []byte(text), 0o644)
+}
+
+// tries asks to be signed in again and again, and another peer, the home server, answers
+// each time in the same way: tries HOME STATUS [FILE] [times=N] [as=USER@DOMAIN] and what
+// registers takes. FILE has more fields of the answers.
+func (p *peer) tries(s *stage, args []string) error {
+	if len(args) < 2 || s.peers[args[0]] == nil {
+		return fmt.Errorf("usage: %s tries HOME STATUS ...", p.name)
+	}
+	home, answer, times, asks := s.peers[args[0]], args[1:2], 1, []string{p.name + "@example.com"}
+	for _, arg := range args[2:] {
+		name, value, ok := strings.Cut(arg, "=")
+		switch {
+		case !ok:
+			answer = append(answer, arg)
+		case name == "times":
+			times, _ = strconv.Atoi(value)
+		case name == "as":
+			asks[0] = value
+		default:
+			asks = append(asks, arg)
+		}
+	}
+	for range times {
+		if err := p.registers(s, asks); err != nil {
+			return err
+		}
+		if m, err := home.nextMessage("a REGISTER of " + p.name); err != nil || m.what() != "REGISTER" {
+			return errors.Join(err, fmt.Errorf("%s wanted a REGISTER of %s", home.name, p.name))
+		}
+		if err := home.answers(s, answer); err != nil {
+			return err
+		}
+		if err := p.receives(s, args[1:2]); err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -26,6 +26,7 @@ func (p *peer) act(s *stage, args []string) error {
 		"keeps-asking": p.keepsAsking,
 		"registers":    p.registers,
 		"signs-in":     p.signsIn,
+		"tries":        p.tries,
 		"forwards":     p.forwards,
 		"acks":         p.acks,
 		"cancels":      p.cancels,
