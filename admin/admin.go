@@ -6,8 +6,9 @@
 // of this machine can reach it. What is changed here goes to the log with who
 // did it.
 //
-// It does not change files. partners.toml is the administrators'; what they
-// decide here is kept beside it, and where both name a domain the file wins.
+// It does not change files. partners.toml and remote.toml are the administrators';
+// what they decide here is kept beside them, and where both name a domain or a user
+// the file wins.
 //
 // Each resource is one line in routes; what it sends is a type of this package,
 // so that the commands (Client) and the socket cannot differ.
@@ -25,6 +26,7 @@ import (
 
 	"github.com/sipedge/sipedge/edge"
 	"github.com/sipedge/sipedge/federation"
+	"github.com/sipedge/sipedge/remoteaccess"
 )
 
 // socketName is the name of the socket in the state folder.
@@ -53,6 +55,15 @@ type Lists interface {
 	Refresh() error
 }
 
+// Access is who may sign in from outside, and what makes it anew.
+type Access interface {
+	// Remote is what is in force.
+	Remote() *remoteaccess.Access
+	// RefreshRemote puts in force what was decided. With an error nothing has
+	// changed.
+	RefreshRemote() error
+}
+
 // Config is what the control socket shows and changes.
 type Config struct {
 	Name      string // of the edge
@@ -61,6 +72,10 @@ type Config struct {
 	Edge      *edge.Edge
 	Lists     Lists
 	Discovery *federation.Discovery
+	Access    Access
+	Decisions *remoteaccess.Decisions // about users outside
+	Guard     *remoteaccess.Guard     // nil: guesses are not counted
+	Directory *remoteaccess.Directory // nil: there is none
 	Log       *slog.Logger
 	Now       func() time.Time // nil: time.Now
 }

@@ -14,6 +14,8 @@ import (
 	"net/url"
 	"syscall"
 	"time"
+
+	"github.com/sipedge/sipedge/remoteaccess"
 )
 
 // ErrNotRunning is the error of a socket that is not there, or on which nobody
@@ -64,6 +66,62 @@ func (c *Client) Decide(ctx context.Context, domain string, w Wish) (a Decided, 
 // Revoke takes a decision back.
 func (c *Client) Revoke(ctx context.Context, domain string) (a Decided, err error) {
 	return a, c.do(ctx, "DELETE", "/v1/decisions/"+url.PathEscape(domain), nil, &a)
+}
+
+// Users asks for all users outside in whose entry the word occurs; "" is all.
+func (c *Client) Users(ctx context.Context, word string) (a UserList, err error) {
+	return a, c.do(ctx, "GET", "/v1/users?word="+url.QueryEscape(word), nil, &a)
+}
+
+// User asks for one of our users.
+func (c *Client) User(ctx context.Context, user string) (a User, err error) {
+	return a, c.do(ctx, "GET", "/v1/users/"+url.PathEscape(user), nil, &a)
+}
+
+// DecideAccess decides whether a user may sign in from outside. When it returns, it
+// is in force.
+func (c *Client) DecideAccess(ctx context.Context, user string, w AccessWish) (a AccessDecided, err error) {
+	return a, c.do(ctx, "PUT", "/v1/access/"+url.PathEscape(user), w, &a)
+}
+
+// RevokeAccess takes such a decision back.
+func (c *Client) RevokeAccess(ctx context.Context, user string) (a AccessDecided, err error) {
+	return a, c.do(ctx, "DELETE", "/v1/access/"+url.PathEscape(user), nil, &a)
+}
+
+// Kick signs a user out everywhere outside.
+func (c *Client) Kick(ctx context.Context, user string) (a Kicked, err error) {
+	return a, c.do(ctx, "DELETE", "/v1/signins/"+url.PathEscape(user), nil, &a)
+}
+
+// Flows asks for all connections in whose entry the word occurs; "" is all.
+func (c *Client) Flows(ctx context.Context, word string) (a FlowList, err error) {
+	return a, c.do(ctx, "GET", "/v1/flows?word="+url.QueryEscape(word), nil, &a)
+}
+
+// Flow asks for one connection.
+func (c *Client) Flow(ctx context.Context, id string) (a Flow, err error) {
+	return a, c.do(ctx, "GET", "/v1/flows/"+url.PathEscape(id), nil, &a)
+}
+
+// Drop ends a connection, and returns what it was.
+func (c *Client) Drop(ctx context.Context, id string) (a Flow, err error) {
+	return a, c.do(ctx, "DELETE", "/v1/flows/"+url.PathEscape(id), nil, &a)
+}
+
+// Bans asks for the bans in whose entry the word occurs, and how much is guessed.
+func (c *Client) Bans(ctx context.Context, word string) (a BanList, err error) {
+	return a, c.do(ctx, "GET", "/v1/bans?word="+url.QueryEscape(word), nil, &a)
+}
+
+// Ban keeps somebody from signing in. When it returns, it is in force.
+func (c *Client) Ban(ctx context.Context, key string, w BanWish) (a Banned, err error) {
+	return a, c.do(ctx, "PUT", "/v1/bans/"+url.PathEscape(key), w, &a)
+}
+
+// Lift takes a ban back, and returns what it was.
+func (c *Client) Lift(ctx context.Context, key string) (a remoteaccess.Ban, err error) {
+	return a, c.do(ctx, "DELETE", "/v1/bans/"+url.PathEscape(key), nil, &a)
 }
 
 // do asks and reads the answer. What the edge refuses is a *Problem.

@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -34,9 +35,10 @@ const (
 	CodeMethod       = "request.method"
 	CodeNotPermitted = "request.not_permitted"
 	CodeNotFound     = "not_found"
-	CodeInFile       = "decision.in_file"    // partners.toml names the domain, and wins
+	CodeInFile       = "decision.in_file"    // the file names the domain or the user, and wins
 	CodeOwnDomain    = "decision.own_domain" // it is ours
 	CodeUnsound      = "decision.unsound"    // the terms that came with it are at fault
+	CodeFull         = "ban.full"            // too many were made by hand
 	CodeFailed       = "internal.failed"
 )
 
@@ -46,6 +48,7 @@ func problem(status int, code, format string, args ...any) *Problem {
 
 // A call is one request to the socket.
 type call struct {
+	ctx   context.Context // of the request
 	peer  Peer
 	vars  map[string]string // of the path
 	query url.Values
@@ -68,6 +71,17 @@ func (s *Server) routes() []route {
 		{"GET", "/v1/discovered", s.discovered},
 		{"PUT", "/v1/decisions/{domain}", s.decide},
 		{"DELETE", "/v1/decisions/{domain}", s.revoke},
+		{"GET", "/v1/users", s.users},
+		{"GET", "/v1/users/{user}", s.user},
+		{"PUT", "/v1/access/{user}", s.decideAccess},
+		{"DELETE", "/v1/access/{user}", s.revokeAccess},
+		{"DELETE", "/v1/signins/{user}", s.kick},
+		{"GET", "/v1/flows", s.flows},
+		{"GET", "/v1/flows/{id}", s.flow},
+		{"DELETE", "/v1/flows/{id}", s.drop},
+		{"GET", "/v1/bans", s.bans},
+		{"PUT", "/v1/bans/{key}", s.ban},
+		{"DELETE", "/v1/bans/{key}", s.lift},
 	}
 }
 
@@ -78,7 +92,7 @@ func (s *Server) handler() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		defer s.guard(w)
 		peer, _ := r.Context().Value(peerKey{}).(Peer)
-		c := &call{peer: peer, query: r.URL.Query(), body: http.MaxBytesReader(w, r.Body, maxBody)}
+		c := &call{ctx: r.Context(), peer: peer, query: r.URL.Query(), body: http.MaxBytesReader(w, r.Body, maxBody)}
 		var may []string
 		for _, route := range routes {
 			vars, ok := match(route.path, r.URL.EscapedPath())

@@ -16,6 +16,7 @@ import (
 
 	"github.com/sipedge/sipedge/edge"
 	"github.com/sipedge/sipedge/federation"
+	"github.com/sipedge/sipedge/remoteaccess"
 )
 
 // lists are lists without a file: what is decided is all there is.
@@ -25,6 +26,10 @@ type lists struct {
 	file      federation.File
 	now       *federation.Partners
 	fault     error // of the next Refresh
+
+	decisions *remoteaccess.Decisions
+	remote    remoteaccess.File
+	access    *remoteaccess.Access
 }
 
 func (l *lists) Partners() *federation.Partners { return l.now }
@@ -38,6 +43,20 @@ func (l *lists) Refresh() error {
 		return errors.Join(errs...)
 	}
 	l.now = p
+	return nil
+}
+
+func (l *lists) Remote() *remoteaccess.Access { return l.access }
+
+func (l *lists) RefreshRemote() error {
+	if l.fault != nil {
+		return l.fault
+	}
+	a, errs := remoteaccess.Compile(l.remote, []string{"example.com"}, l.decisions.With())
+	if errs != nil {
+		return errors.Join(errs...)
+	}
+	l.access = a
 	return nil
 }
 
@@ -79,12 +98,16 @@ func openWith(t *testing.T, change func(*Server)) *desk {
 		Partners: map[string]federation.PartnerConfig{"fabrikam.example": {Line: 3}},
 		Blocked:  map[string]federation.BlockedConfig{"spam.example": {Line: 5}},
 	}}
-	if err := d.lists.Refresh(); err != nil {
+	d.lists.decisions = remoteaccess.OpenDecisions(nil, quiet())
+	d.lists.remote = remoteFile()
+	guard, err := remoteaccess.OpenGuard(remoteaccess.GuardConfig{}, nil, nil, quiet(), time.Now)
+	if err := errors.Join(err, d.lists.Refresh(), d.lists.RefreshRemote()); err != nil {
 		t.Fatal(err)
 	}
+	e, _ := edge.New(edge.Config{}, d.lists.now, nil, edge.Remote{Access: d.lists.access, Guard: guard}, quiet()) // without ports
 	d.server, err = Listen(d.path, Config{
-		Name: "edge1.example.com", Domains: []string{"example.com"}, Edge: new(edge.Edge),
-		Lists: d.lists, Discovery: discovery, Log: slog.New(slog.NewTextHandler(d.log, nil)),
+		Name: "edge1.example.com", Domains: []string{"example.com"}, Edge: e,
+		Lists: d.lists, Discovery: discovery, Access: d.lists, Decisions: d.lists.decisions, Guard: guard, Log: slog.New(slog.NewTextHandler(d.log, nil)),
 	})
 	if err != nil {
 		t.Fatal(err)

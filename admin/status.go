@@ -18,7 +18,12 @@ type Status struct {
 	Decisions  int       `json:"decisions"`
 	Discovered int       `json:"discovered"`
 	Waiting    int       `json:"waiting"` // discovered, and nobody has decided
-	Warnings   []string  `json:"warnings,omitempty"`
+	// Users are those who are signed in from outside, Devices from how many.
+	Users    int            `json:"users"`
+	Devices  int            `json:"devices"`
+	Flows    map[string]int `json:"flows"` // by role
+	Bans     int            `json:"bans"`
+	Warnings []string       `json:"warnings,omitempty"`
 }
 
 // An Address is an open port.
@@ -35,6 +40,12 @@ func (s *Server) status(*call) (any, error) {
 		Decisions: len(s.Discovery.Decisions()), Warnings: s.Edge.Warnings(),
 	}
 	a.Partners, a.Blocked = lists.Len()
+	a.Devices, a.Users = s.Edge.Users().Len()
+	a.Bans = s.Guard.View().Bans
+	a.Flows = make(map[string]int)
+	for _, f := range s.Edge.Flows() {
+		a.Flows[f.Role]++
+	}
 	for _, l := range s.Edge.Addresses() {
 		a.Listeners = append(a.Listeners, Address{l.Listener, l.Role, l.Addr.String()})
 	}

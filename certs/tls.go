@@ -41,6 +41,10 @@ type ServerOptions struct {
 	// those that a client offers the first that is among them is chosen. A client
 	// that offers none of them is welcome, and gets no answer to its offer.
 	Protocols []string
+	// Unasked are those of Protocols whose clients are not asked for a certificate
+	// that is only Requested. Browsers have none, and give up a WebSocket when they
+	// are asked.
+	Unasked []string
 }
 
 // ServerConfig makes the settings of a listener. The handshake has verified the
@@ -50,7 +54,7 @@ func ServerConfig(o ServerOptions) *tls.Config {
 	c := baseConfig()
 	c.GetCertificate = func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return o.Keypair.Certificate(), nil }
 	if o.Peer == NotAsked {
-		return perClient(c, nil, o.Protocols)
+		return perClient(c, o)
 	}
 	// Not RequireAndVerifyClientCert: it refuses certificates without the
 	// client usage. These two verify nothing; VerifyConnection does.
@@ -62,7 +66,7 @@ func ServerConfig(o ServerOptions) *tls.Config {
 	if o.Verifier != nil {
 		c.Time = o.Verifier.Now // a ticket ends with the certificate in it
 	}
-	return perClient(c, o.Hints, o.Protocols)
+	return perClient(c, o)
 }
 
 // verify is the server's check of a connection, also of a resumed one.
@@ -108,12 +112,17 @@ func accept(f func(Identity) error, id *Identity) error {
 
 // perClient names the authorities in the handshake, those of this moment, and
 // the protocol of this client: crypto/tls refuses clients that offer only others
-// than it was told. Nil hints name no authorities.
+// than it was told. Nil hints name no authorities, nor do those of a listener that
+// asks for no certificate.
 //
 // A config that GetConfigForClient returns uses the ticket keys of the one it was
 // called on, as long as it never had its own: so the inner ones are cloned from
 // a config that nobody rotates.
-func perClient(base *tls.Config, hints func() *x509.CertPool, protocols []string) *tls.Config {
+func perClient(base *tls.Config, o ServerOptions) *tls.Config {
+	hints, protocols := o.Hints, o.Protocols
+	if o.Peer == NotAsked {
+		hints = nil
+	}
 	if hints == nil && len(protocols) == 0 {
 		return base
 	}
@@ -135,6 +144,9 @@ func perClient(base *tls.Config, hints func() *x509.CertPool, protocols []string
 		c.ClientCAs = pool
 		if at < len(protocols) {
 			c.NextProtos = protocols[at : at+1]
+			if o.Peer == Requested && slices.Contains(o.Unasked, protocols[at]) {
+				c.ClientAuth = tls.NoClientCert
+			}
 		}
 		last[at].Store(c)
 		return c, nil
@@ -160,6 +172,11 @@ func Rotate(c *tls.Config) {
 	rand.Read(key[:]) // never fails
 	c.SetSessionTicketKeys([][32]byte{key})
 }
+
+// SetTicketKeys gives a server config the ticket keys that it is to use; the first makes
+// tickets, all of them open some. Whoever calls it once sees to it from then on that keys
+// do not live too long.
+func SetTicketKeys(c *tls.Config, keys [][32]byte) { c.SetSessionTicketKeys(keys) }
 
 // ClientOptions say how we connect to a server.
 type ClientOptions struct {

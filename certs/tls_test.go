@@ -520,6 +520,31 @@ func TestTheFirstKnownOfferIsTheProtocol(t *testing.T) {
 	}
 }
 
+func TestWhoSpeaksSomeProtocolsIsNotAsked(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		offer []string
+		peer  PeerCertificate
+		want  bool // that a certificate arrives
+	}{
+		{"a browser need not show one", []string{"http/1.1"}, Requested, false},
+		{"others may", []string{"sip/2"}, Requested, true},
+		{"and those who offer nothing", nil, Requested, true},
+		{"where one is required, it is", []string{"http/1.1"}, Required, true},
+	} {
+		so, co := sides(t, authority(t))
+		so.Peer, so.Protocols, so.Unasked = tt.peer, []string{"http/1.1", "sip/2"}, []string{"http/1.1"}
+		client, server := ClientConfig(co), ServerConfig(so)
+		client.NextProtos = tt.offer
+		for _, resumed := range []bool{false, true} {
+			cs, ss, cerr, serr := meet(t, server, client)
+			if cerr != nil || serr != nil || len(ss.PeerCertificates) > 0 != tt.want || cs.DidResume != resumed {
+				t.Errorf("%s: %v, %v, %d certificates, resumed %v", tt.name, cerr, serr, len(ss.PeerCertificates), cs.DidResume)
+			}
+		}
+	}
+}
+
 func TestRotatingVoidsTicketsOfEveryProtocol(t *testing.T) {
 	so, co := sides(t, authority(t))
 	so.Protocols = []string{"http/1.1"}

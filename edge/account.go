@@ -13,6 +13,7 @@ type account struct {
 	open     atomic.Int64 // transactions
 	flows    atomic.Int64 // connections that it opened
 	held     atomic.Int64 // octets
+	unsigned atomic.Int64 // connections of users on which nobody has signed in
 	searches atomic.Int64 // lookups of domains that it claims
 	refused  refusals     // bounds what it can make us write to the log
 	demand   demand       // what it wants while there is too much to do
@@ -93,7 +94,8 @@ func (e *Edge) unseat(f *Flow) {
 func (e *Edge) full(f *Flow, n int64) string {
 	l := &e.limits
 	switch a := f.state.account; {
-	case f.Role != RoleInternal && f.state.open.Load() >= int64(l.Transactions):
+	case f.Role != RoleInternal && f.state.open.Load() >= int64(l.Transactions),
+		f.Role == RoleRemote && f.state.open.Load() >= remoteTransactions:
 		return "transactions"
 	case e.table.active.Load() >= int64(l.TotalTransactions),
 		a != nil && a.open.Load() >= max(int64(l.TotalTransactions/share), 1):

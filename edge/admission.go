@@ -10,7 +10,7 @@ import (
 
 // Sources that are remembered: those that have proven a certificate lately,
 // and those that have shaken hands lately.
-const rememberedSources = 1 << 16
+const rememberedSources = 1 << 15
 
 // An admission decides whether a connection may begin a handshake. Handshakes
 // are what a stranger can make us spend most on: memory while they hang, and

@@ -43,7 +43,9 @@ const (
 	logAccess        = "remote access reloaded"
 	logNoPartner     = "certificate is no partner's: taken for a user"
 	logDirectory     = "directory failed"
+	logNoPath        = "the registrar seems not to know Path (RFC 3327): users outside may not be reached"
 	logDescriptors   = "open files"
+	logTickets       = "keys of session tickets not kept"
 	logFewFiles      = "the limit on open files is too low for so many connections"
 
 	keyFlow     = "flow"

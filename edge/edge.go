@@ -69,12 +69,12 @@ type Edge struct {
 	remote    Remote
 	access    atomic.Pointer[remoteaccess.Access]
 	users     *remoteaccess.Users
-	signing   sync.Mutex // held while a flow gets or loses its user; guards paces
-	paces     paces
-	flowTimer time.Duration                // how often clients outside show that they live
-	marks     []string                     // headers by which pools are told who is outside
-	dropMarks func([]byte) bool            // takes them off; nil: there are none
-	certified map[string]func(string) bool // by listener: a name on its certificate
+	signing   sync.Mutex                        // held while a flow gets or loses its user; guards paces
+	paces     *lru.Cache[netip.Prefix, *budget] // of sources that ask to be signed in
+	flowTimer time.Duration                     // how often clients outside show that they live
+	marks     []string                          // headers by which pools are told who is outside
+	dropMarks func([]byte) bool                 // takes them off; nil: there are none
+	certified map[string]func(string) bool      // by listener: a name on its certificate
 
 	discovery     *federation.Discovery
 	meter         federation.Meter // of those whose entries say how much they may send
@@ -137,7 +137,7 @@ func New(c Config, partners *federation.Partners, discovery *federation.Discover
 	e.refs.Store(rand.Uint64())
 	e.partners.Store(partners)
 	e.access.Store(remote.Access)
-	e.paces.sources, _ = lru.New[string, *budget](maxSources) // fails only for sizes below 1
+	e.paces, _ = lru.New[netip.Prefix, *budget](rememberedSources) // fails only for sizes below 1
 	e.requests.New = func() any { return new(request) }
 	e.messages.New = func() any { return new(sip.Message) }
 	e.scratch.New = func() any { return new(scratch) }
@@ -165,6 +165,9 @@ func (e *Edge) Listen() error {
 		return err
 	}
 	e.tokens = newSigner(keys)
+	if e.hasUsers() {
+		e.turnTickets(false)
+	}
 	e.sayDescriptors()
 	for _, s := range e.settings {
 		l, err := e.wire.listen(s)

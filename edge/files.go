@@ -31,6 +31,9 @@ func (e *Edge) watchFiles() {
 			rotated = time.Now()
 			e.rotateTickets()
 		}
+		if e.hasUsers() {
+			e.turnTickets(false)
+		}
 	}
 }
 
@@ -56,14 +59,19 @@ func (e *Edge) reloaded(name string, reload func() (bool, error)) {
 	case changed:
 		e.log.Info(logCertificate, keyTarget, name)
 		e.rotateTickets()
+		if e.hasUsers() {
+			e.turnTickets(true)
+		}
 	}
 }
 
-// rotateTickets voids the session tickets that were handed out: a session must
-// not outlive what it was granted for.
+// rotateTickets voids the session tickets that were handed out to others than users: a
+// session must not outlive what it was granted for.
 func (e *Edge) rotateTickets() {
 	for _, s := range e.settings {
-		rotate(s.tls)
+		if !s.forUsers() {
+			rotate(s.tls)
+		}
 	}
 }
 

@@ -75,6 +75,7 @@ type Flow struct {
 	backlog backlog       // the reader's alone
 	pause   time.Duration // before it reads again; the reader's alone
 	full    bool          // more may wait in the socket; the reader's alone
+	held    int           // octets that it counts for as unfinished; the reader's alone
 
 	mu       sync.Mutex
 	out      *buffer // queued messages, guarded by mu

@@ -27,9 +27,10 @@ type flowState struct {
 	refused  refusals               // bounds what it can make us write to the log, without an account
 	strange  int                    // requests of a stranger that were refused; the reader's alone
 
-	signed  atomic.Pointer[signIn] // remote: who has signed in on it; nil: nobody
-	counted bool                   // remote: among those that nobody has signed in on; guarded by Edge.signing
-	learned bool                   // remote: its source is among the known ones
+	signed    atomic.Pointer[signIn] // remote: who has signed in on it; nil: nobody
+	counted   bool                   // remote: among those that nobody has signed in on; guarded by Edge.signing
+	learned   bool                   // remote: its source is among the known ones
+	registers budget                 // remote: REGISTERs while somebody is signed in; the reader's alone
 
 	searches int       // searches in a row that DNS did not answer; the reader's alone
 	searched time.Time // when the last one ended

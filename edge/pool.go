@@ -24,10 +24,11 @@ type pool struct {
 	every   time.Duration // between two health checks
 	demand  demand        // what it wants while there is too much to do
 
-	registerRate float64    // REGISTERs a second that it gets from outside; 0: all
-	remoteHeader string     // the header that tells it who is outside; "": none
-	pacing       sync.Mutex // guards nextTurn
-	nextTurn     time.Time  // when the next REGISTER may go
+	registerRate float64     // REGISTERs a second that it gets from outside; 0: all
+	pathless     atomic.Bool // its registrar seems not to know Path, which has been said
+	remoteHeader string      // the header that tells it who is outside; "": none
+	pacing       sync.Mutex  // guards nextTurn
+	nextTurn     time.Time   // when the next REGISTER may go
 }
 
 // A server is one home server of a pool. Its health is what its answers to

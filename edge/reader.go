@@ -50,6 +50,7 @@ func (f *Flow) run() {
 	f.conn.tcp.Close()
 	f.dropInput()
 	f.conn.discard()
+	f.letGo()
 	f.w.forget(f)
 	f.w.guard(f, func() { f.w.h.gone(f, f.cause(err)) })
 }
@@ -105,9 +106,13 @@ func (f *Flow) takeTurn() (err error) {
 		r.turn.end()
 		w.readings.Put(r)
 	}()
+	f.limit()
 	err = f.consume(r)
 	f.answerPing(r)
 	f.settle(r)
+	if f.Role == RoleRemote && !f.hold() && err == nil {
+		err = errUnfinished
+	}
 	if len(r.turn.dirty) > 0 && w.reading.Load() > 1 && !(f.full && f.Role == RoleInternal) {
 		// Others are reading too. Let them go first: what they queue to the
 		// flows that we are about to flush goes along in one record. But answers

@@ -1,6 +1,8 @@
 package edge
 
 import (
+	"log/slog"
+
 	"github.com/sipedge/sipedge/allowlists"
 	"github.com/sipedge/sipedge/sip"
 )
@@ -224,7 +226,11 @@ func (x *tx) forward(t *turn, m *sip.Message) {
 	s := x.edge.scratch.Get().(*scratch)
 	x.plan.editResponse(s, x, m)
 	if err := x.flow.queue(t, m, &s.edit); err != nil {
-		x.edge.log.Warn(logResponseLost, keyFlow, x.flow.ID, keyErr, err)
+		level := slog.LevelWarn
+		if x.flow.Role == RoleRemote {
+			level = slog.LevelInfo // a client that signs out hangs up at once
+		}
+		x.edge.log.Log(x.edge.ctx, level, logResponseLost, keyFlow, x.flow.ID, keyErr, err)
 		if x.flow.Role != RoleInternal {
 			// Who does not read answers is not worth the memory. Inside, one
 			// partner that answers with floods must not cost the others their

@@ -23,9 +23,10 @@ type Remote struct {
 type signIn struct {
 	*remoteaccess.SignIn
 	pool   *pool
-	domain []byte   // of User
-	routes [][]byte // Service-Route of the answer (RFC 3608 §5)
-	names  [][]byte // temporary GRUUs that the registrar gave it (RFC 5627 §5.2)
+	domain []byte        // of User
+	routes [][]byte      // Service-Route of the answer (RFC 3608 §5)
+	names  [][]byte      // temporary GRUUs that the registrar gave it (RFC 5627 §5.2)
+	timer  time.Duration // how often the client was told to show that it lives
 }
 
 // Why a flow of a user outside ends.

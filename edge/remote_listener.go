@@ -71,6 +71,7 @@ func (e *Edge) usersTLS(t *trust, s listenerSettings) certs.ServerOptions {
 	switch {
 	case s.role == RoleOutside:
 		o.Peer, o.Verifier, o.Hints = certs.Requested, t.verifier, t.roots.Hints
+		o.Unasked = []string{alpnHTTP} // COMPAT(Chromium): it cancels a WebSocket whose server asks
 	case t.roots != nil:
 		o.Peer, o.Verifier, o.Hints = certs.Required, t.verifier, t.roots.Hints
 	}

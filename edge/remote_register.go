@@ -200,7 +200,7 @@ func (reg *registration) nameDevice(r *request) {
 	epid, _ := from.Param("epid")
 	switch {
 	case reg.instance != "":
-		reg.device = "instance " + strings.ToLower(reg.instance) + " " + reg.regID
+		reg.device = strings.TrimSpace("instance " + strings.Trim(strings.ToLower(reg.instance), `"<>`) + " " + reg.regID)
 	case len(epid) > 0 && len(epid) <= maxDevice:
 		reg.device = "epid " + string(epid)
 	default:
@@ -293,9 +293,12 @@ func (x *tx) registered(m *sip.Message) bool {
 	if reg.contact == nil {
 		return true // it asked, and knows the password; a flow belongs to who registers on it
 	}
+	x.knowsPath(m)
 	left, mine := reg.granted(m)
 	if left <= 0 {
-		e.endSignIn(f, nil)
+		if s := f.state.signed.Load(); s == nil || s.Device == reg.device || string(reg.contact) == "*" {
+			e.endSignIn(f, nil) // not where it was another device's registration that was taken back
+		}
 		return true
 	}
 	now := time.Now()
@@ -306,8 +309,27 @@ func (x *tx) registered(m *sip.Message) bool {
 			Outbound: lists(m, sip.Require, "outbound"), Groups: reg.groups, Terms: reg.terms,
 		},
 		pool: reg.pool, domain: reg.domain, routes: serviceRoutes(m),
+		timer: seconds(m.Value(sip.FlowTimer), e.flowTimer), // a registrar may have said it
 	}
 	return e.signIn(f, s, mine)
+}
+
+// knowsPath warns of a registrar that seems not to know Path: one that does repeats it to
+// a client that asks (RFC 3327 §5.3). Without it home servers would look for the client at
+// the address in its Contact, which may be any. The caller holds x.mu.
+func (x *tx) knowsPath(m *sip.Message) {
+	p := x.plan.signIn.pool
+	if m.Count(sip.Path) > 0 || p.pathless.Load() {
+		return
+	}
+	req := x.edge.index(x.req)
+	if req == nil {
+		return
+	}
+	if lists(req, sip.Supported, "path") && p.pathless.CompareAndSwap(false, true) {
+		x.edge.log.Warn(logNoPath, keyPool, p.name, keyTarget, x.link.String())
+	}
+	x.edge.messages.Put(req)
 }
 
 // unregistered answers a REGISTER whose answer may not go back. The caller holds x.mu.

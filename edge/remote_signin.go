@@ -2,10 +2,7 @@ package edge
 
 import (
 	"math/rand/v2"
-	"strconv"
 	"time"
-
-	lru "github.com/hashicorp/golang-lru/v2"
 
 	"github.com/sipedge/sipedge/allowlists"
 	"github.com/sipedge/sipedge/remoteaccess"
@@ -39,7 +36,7 @@ func (e *Edge) signIn(f *Flow, s *signIn, mine sip.NameAddr) bool {
 			old.finish(errReplaced)
 		}
 	}
-	f.limitSilence(e.silence(s))
+	f.limitSilence(f.maySilence(s))
 	if !f.state.learned {
 		f.state.learned = true
 		e.wire.admission.knows(f.Remote.Addr())
@@ -50,13 +47,14 @@ func (e *Edge) signIn(f *Flow, s *signIn, mine sip.NameAddr) bool {
 	return true
 }
 
-// silence is how long a flow may say nothing: longer than the client was told to
-// (RFC 5626 §5.4), or, where it was told nothing, what [limits] says.
-func (e *Edge) silence(s *signIn) time.Duration {
-	if !s.Outbound {
+// maySilence is how long a flow may say nothing: longer than the client was told to
+// (RFC 5626 §5.4), or, where it was told nothing, what [limits] says. A browser cannot
+// show that it lives, so we ask it (RFC 7118 §6): there it is for the ping to notice.
+func (f *Flow) maySilence(s *signIn) time.Duration {
+	if !s.Outbound || f.ws != nil {
 		return 0
 	}
-	return e.flowTimer + e.flowTimer/4 + 10*time.Second
+	return s.timer + s.timer/4 + 10*time.Second
 }
 
 // endSignIn takes a flow back from its user, who has signed out or may no longer be
@@ -86,6 +84,7 @@ func (e *Edge) count(f *Flow) {
 	if !f.state.counted {
 		f.state.counted = true
 		e.wire.unsigned.Add(1)
+		f.state.account.unsigned.Add(1)
 	}
 	f.clocks.unsigned.Store(e.wire.ticks())
 }
@@ -95,6 +94,7 @@ func (e *Edge) uncount(f *Flow) {
 	if f.state.counted {
 		f.state.counted = false
 		e.wire.unsigned.Add(-1)
+		f.state.account.unsigned.Add(-1)
 	}
 	f.clocks.unsigned.Store(0)
 }
@@ -105,6 +105,9 @@ func (e *Edge) openedRemote(f *Flow) {
 	e.signing.Lock()
 	e.count(f)
 	e.signing.Unlock()
+	if e.perSource() && f.state.account.unsigned.Load() > unsignedFlows {
+		f.finish(errManyFlows)
+	}
 }
 
 // goneRemote is told that such a flow has ended.
@@ -192,20 +195,15 @@ func (e *Edge) Kick(user string) []*remoteaccess.SignIn {
 	return list
 }
 
-// maxSources bounds the sources whose attempts to sign in are paced.
-const maxSources = 1 << 16
-
 // What one source may ask a second that nobody is signed in from: each sign-in takes
 // two REGISTERs or three. All of a company may sit behind one address.
 const (
 	registerRate  = 50
 	registerBurst = 400
-)
 
-// paces bound how often sources ask to be signed in.
-type paces struct {
-	sources *lru.Cache[string, *budget]
-}
+	refreshRate  = 1 // the same for one flow on which somebody is signed in
+	refreshBurst = 20
+)
 
 // paceOf bounds the REGISTERs of one source on flows where nobody is signed in, and
 // those of one flow where somebody is.
@@ -213,18 +211,24 @@ func (e *Edge) paceOf(r *request, s *signIn) allowlists.Verdict {
 	if r.note != nil || !e.perSource() {
 		return pass
 	}
-	key, rate, burst := source(r.f.Remote.Addr()).String(), float64(registerRate), float64(registerBurst)
 	if s != nil {
-		key, rate, burst = "flow "+strconv.FormatUint(r.f.ID, 10), 1, 20
+		if b := &r.f.state.registers; b.at.IsZero() {
+			*b = budget{left: refreshBurst, at: r.began}
+		}
+		if r.f.state.registers.take(r.began, refreshRate, refreshBurst) {
+			return pass
+		}
+		return allowlists.Refusal(allowlists.AccessRate, e.limitsRule("per_source"))
 	}
 	e.signing.Lock()
 	defer e.signing.Unlock()
-	b, ok := e.paces.sources.Get(key)
+	src := source(r.f.Remote.Addr())
+	b, ok := e.paces.Get(src)
 	if !ok {
-		b = &budget{left: burst, at: r.began}
-		e.paces.sources.Add(key, b)
+		b = &budget{left: registerBurst, at: r.began}
+		e.paces.Add(src, b)
 	}
-	if b.take(r.began, rate, burst) {
+	if b.take(r.began, registerRate, registerBurst) {
 		return pass
 	}
 	return allowlists.Refusal(allowlists.AccessRate, e.limitsRule("per_source"))

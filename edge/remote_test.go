@@ -2,7 +2,9 @@ package edge
 
 import (
 	"fmt"
+	"io"
 	"net/netip"
+	"os"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -233,6 +235,23 @@ func TestARegistrationEnds(t *testing.T) {
 			})
 		})
 	}
+}
+
+func TestTakingAnotherDeviceBackEndsOnlyThat(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newRemoteBench(t, "[default]\nallow = true")
+		f := b.remote()
+		b.signsIn(f, 1)
+		b.from(f, register("alice", "other", strings.Replace(device(7), "reg-id", "expires=0;reg-id", 1)))
+		m := b.expect(b.homes[0], "REGISTER sip:example.com SIP/2.0")
+		b.from(b.homes[0], answer(m, 200, device(1)))
+		b.expect(f, "SIP/2.0 200 OK")
+		b.from(f, fromAlice("MESSAGE", "bob@example.com", "m"))
+		b.expect(b.homes[0], "MESSAGE sip:bob@example.com SIP/2.0")
+		if n := strings.Count(b.log.String(), logNoPath); n != 1 {
+			t.Errorf("a registrar that does not repeat Path is warned of %d times", n)
+		}
+	})
 }
 
 func TestEachDeviceHasItsFlowAndADialogFollowsIt(t *testing.T) {
@@ -490,10 +509,14 @@ func TestMarksSayWhoIsOutside(t *testing.T) {
 func TestAClientLearnsHowOftenToShowThatItLives(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newRemoteBench(t, "[default]\nallow = true")
-		for _, tt := range []struct{ more, want string }{
-			{"Require: outbound\n", "180"},
-			{"Require: outbound\nFlow-Timer: 60\n", "60"},
-			{"", ""},
+		for _, tt := range []struct {
+			more, want string
+			silence    time.Duration // until the flow is given up; 0: no sooner than any other
+		}{
+			{"Require: outbound\n", "180", 235 * time.Second},
+			{"Require: outbound\nFlow-Timer: 60\n", "60", 85 * time.Second},
+			{"Require: outbound\nFlow-Timer: 600\n", "600", 760 * time.Second},
+			{"", "", 0},
 		} {
 			f := b.remote()
 			b.from(f, register("alice", "1", device(1)))
@@ -503,6 +526,21 @@ func TestAClientLearnsHowOftenToShowThatItLives(t *testing.T) {
 			if got := string(m.Value(sip.FlowTimer)); got != tt.want || m.Count(sip.FlowTimer) > 1 {
 				t.Errorf("Flow-Timer is %q, want %q", got, tt.want)
 			}
+			if got := time.Duration(f.clocks.silence.Load()) * f.w.timeouts.tick(); got != tt.silence {
+				t.Errorf("with Flow-Timer %q it may be silent for %v, want %v", tt.want, got, tt.silence)
+			}
+		}
+	})
+}
+
+func TestABrowserNeedNotShowThatItLives(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newRemoteBench(t, "[default]\nallow = true")
+		f := b.remote()
+		f.ws = new(frames)
+		f.limitSilence(f.maySilence(&signIn{SignIn: &remoteaccess.SignIn{Outbound: true}, timer: time.Second}))
+		if got := f.clocks.silence.Load(); got != 0 {
+			t.Errorf("it may be silent for %d ticks, want no bound: it is pinged", got)
 		}
 	})
 }
@@ -557,4 +595,65 @@ func accessOf(t testing.TB, rules string) *remoteaccess.Access {
 		t.Fatal(errs)
 	}
 	return a
+}
+
+func TestOneSourceHoldsNoMoreUnsignedFlowsThanItMay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newRemoteBench(t, "[default]\nallow = true")
+		share := new(account)
+		open := func() *Flow {
+			f := b.flow(RoleRemote)
+			f.state.side, f.state.account = newSide("edge1.example.com:443", "tls", "TLS"), share
+			b.e.openedRemote(f)
+			return f
+		}
+		first := open()
+		b.signsIn(first, 1) // who has signed in does not count
+		for range unsignedFlows {
+			if f := open(); f.closed() {
+				t.Fatal("closed too early")
+			}
+		}
+		if f := open(); !f.closed() {
+			t.Errorf("%d connections on which nobody has signed in", share.unsigned.Load())
+		}
+		b.e.endSignIn(first, nil)
+		if n := share.unsigned.Load(); n != unsignedFlows+2 {
+			t.Errorf("%d are counted, want %d", n, unsignedFlows+2)
+		}
+		b.e.wire.each(func(f *Flow) bool {
+			if f.Role == RoleRemote {
+				b.e.goneRemote(f)
+			}
+			return true
+		})
+		if n := share.unsigned.Load() + b.e.wire.unsigned.Load(); n != 0 {
+			t.Errorf("%d are left", n)
+		}
+	})
+}
+
+func TestUnfinishedMessagesOfStrangersAreBounded(t *testing.T) {
+	l := newLab(t, wireSettings{}, newStub())
+	li := l.also(listenerSettings{name: "remote", role: RoleRemote})
+	// What they hold is counted where they wait; here somebody else holds nearly all.
+	l.w.unfinished.Store(unsignedHeld - 1)
+	c := l.raw(li)
+	if _, err := c.Write([]byte("REGISTER sip:example.com SIP/2.0\r\nVia: SIP/2.0/TCP x;branch=z9hG4bK1\r\n")); err != nil {
+		t.Fatal(err)
+	}
+	c.SetReadDeadline(time.Now().Add(10 * time.Second))
+	if _, err := c.Read(make([]byte, 1)); err == nil || os.IsTimeout(err) {
+		t.Errorf("the connection stays: %v", err)
+	}
+	l.w.unfinished.Store(0)
+	c = l.raw(li)
+	long := "REGISTER sip:example.com SIP/2.0\r\nX: " + strings.Repeat("x", unsignedHeader) + "\r\n"
+	if _, err := c.Write([]byte(long)); err != nil {
+		t.Fatal(err)
+	}
+	c.SetReadDeadline(time.Now().Add(10 * time.Second))
+	if _, err := io.ReadAll(c); os.IsTimeout(err) {
+		t.Errorf("a header block over the limit of strangers is waited for: %v", err)
+	}
 }

@@ -61,7 +61,14 @@ func webSide(host string) *side { return newSide(host, "ws", "WSS") }
 
 // newFrames is the reader's side of a new WebSocket.
 func newFrames(l sip.Limits) *frames {
-	return &frames{most: positive(l.Header, sip.DefaultHeader) + positive(l.Body, sip.DefaultBody)}
+	s := new(frames)
+	s.limit(l)
+	return s
+}
+
+// limit sets how long a message may be.
+func (s *frames) limit(l sip.Limits) {
+	s.most = positive(l.Header, sip.DefaultHeader) + positive(l.Body, sip.DefaultBody)
 }
 
 func positive(n, otherwise int) int {

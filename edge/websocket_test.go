@@ -37,6 +37,7 @@ func newWebLab(t testing.TB, s wireSettings, stub *stub, mode wsMode) *webLab {
 	server := certs.ServerConfig(certs.ServerOptions{
 		Keypair: l.keypair, Peer: certs.NotAsked, Protocols: settings.protocols(),
 	})
+	l.w.unsignedLimits = l.w.limits // as if everybody had signed in
 	web := l.also(listenerSettings{name: "web", role: RoleRemote, tls: server, ws: settings})
 	return &webLab{l, web, &tls.Config{RootCAs: l.pool, ServerName: "edge.example.com"}}
 }

@@ -53,19 +53,21 @@ type wireSettings struct {
 
 // A wire carries messages: it has the flows, and what they share.
 type wire struct {
-	log        *slog.Logger
-	h          handler
-	limits     sip.Limits
-	timeouts   timeouts
-	limitTicks ticked
-	maxOut     int
-	admission  *admission
-	computing  chan struct{} // tokens of handshakes from outside
+	log            *slog.Logger
+	h              handler
+	limits         sip.Limits
+	unsignedLimits sip.Limits // where a user might sign in, and nobody has
+	timeouts       timeouts
+	limitTicks     ticked
+	maxOut         int
+	admission      *admission
+	computing      chan struct{} // tokens of handshakes from outside
 	// The same for sources from which somebody has proved who he is.
 	computingKnown chan struct{}
 	places         int          // connections that outsiders may have, all listeners together
 	descriptors    int          // that the process may have open
 	outside        int          // connections at which outside listeners pause
+	unfinished     atomic.Int64 // octets of messages that are not complete, on those
 	unsigned       atomic.Int64 // connections on which a user might sign in, and nobody has
 	counts         counts
 
@@ -106,12 +108,13 @@ type flowShard struct {
 
 func newWire(s wireSettings, h handler) *wire {
 	w := &wire{
-		log:       s.log,
-		h:         h,
-		limits:    s.limits,
-		timeouts:  s.timeouts.defaults(),
-		maxOut:    s.maxOut,
-		admission: newAdmission(s.handshakes, s.handshakesPerSource, s.handshakeRate),
+		log:            s.log,
+		h:              h,
+		limits:         s.limits,
+		unsignedLimits: unsignedLimits(s.limits),
+		timeouts:       s.timeouts.defaults(),
+		maxOut:         s.maxOut,
+		admission:      newAdmission(s.handshakes, s.handshakesPerSource, s.handshakeRate),
 		// All processors but one: a crowd of handshakes leaves one to those who
 		// have theirs behind them.
 		computing:      make(chan struct{}, max(1, runtime.GOMAXPROCS(0)-1)),

@@ -44,6 +44,13 @@ func (l *Locator) Services(ctx context.Context, domain string) []Records {
 	return list
 }
 
+// Service asks for the SRV records of one name, like "_sip._tls.example.com".
+func (l *Locator) Service(ctx context.Context, name string) Records {
+	ctx, cancel := context.WithTimeout(ctx, l.total)
+	defer cancel()
+	return l.inspect(ctx, name, dns.TypeSRV)
+}
+
 // Addresses asks for the A and AAAA records of a host. The hosts file of this
 // machine is not looked at.
 func (l *Locator) Addresses(ctx context.Context, host string) Records {

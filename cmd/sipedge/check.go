@@ -1,12 +1,18 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"log/slog"
+	"path/filepath"
+	"slices"
 	"strings"
 	"text/tabwriter"
 
+	"github.com/sipedge/sipedge/allowlists"
 	"github.com/sipedge/sipedge/cmd/sipedge/internal/settings"
+	"github.com/sipedge/sipedge/edge"
+	"github.com/sipedge/sipedge/remoteaccess"
 )
 
 type checkCommand struct {
@@ -31,6 +37,10 @@ func (c checkCommand) Run(s streams) error {
 		fmt.Fprintln(s.err, w)
 		warned++
 	}
+	for _, w := range remoteWarnings(set) {
+		fmt.Fprintln(s.err, w)
+		warned++
+	}
 	if err := summary(set, s); err != nil || warned == 0 || !c.Strict {
 		return err
 	}
@@ -46,16 +56,74 @@ func summary(set *settings.Settings, s streams) error {
 		plural(len(set.Edge.Listeners), "listener"), plural(len(set.Edge.Pools), "pool"), plural(partners, "partner"), blocked)
 	for _, name := range sorted(set.Edge.Listeners) {
 		l := set.Edge.Listeners[name]
-		fmt.Fprintf(w, "listener %s\t%s %s\n", name, l.Role, l.Address)
+		fmt.Fprintf(w, "listener %s\t%s %s%s\n", name, l.Role, l.Address, transportOf(l))
 	}
 	for _, name := range sorted(set.Edge.Pools) {
 		p := set.Edge.Pools[name]
 		fmt.Fprintf(w, "pool %s\t%s at %s\n", name, strings.Join(p.Domains, ", "), strings.Join(p.Servers, ", "))
 	}
+	if text := remoteAccess(set); text != "" {
+		fmt.Fprintf(w, "remote access\t%s\n", text)
+	}
 	if set.NoPartners {
 		fmt.Fprintf(s.err, "there is no %s: nobody is a partner\n", set.PartnersPath)
 	}
 	return w.Flush()
+}
+
+// transportOf is how a listener for users is come to, "" for others.
+func transportOf(l edge.ListenerConfig) string {
+	if !forUsers(l) {
+		return ""
+	}
+	text := " by " + cmp.Or(l.Transport, "tls")
+	if strings.Contains(l.Transport, "wss") {
+		text += ", pages of " + cmp.Or(strings.Join(l.Origins, ", "), "its own host")
+		if l.WithoutOrigin {
+			text += ", clients without an origin"
+		}
+	}
+	return text
+}
+
+// remoteAccess says how many rules there are about users outside, "" if there are none.
+func remoteAccess(set *settings.Settings) string {
+	users, groups := set.Remote.Len()
+	text := plural(users, "user") + ", " + plural(groups, "group")
+	decided := len(decisions(set.Remote))
+	switch {
+	case decided > 0:
+		return text + ", " + plural(decided, "decision")
+	case set.NoRemote:
+		return ""
+	}
+	return text
+}
+
+// decisions are what was decided about users outside.
+func decisions(a *remoteaccess.Access) []remoteaccess.Entry {
+	return slices.DeleteFunc(a.Entries(), func(e remoteaccess.Entry) bool { return e.Kind != "decision" })
+}
+
+// remoteWarnings is what works about users outside and is likely not meant.
+func remoteWarnings(set *settings.Settings) (list []error) {
+	for _, w := range set.Remote.Warnings() {
+		w.Text = "warning: " + w.Text
+		list = append(list, w)
+	}
+	listeners := false
+	for _, l := range set.Edge.Listeners {
+		listeners = listeners || forUsers(l)
+	}
+	switch {
+	case !set.NoRemote && !listeners:
+		list = append(list, allowlists.Problem{File: filepath.Base(set.RemotePath),
+			Text: `warning: users may sign in, and there is no listener for them: none has role = "remote" or "outside"`})
+	case set.NoRemote && listeners && len(decisions(set.Remote)) == 0:
+		list = append(list, allowlists.Problem{File: set.Edge.File,
+			Text: "warning: there is a listener for users, and nobody may sign in from outside (no " + filepath.Base(set.RemotePath) + ")"})
+	}
+	return list
 }
 
 // plural is "1 pool" or "2 pools".

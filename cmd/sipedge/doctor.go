@@ -16,6 +16,7 @@ import (
 	"github.com/sipedge/sipedge/edge"
 	"github.com/sipedge/sipedge/federation"
 	"github.com/sipedge/sipedge/locate"
+	"github.com/sipedge/sipedge/remoteaccess"
 )
 
 type doctorCommand struct {
@@ -35,6 +36,7 @@ type doctor struct {
 	user     account
 	conf     edge.Config // as far as it could be read
 	partners *federation.Partners
+	access   *remoteaccess.Access
 	locator  *locate.Locator // nil: the configuration is faulty
 	now      time.Time
 }
@@ -118,7 +120,7 @@ func (d *doctor) configuration(path string) (g group, valid bool) {
 		return g, false
 	}
 	defer e.Close()
-	d.conf, d.partners = set.Edge, set.Partners
+	d.conf, d.partners, d.access = set.Edge, set.Partners, set.Remote
 	listed, blocked := set.Partners.Len()
 	g.add(fine, "files", fmt.Sprintf("%s, %s, %s, %d blocked", plural(len(d.conf.Listeners), "listener"),
 		plural(len(d.conf.Pools), "pool"), plural(listed, "partner"), blocked))
@@ -129,6 +131,10 @@ func (d *doctor) configuration(path string) (g group, valid bool) {
 	}
 	for _, w := range set.Partners.Warnings() {
 		g.add(warned, escaped(fmt.Sprintf("%s:%d", w.File, w.Line)), escaped(w.Text), "Change the entry, unless it is meant so.")
+	}
+	for _, err := range remoteWarnings(set) {
+		subject, text, _ := strings.Cut(err.Error(), ": warning: ")
+		g.add(warned, escaped(subject), escaped(text), "Change it, unless it is meant so.")
 	}
 	if set.NoPartners {
 		g.add(noted, "partners", "there is no "+set.PartnersPath+": nobody is a partner", "Write one, with a section for each partner.")
@@ -177,7 +183,8 @@ func (d *doctor) files(config string) group {
 	if d.user.uid == 0 {
 		g.add(noted, "user", "root reads and writes everything, so that little is judged here", "Run the edge as a user of its own, and say who with --user.")
 	}
-	list := filesOf(config, d.conf)
+	directory, _ := d.access.LDAP()
+	list := filesOf(config, d.conf, directory)
 	g.Findings = append(g.Findings, closed(list, d.user)...)
 	for _, f := range list {
 		g.Findings = append(g.Findings, f.check(d.user))
@@ -203,7 +210,15 @@ func (d *doctor) examine(ctx context.Context) (all findings) {
 	for _, domain := range d.conf.Domains {
 		checks = append(checks, func(ctx context.Context) group { return d.domain(ctx, domain) })
 	}
+	if len(d.forUsers()) > 0 {
+		for _, domain := range d.conf.Domains {
+			checks = append(checks, func(ctx context.Context) group { return d.users(ctx, domain) })
+		}
+	}
 	checks = append(checks, d.clock, d.ports)
+	if c, ok := d.access.LDAP(); ok {
+		checks = append(checks, func(ctx context.Context) group { return d.directory(ctx, c) })
+	}
 	for _, name := range sorted(d.conf.Pools) {
 		checks = append(checks, func(ctx context.Context) group { return d.pool(ctx, name) })
 	}

@@ -30,10 +30,10 @@ func (d *doctor) certificate(name string) group {
 		g.add(failed, "key", escaped(err.Error()), "Put the certificate and the key that belong together into these files.")
 		return g
 	}
-	outside, inside, pools := d.uses(name)
+	outside, users, inside, pools := d.uses(name)
 	leaf := pair.Leaf()
-	g.add(fine, "key", "fits; shown "+strings.Join(slices.Concat(outside, inside, pools), ", "))
-	if len(outside)+len(inside)+len(pools) == 0 {
+	g.add(fine, "key", "fits; shown "+strings.Join(slices.Concat(outside, users, inside, pools), ", "))
+	if len(outside)+len(users)+len(inside)+len(pools) == 0 {
 		g.Findings[0] = finding{noted, "key", "fits; no listener and no pool shows this certificate", "Name it in a listener, or take the section away."}
 	}
 	d.chain(&g, name, pair)
@@ -43,7 +43,7 @@ func (d *doctor) certificate(name string) group {
 	if err != nil {
 		g.add(failed, "names", escaped(err.Error()), "Have a certificate issued without that name: nobody can rely on it.")
 	} else {
-		d.coverage(&g, &id, leaf, len(outside) > 0, len(inside) > 0)
+		d.coverage(&g, &id, leaf, len(outside) > 0, len(inside)+len(users) > 0)
 		usage(&g, id.Usage(), len(outside) > 0, len(inside) > 0, len(pools) > 0)
 	}
 	strength(&g, pair)
@@ -54,12 +54,14 @@ func (d *doctor) certificate(name string) group {
 }
 
 // uses are the places where a certificate is shown.
-func (d *doctor) uses(name string) (outside, inside, pools []string) {
+func (d *doctor) uses(name string) (outside, users, inside, pools []string) {
 	for _, l := range sorted(d.conf.Listeners) {
 		switch c := d.conf.Listeners[l]; {
 		case c.Certificate != name:
-		case c.Role == "federation":
+		case forPartners(c):
 			outside = append(outside, "on listener "+escaped(l)+" and to partners")
+		case forUsers(c):
+			users = append(users, "on listener "+escaped(l)+" to users")
 		default:
 			inside = append(inside, "on listener "+escaped(l))
 		}
@@ -69,7 +71,7 @@ func (d *doctor) uses(name string) (outside, inside, pools []string) {
 			pools = append(pools, "to pool "+escaped(p))
 		}
 	}
-	return outside, inside, pools
+	return outside, users, inside, pools
 }
 
 // certificateOf is the name of the certificate that a pool's servers see: its

@@ -13,6 +13,7 @@ import (
 
 	"github.com/sipedge/sipedge/certs"
 	"github.com/sipedge/sipedge/edge"
+	"github.com/sipedge/sipedge/remoteaccess"
 )
 
 // An account is who runs the edge, as far as files look at him.
@@ -138,7 +139,7 @@ type file struct {
 }
 
 // filesOf are the files that an edge reads, each once.
-func filesOf(config string, c edge.Config) (list []file) {
+func filesOf(config string, c edge.Config, l remoteaccess.LDAPConfig) (list []file) {
 	seen := make(map[string]bool)
 	add := func(f file) {
 		if !seen[f.path] {
@@ -153,17 +154,21 @@ func filesOf(config string, c edge.Config) (list []file) {
 	}
 	add(file{path: config, what: "configuration"})
 	add(file{path: filepath.Join(c.Dir, "partners.toml"), what: "partners", absent: "not there, so nobody is a partner"})
+	add(file{path: filepath.Join(c.Dir, "remote.toml"), what: "users outside", absent: "not there, so no user signs in from outside but by decision"})
 	for _, name := range sorted(c.Certificates) {
 		named(c.Certificates[name].Cert, "certificate "+name, false)
 		named(c.Certificates[name].Key, "key of "+name, true)
 	}
 	for _, name := range sorted(c.Listeners) {
 		named(c.Listeners[name].PeerCA, "authorities of listener "+name, false)
+		named(c.Listeners[name].ClientCA, "authorities of devices, of listener "+name, false)
 		named(c.Listeners[name].PeerCRL, "revocations of listener "+name, false)
 	}
 	for _, name := range sorted(c.Pools) {
 		named(c.Pools[name].CA, "authorities of pool "+name, false)
 	}
+	named(l.CA, "authorities of the directory", false)
+	named(l.PasswordFile, "password for the directory", true)
 	return list
 }
 

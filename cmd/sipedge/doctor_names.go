@@ -89,7 +89,7 @@ func (d *doctor) domain(ctx context.Context, written string) group {
 		t.Priority, t.Weight = 0, 0
 		if !seen[t] {
 			seen[t] = true
-			d.target(ctx, &g, domain, t)
+			d.target(ctx, &g, domain, t, d.outside())
 		}
 	}
 	return g
@@ -131,7 +131,7 @@ func records(r locate.Records) string {
 }
 
 // target judges one server that the SRV records of a domain of ours name.
-func (d *doctor) target(ctx context.Context, g *group, domain string, t locate.Target) {
+func (d *doctor) target(ctx context.Context, g *group, domain string, t locate.Target, to []edge.ListenerConfig) {
 	label := escaped(cmp.Or(t.Host, "."))
 	switch {
 	case t.Host == "":
@@ -143,7 +143,7 @@ func (d *doctor) target(ctx context.Context, g *group, domain string, t locate.T
 	case !inDomain(t.Host, domain):
 		g.add(warned, label, "does not lie in "+domain, "Name a host in "+domain+": Microsoft edges, and others that are strict, follow no other.")
 	}
-	d.proven(g, label, domain, t.Host)
+	d.proven(g, label, domain, t.Host, to)
 	r := d.locator.Addresses(ctx, t.Host)
 	if r.Err != nil {
 		g.add(failed, label, "no address: "+escaped(r.Err.Error()), "Publish A or AAAA of "+label+".")
@@ -153,7 +153,7 @@ func (d *doctor) target(ctx context.Context, g *group, domain string, t locate.T
 		g.add(warned, label, "is an alias of "+escaped(r.Alias), "Give it A and AAAA of its own: the target of an SRV record must not be an alias (RFC 2782).")
 	}
 	for _, ip := range r.Addrs {
-		l, evidence, remedy := d.leads(netip.AddrPortFrom(ip, t.Port), t.Host)
+		l, evidence, remedy := d.leads(netip.AddrPortFrom(ip, t.Port), t.Host, to)
 		g.add(l, label, evidence, remedy)
 	}
 }
@@ -164,8 +164,8 @@ func inDomain(host, domain string) bool {
 }
 
 // proven looks whether what we show there is what those who come expect.
-func (d *doctor) proven(g *group, label, domain, host string) {
-	for _, l := range d.outside() {
+func (d *doctor) proven(g *group, label, domain, host string, to []edge.ListenerConfig) {
+	for _, l := range to {
 		c := d.conf.Certificates[l.Certificate]
 		pair, err := certs.Load(beside(d.conf.Dir, c.Cert), beside(d.conf.Dir, c.Key))
 		if err != nil {
@@ -183,7 +183,7 @@ func (d *doctor) proven(g *group, label, domain, host string) {
 // outside are the listeners that partners come to.
 func (d *doctor) outside() (list []edge.ListenerConfig) {
 	for _, name := range sorted(d.conf.Listeners) {
-		if l := d.conf.Listeners[name]; l.Role == "federation" {
+		if l := d.conf.Listeners[name]; forPartners(l) {
 			list = append(list, l)
 		}
 	}
@@ -191,13 +191,13 @@ func (d *doctor) outside() (list []edge.ListenerConfig) {
 }
 
 // leads judges whether an address of ours in DNS leads to one of our listeners.
-func (d *doctor) leads(addr netip.AddrPort, host string) (level, string, string) {
+func (d *doctor) leads(addr netip.AddrPort, host string, to []edge.ListenerConfig) (level, string, string) {
 	if err := d.locator.Forbidden(addr); err != nil {
-		return failed, addr.String() + " is not a public address", "Publish the address that is seen from outside: partners refuse to be sent to such a one."
+		return failed, addr.String() + " is not a public address", "Publish the address that is seen from outside: partners refuse to be sent to such a one, and users cannot reach it."
 	}
 	here := localAddresses()
 	var near string
-	for _, l := range d.outside() {
+	for _, l := range to {
 		at, ok := listens(l.Address)
 		switch {
 		case !ok:
@@ -211,7 +211,7 @@ func (d *doctor) leads(addr netip.AddrPort, host string) (level, string, string)
 	}
 	switch {
 	case near == "":
-		return unchecked, addr.String() + " not checked: no listener for partners has a fixed address", ""
+		return unchecked, addr.String() + " not checked: no listener for them has a fixed address", ""
 	case slices.Contains(here, addr.Addr()):
 		return failed, addr.String() + " is on this machine, and our listener is at " + near, "Correct the port in the record, or the address of the listener."
 	}

@@ -17,15 +17,16 @@ import (
 
 type explainCommand struct {
 	configFlag
-	From        string `placeholder:"USER@DOMAIN" help:"Who sends. If the domain is ours and there is no --cert, the request comes from inside."`
+	From        string `placeholder:"USER@DOMAIN" help:"Who sends. If the domain is ours and there is neither --cert nor --remote, the request comes from inside."`
 	To          string `placeholder:"USER@DOMAIN" help:"To whom."`
 	Method      string `placeholder:"METHOD" help:"Which method. Default: the usual one of --kind, else MESSAGE."`
 	Kind        string `enum:",im,presence,calls,files" default:"" placeholder:"KIND" help:"What it carries: im, presence, calls or files."`
 	Event       string `placeholder:"PACKAGE" help:"The event package of a SUBSCRIBE, NOTIFY or PUBLISH. Default: presence."`
 	ContentType string `name:"content-type" placeholder:"TYPE" help:"The type of its body, like application/sdp."`
 	Body        string `placeholder:"FILE" help:"Its body. Needs --content-type."`
+	Remote      bool   `help:"The user in --from is outside and has signed in there; a REGISTER signs in."`
 	Cert        string `placeholder:"FILE" help:"The certificate that the peer shows, with its chain (PEM). Default: one that proves what it should."`
-	Listener    string `placeholder:"NAME" help:"The federation listener that the request comes to. Default: the first by name."`
+	Listener    string `placeholder:"NAME" help:"The listener for partners, or with --remote for users, that the request comes to. Default: the first by name."`
 	Ref         string `placeholder:"REF" help:"Instead of all that: the reference of a refusal, as the peer got it in Warning."`
 	Log         string `placeholder:"FILE" help:"With --ref: a log in JSON to look in. Default: what the edge keeps in state_dir."`
 	JSON        bool   `name:"json" help:"Print JSON."`
@@ -34,6 +35,9 @@ type explainCommand struct {
 // Run asks the doors about a request that nobody sent, or about one that was
 // refused.
 func (c explainCommand) Run(s streams) error {
+	if c.Remote && c.Method == "REGISTER" {
+		c.To = cmp.Or(c.To, c.From)
+	}
 	if err := c.check(); err != nil {
 		return exit{exitUsage, err}
 	}
@@ -63,8 +67,10 @@ func (c explainCommand) check() error {
 	switch {
 	case c.Ref == "" && (c.From == "" || c.To == ""):
 		return errors.New("explain needs --from and --to, or --ref")
-	case c.Ref != "" && (c.From != "" || c.To != "" || c.Method != "" || c.Kind != "" || c.Body != "" || c.ContentType != "" || c.Event != "" || c.Cert != ""):
+	case c.Ref != "" && (c.From != "" || c.To != "" || c.Method != "" || c.Kind != "" || c.Body != "" || c.ContentType != "" || c.Event != "" || c.Cert != "" || c.Remote):
 		return errors.New("--ref stands alone: the log says who, what and to whom")
+	case c.Remote && c.Cert != "":
+		return errors.New("--remote and --cert exclude each other: users sign in, and need no certificate")
 	case c.Log != "" && c.Ref == "":
 		return errors.New("--log is for --ref")
 	case c.Body != "" && c.ContentType == "":
@@ -83,7 +89,10 @@ func (c explainCommand) ask(set *settings.Settings, e *edge.Edge) (*report, erro
 	}
 	r := newReport(c.configFlag, q)
 	var shown edge.Step
-	if !q.Inside {
+	switch {
+	case q.Remote:
+		r.add(c.arriveRemote(set.Edge))
+	case !q.Inside:
 		var listener edge.Step
 		if listener, shown, q.Peer, err = c.arrive(set.Edge, q.From); err != nil {
 			return nil, exit{exitUsage, err}
@@ -91,7 +100,7 @@ func (c explainCommand) ask(set *settings.Settings, e *edge.Edge) (*report, erro
 		r.add(listener)
 		r.add(shown)
 	}
-	if !q.Inside && !shown.Passed {
+	if !q.Inside && !q.Remote && !shown.Passed {
 		r.refusedAtHandshake(shown)
 	}
 	return r, r.walk(set, e, q)
@@ -105,6 +114,9 @@ func (r *report) walk(set *settings.Settings, e *edge.Edge, q edge.Query) error 
 	}
 	r.conclude(x)
 	r.advise(set.Partners)
+	if q.Remote {
+		r.adviseAccess(set.Remote, q)
+	}
 	return nil
 }
 
@@ -130,7 +142,10 @@ func (c explainCommand) query(conf edge.Config) (edge.Query, error) {
 			return q, fmt.Errorf("%s: %q holds control characters", flag, value)
 		}
 	}
-	q.Inside = c.Cert == "" && ours(conf.Domains, fromDomain)
+	if q.Remote = c.Remote; c.Remote && !ours(conf.Domains, fromDomain) {
+		return q, fmt.Errorf("--from: with --remote it is one of our users, and %s is no domain of ours", fromDomain)
+	}
+	q.Inside = c.Cert == "" && !c.Remote && ours(conf.Domains, fromDomain)
 	return q, c.fill(&q)
 }
 

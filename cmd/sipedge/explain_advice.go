@@ -2,9 +2,12 @@ package main
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/sipedge/sipedge/allowlists"
+	"github.com/sipedge/sipedge/edge"
 	"github.com/sipedge/sipedge/federation"
+	"github.com/sipedge/sipedge/remoteaccess"
 )
 
 // tightKey is the key of an entry that refuses for a reason.
@@ -50,4 +53,42 @@ func (r *report) advise(lists *federation.Partners) {
 			r.ToLook = []string{r.flag.command("partner", "show", r.partner)}
 		}
 	}
+}
+
+// accessKey is the key of remote.toml that refuses for a reason.
+var accessKey = map[allowlists.Reason]string{
+	allowlists.AccessKind:       "kinds",
+	allowlists.AccessFederation: "federation",
+	allowlists.AccessDevices:    "devices",
+}
+
+// adviseAccess says what an administrator can do about a verdict on a user outside.
+func (r *report) adviseAccess(a *remoteaccess.Access, q edge.Query) {
+	user, err := remoteaccess.NormalUser(q.From)
+	if err != nil {
+		return // nobody can decide about such a one
+	}
+	name := shellWord(user)
+	inFile := r.Line > 0 && r.Rule == "user "+user
+	switch key, ok := accessKey[r.Reason]; {
+	case ok:
+		r.ToAllow = []string{fmt.Sprintf("say %s for %s in remote.toml; now %s does", key, plain(user), saying(a, user, key))}
+	case r.Reason == allowlists.AccessNotEnabled && inFile:
+		r.ToAllow = []string{fmt.Sprintf("change allow of [user.%q], %s", user, r.where())}
+	case r.Reason == allowlists.AccessNotEnabled:
+		r.ToAllow = []string{r.flag.command("user", "allow", name)}
+	case r.Reason == allowlists.AccessAllowed || r.Reason == allowlists.AccessSigningIn:
+		r.ToLook = []string{r.flag.command("user", "show", name)}
+	}
+}
+
+// saying is the rule that says something about a user.
+func saying(a *remoteaccess.Access, user, key string) string {
+	local, domain, _ := strings.Cut(user, "@")
+	for _, s := range a.Explain([]byte(local), []byte(domain), nil) {
+		if s.Key == key {
+			return plain(s.Rule.String())
+		}
+	}
+	return "nothing"
 }

@@ -69,14 +69,17 @@ func (c explainCommand) askAgain(p refusedRequest, faults io.Writer) (*report, e
 		return nil, errors.New("the configuration is faulty")
 	}
 	defer e.Close()
-	again := explainCommand{configFlag: c.configFlag, From: p.From, To: p.To, Method: p.Method}
+	again := explainCommand{configFlag: c.configFlag, From: p.From, To: p.To, Method: p.Method, Remote: p.Role == edge.RoleRemote.String()}
+	if again.Remote && p.Method == "REGISTER" {
+		again.To = p.From // what was written down of it is where it went
+	}
 	q, err := again.query(set.Edge)
 	if err != nil {
 		return nil, fmt.Errorf("it cannot be asked about again: %w", err)
 	}
 	q.Inside = p.Role == edge.RoleInternal.String() || p.Role == "" && q.Inside
 	r := newReport(c.configFlag, q)
-	if !q.Inside {
+	if !q.Inside && !q.Remote {
 		if q.Peer, err = remembered(p.Peer); err != nil {
 			return nil, err
 		}
@@ -152,6 +155,8 @@ func who(r refusedRequest) string {
 	switch {
 	case r.Role == edge.RoleInternal.String() && name == "":
 		name = "a home server by plain TCP"
+	case r.Role == edge.RoleRemote.String() && name == "":
+		name = "a user outside, or somebody who would be one"
 	case name == "":
 		name = "somebody without a certificate"
 	}

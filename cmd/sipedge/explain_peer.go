@@ -20,10 +20,10 @@ import (
 // there is read all the same, so that explain can say what else is in the way.
 func (c explainCommand) arrive(conf edge.Config, from string) (listener, shown edge.Step, peer *certs.Identity, err error) {
 	l, err := c.listener(conf)
-	listener = edge.Step{Name: "listener", Detail: "federation, " + l.Address, Passed: true}
+	listener = edge.Step{Name: "listener", Detail: l.Role + ", " + l.Address, Passed: true}
 	if err != nil {
 		// Without one nobody comes; the lists can be asked all the same.
-		listener.Detail, listener.Passed = "there is none with role federation", true
+		listener.Detail, listener.Passed = "there is none for partners", true
 	}
 	shown = edge.Step{Name: "tls", Passed: true}
 	if c.Cert == "" {
@@ -102,11 +102,41 @@ func (c explainCommand) identify(conf edge.Config, chain []*x509.Certificate) (*
 func (c explainCommand) listener(conf edge.Config) (edge.ListenerConfig, error) {
 	for _, name := range sorted(conf.Listeners) {
 		l := conf.Listeners[name]
-		if l.Role == "federation" && (name == c.Listener || c.Listener == "") {
+		if c.takes(l) && (name == c.Listener || c.Listener == "") {
 			return l, nil
 		}
 	}
-	return edge.ListenerConfig{}, fmt.Errorf("there is no [listener.%s] with role = \"federation\"", cmp.Or(c.Listener, "NAME"))
+	role := "federation"
+	if c.Remote {
+		role = "remote"
+	}
+	return edge.ListenerConfig{}, fmt.Errorf("there is no [listener.%s] with role = %q or \"outside\"", cmp.Or(c.Listener, "NAME"), role)
+}
+
+// takes reports whether the request may come to a listener.
+func (c explainCommand) takes(l edge.ListenerConfig) bool {
+	if c.Remote {
+		return forUsers(l)
+	}
+	return forPartners(l)
+}
+
+// forUsers reports whether users sign in at a listener.
+func forUsers(l edge.ListenerConfig) bool { return l.Role == "remote" || l.Role == "outside" }
+
+// forPartners reports whether partners come to a listener.
+func forPartners(l edge.ListenerConfig) bool { return l.Role == "federation" || l.Role == "outside" }
+
+// arriveRemote says where a user outside comes to.
+func (c explainCommand) arriveRemote(conf edge.Config) edge.Step {
+	step := edge.Step{Name: "listener", Passed: true}
+	l, err := c.listener(conf)
+	if err != nil {
+		step.Detail = "there is none for users" // the rules can be asked all the same
+		return step
+	}
+	step.Detail = fmt.Sprintf("%s, %s by %s", l.Role, l.Address, cmp.Or(l.Transport, "tls"))
+	return step
 }
 
 func beside(dir, path string) string {

@@ -49,8 +49,11 @@ type reportStep struct {
 func newReport(flag configFlag, q edge.Query) *report {
 	r := &report{Direction: "in", From: q.From, To: q.To, Method: q.Method, flag: flag}
 	other := q.From
-	if q.Inside {
+	switch {
+	case q.Inside:
 		r.Direction, other = "out", q.To
+	case q.Remote:
+		other = q.To // he is one of us
 	}
 	r.partner = other[strings.LastIndexByte(other, '@')+1:]
 	return r

@@ -13,8 +13,11 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// guide is the document whose examples are tried here, beside the README.
-const guide = "docs/partners.md"
+// The documents whose examples are tried here, beside the README.
+const (
+	guide       = "docs/partners.md"
+	remoteGuide = "docs/remote.md"
+)
 
 // A block is a fenced block of a document, or a heading of its second level.
 type block struct{ language, text string }
@@ -63,6 +66,39 @@ func TestGuideHoldsWhatItShows(t *testing.T) {
 	}
 	if tried < 10 {
 		t.Errorf("%s shows %d commands; are they still found?", guide, tried)
+	}
+}
+
+// TestRemoteGuideHoldsWhatItShows does so with the guide to remote users. What it writes
+// stays, from chapter to chapter.
+func TestRemoteGuideHoldsWhatItShows(t *testing.T) {
+	readme, all := fences(t, "README.md", "toml"), blocks(t, remoteGuide)
+	s := site{t, readmeSite(t)}
+	t.Chdir(s.dir)
+	t.Setenv("COLUMNS", "100")
+	s.write("ldap.password", "secret")
+	config, tried := readme[0], 0
+	for _, b := range all {
+		switch {
+		case b.language == "toml":
+			if part, ok := strings.CutPrefix(b.text, "# sipedge.toml\n"); ok {
+				config = withSections(config, part)
+				s.write("sipedge.toml", config)
+				continue // what belongs to it comes next
+			}
+			s.write("remote.toml", b.text)
+			if code, _, errs := s.runs("check"); code != exitDone || errs != "" {
+				t.Errorf("check of\n%s\nends with %d and says\n%s", b.text, code, errs)
+			}
+		case b.language == "console":
+			for _, c := range commandsOf(b.text) {
+				tried++
+				guideCommand(t, s, c)
+			}
+		}
+	}
+	if code, _, errs := s.runs("check"); code != exitDone || errs != "" || tried < 10 {
+		t.Errorf("in the end check ends with %d and says\n%s\nafter %d commands", code, errs, tried)
 	}
 }
 
@@ -143,11 +179,11 @@ func shellWords(line string) (words []string) {
 
 // TestDocumentsNameCommandsThatExist looks at what documents have in backquotes.
 func TestDocumentsNameCommandsThatExist(t *testing.T) {
-	known := map[string]bool{"partner": true}
+	known := map[string]bool{"partner": true, "user": true, "flow": true, "ban": true}
 	for _, leaf := range commandLine(t).Model.Leaves(false) {
 		known[strings.TrimPrefix(leaf.Path(), "sipedge ")] = true
 	}
-	span := regexp.MustCompile("`sipedge ((?:partner )?)([a-z|]+)[^`]*`")
+	span := regexp.MustCompile("`sipedge ((?:(?:partner|user|flow|ban) )?)([a-z|]+)[^`]*`")
 	found := 0
 	for _, path := range repositoryFiles(t, ".md") {
 		text, err := os.ReadFile(filepath.Join(top, path))

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -14,14 +15,14 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
-// TestInterop runs testdata/interop/*.txtar: plays in the same language with
-// real peers. They are skipped where a program is missing, but not where CI or
+// TestInterop runs testdata/interop/*.txtar, but for those of TestInteropRemote:
+// plays in the same language with real peers. They are skipped where a program is missing, but not where CI or
 // SIPEDGE_INTEROP is set: there they must run.
 func TestInterop(t *testing.T) {
 	needPrograms(t, "kamailio", "sipp", "stunnel4", "openssl")
 	t.Parallel()
 	testscript.Run(t, testscript.Params{
-		Dir:                filepath.Join("testdata", "interop"),
+		Files:              interopPlays(t, false),
 		Setup:              openStage,
 		Cmds:               stageCommands(),
 		Condition:          condition,
@@ -70,6 +71,8 @@ func (s *stage) borrow(names []string) error {
 type realPeer struct {
 	cmd   *exec.Cmd
 	log   *os.File
+	input io.Writer // nil unless it takes commands
+	read  int       // octets of the log that says has looked at
 	ended chan struct{}
 }
 
@@ -77,12 +80,15 @@ type realPeer struct {
 //
 //	program NAME serves ADDRESS [in=NETNS] COMMAND...   and waits until it listens there
 //	program NAME runs COMMAND...             and does not wait
+//	program NAME obeys COMMAND...            the same, for one that reads commands
+//	program NAME hears WORDS...              a line for one that obeys
+//	program NAME says REGEXP...              waits for a line of its output with all of them
 //	program NAME ends                        waits until it has ended well
 //	program NAME signals STOP|CONT|TERM
 //	program NAME dies                        as a crash
 func (s *stage) program(args []string) error {
 	if len(args) < 2 {
-		return fmt.Errorf("usage: program NAME serves|runs|ends|signals|dies ...")
+		return fmt.Errorf("usage: program NAME serves|runs|obeys|hears|says|ends|signals|dies ...")
 	}
 	name, p := args[0], s.programs[args[0]]
 	switch verb := args[1]; {
@@ -97,8 +103,14 @@ func (s *stage) program(args []string) error {
 		return s.programs[name].awaitListener(args[2], netns)
 	case verb == "runs":
 		return s.startProgram(name, args[2:])
+	case verb == "obeys":
+		return s.startObedient(name, args[2:])
 	case p == nil:
 		return fmt.Errorf("%s was not started", name)
+	case verb == "hears":
+		return p.hears(args[2:])
+	case verb == "says":
+		return p.says(args[2:])
 	case verb == "ends":
 		return p.end()
 	case verb == "signals":
@@ -113,14 +125,44 @@ func (s *stage) program(args []string) error {
 
 // startProgram starts a real peer in a process group of its own.
 func (s *stage) startProgram(name string, args []string) error {
-	log, err := os.OpenFile(s.path(name+".log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	p, err := s.newProgram(name, args)
 	if err != nil {
 		return err
 	}
-	p := &realPeer{cmd: exec.Command(args[0], args[1:]...), log: log, ended: make(chan struct{})}
+	return s.start(name, p)
+}
+
+// startObedient starts one that reads commands, from a pipe.
+func (s *stage) startObedient(name string, args []string) error {
+	p, err := s.newProgram(name, args)
+	if err != nil {
+		return err
+	}
+	if p.input, err = p.cmd.StdinPipe(); err != nil {
+		return err
+	}
+	return s.start(name, p)
+}
+
+// newProgram is a real peer whose output goes to NAME.log, behind what is there.
+func (s *stage) newProgram(name string, args []string) (*realPeer, error) {
+	log, err := os.OpenFile(s.path(name+".log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	if err != nil {
+		return nil, err
+	}
+	before, err := log.Seek(0, io.SeekEnd)
+	if err != nil {
+		return nil, err
+	}
+	p := &realPeer{cmd: exec.Command(args[0], args[1:]...), log: log, read: int(before), ended: make(chan struct{})}
 	p.cmd.Dir, p.cmd.Stdout, p.cmd.Stderr = s.dir, log, log
 	p.cmd.Env = append(os.Environ(), "TERM=vt100")
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	return p, nil
+}
+
+// start starts it, until the play ends.
+func (s *stage) start(name string, p *realPeer) error {
 	if err := p.cmd.Start(); err != nil {
 		return err
 	}
@@ -128,7 +170,7 @@ func (s *stage) startProgram(name string, args []string) error {
 	s.deferred(p.kill)
 	go func() {
 		p.cmd.Wait()
-		log.Close()
+		p.log.Close()
 		close(p.ended)
 	}()
 	return nil

@@ -37,6 +37,9 @@ type commands struct {
 	Doctor  doctorCommand  `cmd:"" help:"Examine our own side: files, certificates, names, clock, ports, pools."`
 	Probe   probeCommand   `cmd:"" help:"Examine a partner's side, step by step."`
 	Partner partnerCommand `cmd:"" help:"Look at partners and decide about them: list, show, discovered, allow, block, ignore, forget, card, add."`
+	User    userCommand    `cmd:"" help:"Look at our users outside and decide about them: list, show, allow, deny, forget, kick."`
+	Flow    flowCommand    `cmd:"" help:"Look at the connections that are open, and end one: list, show, drop."`
+	Ban     banCommand     `cmd:"" help:"Look at who is banned from signing in, and decide: list, add, lift."`
 	Demo    demoCommand    `cmd:"" help:"See two companies federate on this machine; nothing to install or configure."`
 	Version versionCommand `cmd:"" help:"Print the version."`
 }

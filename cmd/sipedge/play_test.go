@@ -142,6 +142,7 @@ func verbs() map[string]verb {
 		"program":     (*stage).program,
 		"ledger":      (*stage).ledger,
 		"homeserver":  (*stage).homeServer,
+		"forwarder":   (*stage).forwarder,
 		"msftserver":  (*stage).msft,
 		"finch":       (*stage).finch,
 		"netns":       (*stage).netns,

@@ -50,8 +50,8 @@ func readmeSite(t *testing.T) string {
 	t.Helper()
 	s := site{t, t.TempDir()}
 	blocks := fences(t, "README.md", "toml")
-	if len(blocks) != 2 {
-		t.Fatalf("README.md holds %d blocks of toml, want sipedge.toml and partners.toml", len(blocks))
+	if len(blocks) != 4 {
+		t.Fatalf("README.md holds %d blocks of toml, want sipedge.toml and partners.toml, and what users outside need of both files", len(blocks))
 	}
 	s.write("sipedge.toml", blocks[0])
 	s.write("partners.toml", blocks[1])
@@ -66,6 +66,16 @@ func readmeSite(t *testing.T) string {
 	s.issue(ca, "certs/outside", "edge1.example.com")
 	s.issue(ca, "certs/inside", "edge1.example.com")
 	return s.dir
+}
+
+func TestReadmeLetsUsersIn(t *testing.T) {
+	s, blocks := site{t, readmeSite(t)}, fences(t, "README.md", "toml")
+	t.Chdir(s.dir)
+	s.write("sipedge.toml", withSections(blocks[0], blocks[2]))
+	s.write("remote.toml", blocks[3])
+	if code, out, errs := s.runs("check"); code != exitDone || errs != "" || !strings.Contains(out, "remote access ") {
+		t.Errorf("check ends with %d and says\n%s%s", code, out, errs)
+	}
 }
 
 func TestReadmeCommandsPrintWhatItShows(t *testing.T) {

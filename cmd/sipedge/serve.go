@@ -79,7 +79,8 @@ func serve(ctx context.Context, config string, log *slog.Logger, hup <-chan os.S
 	watcher := settings.NewWatcher(set, e.SetPartners, func(a *remoteaccess.Access) { i.follow(a, log) }, log)
 	control, err := admin.Listen(admin.SocketPath(stateDir(set.Edge)), admin.Config{
 		Name: set.Edge.Name, Domains: set.Edge.Domains, Version: version(),
-		Edge: e, Lists: watcher, Discovery: i.discovery, Log: log,
+		Edge: e, Lists: watcher, Discovery: i.discovery, Access: watcher, Decisions: i.decisions,
+		Guard: i.remote.Guard, Directory: i.remote.Directory, Log: log,
 	})
 	if err != nil {
 		e.Close()

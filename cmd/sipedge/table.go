@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 	"unicode/utf8"
@@ -16,6 +17,8 @@ type table struct {
 	name  int          // the column of names
 	right map[int]bool // columns of numbers
 	state int          // the column that has a colour
+
+	longest int // how long a name may be on a terminal to stand in its column; 0: longestName
 }
 
 // A tableRow is one line, and what stands below it.
@@ -25,7 +28,7 @@ type tableRow struct {
 	style string // of the state
 }
 
-// longestName is how long a name may be on a terminal to stand in its column.
+// longestName is how long most names may be.
 const longestName = 30
 
 // leastLast is how much of the last column is worth showing.
@@ -72,7 +75,7 @@ func (t *table) widths() []int {
 	for _, r := range t.rows {
 		for i, c := range r.cells {
 			n := utf8.RuneCountInString(c)
-			if i == t.name && t.page.width > 0 && n > longestName {
+			if i == t.name && t.page.width > 0 && n > cmp.Or(t.longest, longestName) {
 				n = 1 // it will have a line of its own
 			}
 			widths[i] = max(widths[i], n)
@@ -147,14 +150,14 @@ func (f facts) print(p *page) {
 	}
 }
 
-// stateStyle is the colour of a partner's state.
+// stateStyle is the colour of the state of a partner or user.
 func stateStyle(state string) string {
 	switch state {
 	case "allowed", "direct", "upstream", "talking":
 		return green
-	case "blocked", "expired", "not in force", "watched":
+	case "blocked", "expired", "not in force", "watched", "denied":
 		return red
-	case "knocking", "suspicious":
+	case "knocking", "suspicious", "by group":
 		return yellow
 	}
 	return ""
