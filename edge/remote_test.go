@@ -205,6 +205,12 @@ func TestARegistrationEnds(t *testing.T) {
 			b.from(b.homes[0], answer(m, 200, ""))
 			b.expect(f, "SIP/2.0 200 OK")
 		}},
+		{"by the user, who does not name the device again", func(b *bench, f *Flow) {
+			b.from(f, register("alice", "out", "Contact: <sip:alice@10.0.0.9:5061;transport=tls>;expires=0\n"))
+			m := b.expect(b.homes[0], "REGISTER sip:example.com SIP/2.0")
+			b.from(b.homes[0], answer(m, 200, ""))
+			b.expect(f, "SIP/2.0 200 OK")
+		}},
 		{"all of them by the user", func(b *bench, f *Flow) {
 			b.from(f, register("alice", "out", "Contact: *\nExpires: 0\n"))
 			m := b.expect(b.homes[0], "REGISTER sip:example.com SIP/2.0")

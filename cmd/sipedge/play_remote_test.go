@@ -69,7 +69,7 @@ func (p *peer) signsIn(s *stage, args []string) error {
 	}
 	p.path = "Route: " + m.value("path")
 	s.set(p.name+"_path", p.path)
-	more := "Require: outbound\r\nContact: " + m.value("contact") + ";expires=" + expires
+	more := "Require: outbound\r\nPath: " + m.value("path") + "\r\nContact: " + m.value("contact") + ";expires=" + expires
 	if m.what() != "REGISTER" || m.value("path") == "" || m.value("contact") == "" {
 		return fmt.Errorf("%s wanted a REGISTER with Path and Contact, got:\n%s", home.name, visible(m.raw))
 	}
