@@ -299,6 +299,39 @@ func TestEachDeviceHasItsFlowAndADialogFollowsIt(t *testing.T) {
 	})
 }
 
+func TestWithinADialogAUserHasTheNameThatHeWasCalledBy(t *testing.T) {
+	for _, tt := range []struct{ name, from, callID, want string }{
+		{"his own", "<sip:alice@example.com>", "in-call", ""}, // RFC 4916 §3
+		{"what he was called", "<sip:sales@example.com>", "in-call", ""},
+		{"another", "<sip:boss@example.com>", "in-call", "403"},
+		{"in another dialog", "<sip:sales@example.com>", "in-other", "403"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := newRemoteBench(t, "[default]\nallow = true")
+				f := b.remote()
+				path := b.signsIn(f, 1)
+				b.from(b.homes[0], strings.Replace(toAlice("INVITE", path, "call"), "To: <sip:alice@", "To: <sip:sales@", 1))
+				m := b.expect(f, "INVITE sip:alice@10.0.0.9:5061;transport=tls SIP/2.0")
+				routes := ""
+				for _, uri := range recordRoutes(m, nil) {
+					routes += "Route: <" + string(uri) + ">\n"
+				}
+				b.from(f, answer(m, 200, "Contact: <sip:alice@10.0.0.9:5061;transport=tls>\n"))
+				b.expect(b.homes[0], "SIP/2.0 200 OK")
+				bye := strings.NewReplacer("BYE sip:bob@fabrikam.example", "BYE sip:bob@192.0.2.7", "From: <sip:alice@example.com>", routes+"From: "+tt.from,
+					"To: <sip:bob@fabrikam.example>", "To: <sip:bob@fabrikam.example>;tag=b", "call-bye", tt.callID)
+				b.from(f, bye.Replace(fromAlice("BYE", "bob@fabrikam.example", "bye")))
+				if tt.want != "" {
+					b.expect(f, "SIP/2.0 403 Forbidden")
+					return
+				}
+				b.expect(b.homes[0], "BYE sip:bob@192.0.2.7 SIP/2.0")
+			})
+		})
+	}
+}
+
 func TestAPathIsForHomeServersAlone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newRemoteBench(t, "[default]\nallow = true")
