@@ -94,9 +94,11 @@ func (e *Edge) tryRegister(r *request, reg *registration, signed bool, refused a
 		return pass
 	case !v.Allowed():
 		return v
-	case !enabled:
+	case refused.Reason == allowlists.AccessNotEnabled:
 		r.trial.Settle(remoteaccess.OutcomeFailed) // as if they had been tried, and were wrong
 		return refused
+	case !enabled:
+		return refused // for now: who is told so must not be locked out for asking again
 	}
 	return pass
 }

@@ -301,7 +301,7 @@ func TestEachDeviceHasItsFlowAndADialogFollowsIt(t *testing.T) {
 
 func TestWithinADialogAUserHasTheNameThatHeWasCalledBy(t *testing.T) {
 	for _, tt := range []struct{ name, from, callID, want string }{
-		{"his own", "<sip:alice@example.com>", "in-call", ""}, // RFC 4916 §3
+		{"his own", "<sip:alice@example.com>", "in-call", ""}, // RFC 4916 §4.4.1
 		{"what he was called", "<sip:sales@example.com>", "in-call", ""},
 		{"another", "<sip:boss@example.com>", "in-call", "403"},
 		{"in another dialog", "<sip:sales@example.com>", "in-other", "403"},
@@ -457,6 +457,11 @@ func TestServiceRouteIsTheOnlyRouteThatAUserMayBring(t *testing.T) {
 func TestOneMoreDeviceThanAllowedIsRefused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newRemoteBench(t, "[default]\nallow = true")
+		guard, err := remoteaccess.OpenGuard(remoteaccess.GuardConfig{}, nil, nil, b.e.log, time.Now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b.e.remote.Guard = guard
 		for n := range 8 {
 			b.signsIn(b.remote(), n)
 		}
@@ -464,6 +469,14 @@ func TestOneMoreDeviceThanAllowedIsRefused(t *testing.T) {
 		with := device(9) + "Authorization: Digest username=\"alice\", realm=\"example.com\", nonce=\"1\", uri=\"sip:example.com\", response=\"0\"\n"
 		b.from(f, register("alice", "nine", with))
 		b.expect(f, "SIP/2.0 403 Forbidden")
+		for n := range 9 { // each time from a new connection: clients go on asking
+			g := b.remote()
+			b.from(g, strings.ReplaceAll(register("alice", fmt.Sprint("again", n), with), "CSeq: 1", fmt.Sprint("CSeq: ", n+2)))
+			b.expect(g, "SIP/2.0 403 Forbidden")
+		}
+		if bans := guard.List(); len(bans) != 0 {
+			t.Errorf("banned for asking again: %+v", bans)
+		}
 		b.signsIn(b.remote(), 3) // a device that is among them comes back
 		// Two that ask at the same moment, and both get their yes.
 		b.e.endSignIn(b.e.wire.flow(b.e.users.Of("alice@example.com")[0].Flow), nil)
