@@ -110,7 +110,7 @@ func (s *Server) mayDecide(name string, w AccessWish) error {
 	if local, _ := cut(name); local == "anonymous" {
 		return problem(http.StatusUnprocessableEntity, CodeUnsound, "nobody is anonymous outside: %s may never sign in there", name)
 	}
-	if e := s.register().named(name); e != nil {
+	if e := s.register().section(name); e != nil {
 		return problem(http.StatusConflict, CodeInFile, "the file has it: %s; a decision would change nothing, since the file wins", Rule(e.Rule))
 	}
 	return nil

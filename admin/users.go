@@ -116,25 +116,6 @@ type UserList struct {
 	Warnings []string  `json:"warnings,omitempty"` // about remote.toml
 }
 
-// A register is what is looked at for each user, read once for all of them.
-type register struct {
-	access  *remoteaccess.Access
-	decided map[string]remoteaccess.Decision
-	bans    []remoteaccess.Ban
-	signIns func(user string) []*remoteaccess.SignIn
-}
-
-func (s *Server) register() register {
-	r := register{
-		access: s.Access.Remote(), decided: make(map[string]remoteaccess.Decision),
-		bans: s.Guard.List(), signIns: s.Edge.Users().Of,
-	}
-	for _, d := range s.Decisions.List() {
-		r.decided[d.User] = d
-	}
-	return r
-}
-
 // users lists all, or those in whose entry a word occurs.
 func (s *Server) users(c *call) (any, error) {
 	r := s.register()
@@ -147,7 +128,7 @@ func (s *Server) users(c *call) (any, error) {
 	}
 	word := strings.ToLower(c.query.Get("word"))
 	list := UserList{Users: []User{}, Sections: []Section{}}
-	for _, e := range r.access.Entries() {
+	for _, e := range r.entries {
 		switch {
 		case e.Kind == "decision":
 		case e.Kind == "user" && strings.Contains(e.Name, "@"):
@@ -204,57 +185,6 @@ func (s *Server) person(ctx context.Context, name string) User {
 		u.Terms = append(u.Terms, termOf(said))
 	}
 	return u
-}
-
-// user is what a list has of one. With guess nobody knows his groups unless he is
-// signed in.
-func (r register) user(name string, groups []string, guess bool) User {
-	local, domain := cut(name)
-	u := User{User: name, State: StateDenied, SignIns: signIns(r.signIns(name)), Bans: []remoteaccess.Ban{}}
-	if d := unicodeOf(domain); d != "" {
-		u.Unicode = local + "@" + d
-	}
-	terms := r.access.Terms([]byte(local), []byte(domain), groups)
-	u.Rule = Rule(terms.Rule)
-	named := strings.HasPrefix(terms.Rule.Name, "user ") // which counts before groups
-	switch {
-	case guess && !named && len(u.SignIns) == 0:
-		u.State = StateByGroup
-	case terms.Allow:
-		u.State = StateAllowed
-	}
-	if d, ok := r.decided[name]; ok {
-		u.Decision, u.Overruled = &d, r.named(name) != nil
-	}
-	for _, b := range r.bans {
-		if stops(b, name, u.SignIns) {
-			u.Bans = append(u.Bans, b)
-		}
-	}
-	return u
-}
-
-// named returns the section of remote.toml that names the user and says whether he
-// may, nil if there is none. It wins over decisions.
-func (r register) named(user string) *remoteaccess.Entry {
-	local, _ := cut(user)
-	for _, e := range r.access.Entries() {
-		if e.Kind != "user" {
-			return nil // users come first
-		}
-		if (e.Name == user || e.Name == local) && slices.ContainsFunc(e.Said, func(s remoteaccess.Said) bool { return s.Key == "allow" }) {
-			return &e
-		}
-	}
-	return nil
-}
-
-// stops reports whether a ban is about a user, or about where he is signed in.
-func stops(b remoteaccess.Ban, user string, in []SignIn) bool {
-	if b.User != "" {
-		return strings.EqualFold(b.User, user)
-	}
-	return slices.ContainsFunc(in, func(s SignIn) bool { return within(b, s) })
 }
 
 // lastGroups are the groups of the directory that a user was in when he signed in

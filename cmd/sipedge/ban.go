@@ -104,7 +104,7 @@ func guessing(p *page, list admin.BanList) {
 
 // banEffect says what a ban means for a user whom it is about.
 func banEffect(b remoteaccess.Ban) string {
-	text := "may not sign in"
+	text, unless := "may not sign in", ""
 	switch {
 	case b.SignedIn:
 		text = "may not show his password again"
@@ -112,7 +112,7 @@ func banEffect(b remoteaccess.Ban) string {
 	case b.Kind == remoteaccess.BanUser:
 		text += " from where he has not before"
 	case b.Kind == remoteaccess.BanSource:
-		text += " if he has not before"
+		unless = " unless he has before"
 	}
 	if b.Source.IsValid() {
 		_, source, both := strings.Cut(b.Key, " from ")
@@ -121,7 +121,7 @@ func banEffect(b remoteaccess.Ban) string {
 		}
 		text += " from " + source
 	}
-	text += ", " + untilWhen(b.Until)
+	text += unless + ", " + untilWhen(b.Until)
 	if b.Reason != "" {
 		text += " (" + b.Reason + ")"
 	}

@@ -58,7 +58,7 @@ func (d *demo) scenes() []scene {
 		{"she sees who is there", rita, bob, "SUBSCRIBE",
 			outcome{Answers: []int{200, 200}, Reason: "partner.allowed", Note: "NOTIFY: open"}, d.presenceOf("rita")},
 		{"somebody guesses her password, and is locked out; she is not", "guess@acme.example", rita, "REGISTER x6",
-			outcome{Answers: []int{403}, Reason: "access.locked_out", Note: "rita still in"}, d.guesser},
+			outcome{Answers: []int{403}, Reason: "access.locked_out", Note: "rita is in"}, d.guesser},
 		{"a home server dies, the next one takes over", alice, bob, "MESSAGE x10",
 			outcome{Answers: []int{200}, Reason: "partner.allowed", Note: "5 by each"}, d.failover},
 	}
@@ -320,6 +320,7 @@ func (d *demo) outside(ctx context.Context) (outcome, error) {
 		return o, err
 	}
 	o.Reason, o.Hops = line.Reason, 2
+	o.Audit, _ = d.audit.of(line.callID)
 	return o, nil
 }
 
@@ -346,13 +347,14 @@ func (d *demo) guesser(ctx context.Context) (outcome, error) {
 		return o, err
 	}
 	o.Reason = line.Reason
+	o.Audit, _ = d.audit.of(line.callID)
 	if a, err := d.acme.users["rita"].Message(ctx, d.globex.users["bob"].URI(), "Still here"); err != nil || a.Status != 200 {
 		return o, fmt.Errorf("rita is out: %d, %v", a.Status, err)
 	}
 	if _, err := receive(ctx, d.globex.users["bob"]); err != nil {
 		return o, err
 	}
-	o.Note = "rita still in"
+	o.Note = "rita is in"
 	return o, nil
 }
 

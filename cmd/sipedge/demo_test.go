@@ -26,8 +26,8 @@ func TestDemoPlaysAsExpected(t *testing.T) {
 	if err := json.Unmarshal(out.Bytes(), &report); err != nil {
 		t.Fatalf("%v in %s", err, out.Bytes())
 	}
-	if !report.OK || len(report.Scenes) != 10 {
-		t.Errorf("ok %v with %d scenes, want 10 as expected", report.OK, len(report.Scenes))
+	if !report.OK || len(report.Scenes) != 15 {
+		t.Errorf("ok %v with %d scenes, want 15 as expected", report.OK, len(report.Scenes))
 	}
 	for _, s := range report.Scenes {
 		if !s.OK || s.Error != "" {
@@ -83,7 +83,7 @@ func TestDemoStaysUpAndItsHintsWork(t *testing.T) {
 			t.Errorf("colour, but not on a terminal: %q", line)
 		}
 	}
-	if !slices.ContainsFunc(screen, func(l string) bool { return strings.Contains(l, "all 10 scenes as expected") }) {
+	if !slices.ContainsFunc(screen, func(l string) bool { return strings.Contains(l, "all 15 scenes as expected") }) {
 		t.Errorf("the screen says:\n%s", strings.Join(screen, "\n"))
 	}
 	folders, _ := filepath.Glob(filepath.Join(dir, "sipedge-demo-*", "acme"))
@@ -108,6 +108,8 @@ func TestDemoStaysUpAndItsHintsWork(t *testing.T) {
 	command(exitDone, "initech.example", "partner", "discovered")
 	command(exitDone, "initech.example", "partner", "forget", "initech.example")
 	explain(exitNo, "partner.not_allowed", "ann@initech.example")
+	command(exitDone, "rita@acme.example", "user", "list")
+	command(exitDone, "127.0.0.66", "ban", "list")
 	if err := stop(); err != nil {
 		t.Errorf("the demo ended with %v", err)
 	}
