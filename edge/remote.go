@@ -110,9 +110,9 @@ func (e *Edge) notSignedIn(r *request) allowlists.Verdict {
 }
 
 // speaksAs reports whether the request speaks in the name of who is signed in, and of
-// nobody else.
+// nobody else. Within a dialog that may be the name by which he was called.
 func (e *Edge) speaksAs(r *request, s *signIn) allowlists.Verdict {
-	if !isAddress(&r.fromURI, s.User) {
+	if !isAddress(&r.fromURI, s.User) && !e.calledSo(r, s) {
 		return e.mismatch(r, "From", s)
 	}
 	for _, h := range [...]sip.Header{sip.PPreferredIdentity, sip.ReferredBy} {

@@ -94,9 +94,11 @@ func (e *Edge) tryRegister(r *request, reg *registration, signed bool, refused a
 		return pass
 	case !v.Allowed():
 		return v
-	case !enabled:
+	case refused.Reason == allowlists.AccessNotEnabled:
 		r.trial.Settle(remoteaccess.OutcomeFailed) // as if they had been tried, and were wrong
 		return refused
+	case !enabled:
+		return refused // for now: who is told so must not be locked out for asking again
 	}
 	return pass
 }
@@ -296,7 +298,7 @@ func (x *tx) registered(m *sip.Message) bool {
 	x.knowsPath(m)
 	left, mine := reg.granted(m)
 	if left <= 0 {
-		if s := f.state.signed.Load(); s == nil || s.Device == reg.device || string(reg.contact) == "*" {
+		if s := f.state.signed.Load(); s == nil || reg.takesBack(s) {
 			e.endSignIn(f, nil) // not where it was another device's registration that was taken back
 		}
 		return true
@@ -312,6 +314,12 @@ func (x *tx) registered(m *sip.Message) bool {
 		timer: seconds(m.Value(sip.FlowTimer), e.flowTimer), // a registrar may have said it
 	}
 	return e.signIn(f, s, mine)
+}
+
+// takesBack reports whether a registration that ends is that by which somebody signed in.
+// Not every client names its instance again when it takes its address back.
+func (reg *registration) takesBack(s *signIn) bool {
+	return string(reg.contact) == "*" || s.Device == reg.device || reg.instance == "" && s.Contact == clipped(reg.contact, maxDevice)
 }
 
 // knowsPath warns of a registrar that seems not to know Path: one that does repeats it to
