@@ -87,6 +87,7 @@ func (e *Edge) admitRegister(r *request, s *signIn) allowlists.Verdict {
 func (e *Edge) tryRegister(r *request, reg *registration, signed bool, refused allowlists.Verdict) allowlists.Verdict {
 	enabled := refused.Reason == allowlists.ReasonNone
 	if r.note != nil {
+		e.explainBan(r, reg.user, signed)
 		return e.explainAccess(r, &reg.terms)
 	}
 	if !enabled && signed {
