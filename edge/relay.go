@@ -121,9 +121,11 @@ func (x *tx) relayFinal(t *turn, m *sip.Message, status int) {
 		x.finish(x.instead(t, 502))
 		return
 	}
-	if x.plan.signIn != nil && !x.registered(m) {
-		x.unregistered(t)
-		return
+	if x.plan.signIn != nil {
+		if err := x.registered(m); err != nil {
+			x.unregistered(t, err)
+			return
+		}
 	}
 	x.subscribed(m)
 	x.finish(x.pass(t, m, status))

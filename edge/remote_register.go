@@ -23,6 +23,7 @@ type registration struct {
 	regID    string
 	contact  []byte // the first one's URI, in its one spelling; nil: it only asks
 	asked    time.Duration
+	named    bool // the client has brought a temporary GRUU, which is the registrar's to give
 	firstHop bool // nobody stands between the client and us
 	agent    string
 	groups   []string
@@ -44,6 +45,9 @@ const (
 // Who asks in the name of somebody who may not sign in from outside is challenged as
 // anybody is, and refused when the answer comes: else one could ask who may.
 func (e *Edge) admitRegister(r *request, s *signIn) allowlists.Verdict {
+	if r.bound {
+		return step(r, "dialog", "a REGISTER is in none", allowlists.Refusal(allowlists.RouteTokenInvalid, r.f.state.rule))
+	}
 	reg, v := e.readRegister(r, s)
 	if !v.Allowed() {
 		return v
@@ -54,6 +58,9 @@ func (e *Edge) admitRegister(r *request, s *signIn) allowlists.Verdict {
 	groups, err := e.groupsOf(r, r.fromURI.User, reg.domain)
 	if err != nil && !errors.Is(err, remoteaccess.ErrDirectoryAway) {
 		e.log.Error(logDirectory, keyErr, err)
+	}
+	if err != nil && s != nil {
+		groups, err = s.Groups, nil // what is known of who is signed in
 	}
 	reg.groups = groups
 	reg.terms = e.access.Load().Terms(r.fromURI.User, reg.domain, groups)
@@ -97,8 +104,8 @@ func (e *Edge) tryRegister(r *request, reg *registration, signed bool, refused a
 	case refused.Reason == allowlists.AccessNotEnabled:
 		r.trial.Settle(remoteaccess.OutcomeFailed) // as if they had been tried, and were wrong
 		return refused
-	case !enabled:
-		return refused // for now: who is told so must not be locked out for asking again
+	case !enabled: // for now: nobody guesses with what is not tried, and many may come at once
+		return refused
 	}
 	return pass
 }
@@ -114,7 +121,8 @@ func (e *Edge) readRegister(r *request, s *signIn) (*registration, allowlists.Ve
 	to, err := r.m.ToURI()
 	var room [maxParty + 1]byte
 	user, ok := appendAOR(room[:0], &to)
-	if err != nil || !ok || e.poolOf(domainPart(user)) != p || !isAddress(&r.fromURI, string(user)) {
+	// RFC 3261 §10.3 step 5: the user must be one of the domain in the Request-URI.
+	if err != nil || !ok || !bytes.Equal(domainPart(user), r.to) || !isAddress(&r.fromURI, string(user)) {
 		// RFC 3261 §10.2 knows a third party that registers somebody else. From
 		// outside there is none.
 		return nil, step(r, "speaker", "From and To of a REGISTER are one user of ours",
@@ -171,6 +179,9 @@ func (e *Edge) readContacts(r *request, reg *registration, s *signIn) allowlists
 		}
 		if _, ok := addr.Param("reg-id"); ok && asked > 0 {
 			numbered++
+		}
+		if _, ok := addr.Param("temp-gruu"); ok {
+			reg.named = true
 		}
 		if reg.contact == nil || reg.asked == 0 && asked > 0 {
 			reg.read(addr, asked)
@@ -276,21 +287,22 @@ func (p *plan) path(s *scratch, x *tx) {
 }
 
 // registered is told of the final answer to a REGISTER from outside, before it goes
-// back. It reports whether the answer may: one must not be told that it is signed in
-// where it is not. The caller holds x.mu.
-func (x *tx) registered(m *sip.Message) bool {
+// back, and returns why it may not: one must not be told that it is signed in where it
+// is not. All else that a home server says goes back also to who may not sign in: what
+// it says to one of two, and not to the other, would tell them apart. The caller holds
+// x.mu.
+func (x *tx) registered(m *sip.Message) error {
 	reg, e, f := x.plan.signIn, x.edge, x.flow
-	if m.Status()/100 != 2 {
-		return !x.plan.hide || m.Status() == 401 || m.Status() == 407
-	}
 	switch {
+	case m.Status()/100 != 2:
+		return nil
 	case x.plan.hide:
-		return false
+		return errNotEnabled
 	case f.closed():
-		return true // who signs out and hangs up waits for no answer, and nobody is signed in on this
+		return nil // who signs out and hangs up waits for no answer, and nobody is signed in on this
 	}
 	if reg.contact == nil {
-		return true // it asked, and knows the password; a flow belongs to who registers on it
+		return nil // it asked, and knows the password; a flow belongs to who registers on it
 	}
 	x.knowsPath(m)
 	left, mine := reg.granted(m)
@@ -298,14 +310,17 @@ func (x *tx) registered(m *sip.Message) bool {
 		if s := f.state.signed.Load(); s == nil || reg.takesBack(s) {
 			e.endSignIn(f, nil) // not where it was another device's registration that was taken back
 		}
-		return true
+		return nil
+	}
+	if reg.named {
+		mine = sip.NameAddr{} // a registrar may have sent back what it was sent
 	}
 	now := time.Now()
 	s := &signIn{
 		SignIn: &remoteaccess.SignIn{
 			User: reg.user, Flow: f.ID, Device: reg.device, Contact: clipped(reg.contact, maxDevice), Agent: reg.agent,
 			Transport: f.Transport().String(), Remote: f.Remote, Since: now, Refreshed: now, Until: now.Add(left),
-			Outbound: lists(m, sip.Require, "outbound"), Groups: reg.groups, Terms: reg.terms,
+			Outbound: lists(m, sip.Require, "outbound"), Groups: reg.groups,
 		},
 		pool: reg.pool, domain: reg.domain, routes: serviceRoutes(m),
 		timer: seconds(m.Value(sip.FlowTimer), e.flowTimer), // a registrar may have said it
@@ -338,14 +353,14 @@ func (x *tx) knowsPath(m *sip.Message) {
 }
 
 // unregistered answers a REGISTER whose answer may not go back. The caller holds x.mu.
-func (x *tx) unregistered(t *turn) {
+func (x *tx) unregistered(t *turn, err error) {
 	x.audit.reason = allowlists.AccessNotEnabled
-	if !x.plan.hide {
+	if err == errMixedUp {
 		x.audit.reason = allowlists.AccessDevices
 	}
 	x.finish(x.instead(t, 403))
 	if !x.plan.hide {
-		x.flow.finish(errMixedUp)
+		x.flow.finish(err)
 	}
 }
 

@@ -102,13 +102,21 @@ func (e *Edge) routeFromRemote(r *request) allowlists.Verdict {
 	if !e.serviceRoute(r) {
 		return allowlists.Refusal(allowlists.RoutePreloaded, rule)
 	}
-	if _, maddr := sip.Param(r.uri.Params, "maddr"); maddr && e.poolOf(r.to) != nil {
-		// It would send the home server somewhere else than the domain says.
+	if _, maddr := sip.Param(r.uri.Params, "maddr"); maddr || e.poolOf(r.to) == nil && isAt(&r.uri) {
+		// It would send the home server somewhere else than the domain says, or where
+		// no domain is.
 		return allowlists.Refusal(allowlists.RouteNotRelayed, rule)
 	}
 	r.way.pool = p
 	r.way.first = r.serviceServer(p)
 	return allowlists.Verdict{Action: allowlists.Allow, Rule: p.rule}
+}
+
+// isAt reports whether a URI names an address, or a host by a name that means something
+// inside alone: a home server would connect to it, whatever it is. Within a dialog it
+// would have to be signed.
+func isAt(u *sip.URI) bool {
+	return u.IsSIP() && (u.IsIP() || bytes.IndexByte(bytes.TrimSuffix(u.Host, []byte(".")), '.') < 0)
 }
 
 // pool is where the user lives who sends a request from outside.

@@ -9,26 +9,36 @@ import (
 	"github.com/sipedge/sipedge/sip"
 )
 
-// signIn gives a flow to a user: from now on it may speak as that one. It reports
-// false where that would mix users up or be a device too many: the home server said yes
-// to what was asked at the same moment elsewhere. The flow must end then.
-func (e *Edge) signIn(f *Flow, s *signIn, mine sip.NameAddr) bool {
+// signIn gives a flow to a user: from now on it may speak as that one. It fails
+// where that would mix users up or be a device too many: the home server said yes
+// to what was asked at the same moment elsewhere. So it does where remote.toml has
+// changed meanwhile, and lets the user in no longer. The flow must end then.
+func (e *Edge) signIn(f *Flow, s *signIn, mine sip.NameAddr) error {
 	e.signing.Lock()
+	user, _, _ := cutAddress(s.User)
+	s.Terms = e.access.Load().Terms([]byte(user), s.domain, s.Groups)
 	before := f.state.signed.Load()
 	if before != nil && before.User == s.User {
 		s.Since = before.Since
 		s.names = before.names
 	}
 	s.names = gruus(mine, s.names)
-	over, ok := e.users.Put(s.SignIn, s.Terms.Devices)
-	if ok {
-		f.state.signed.Store(s)
-		e.uncount(f)
+	err := errNotEnabled
+	var over []*remoteaccess.SignIn
+	if s.Terms.Allow {
+		var ok bool
+		if over, ok = e.users.Put(s.SignIn, s.Terms.Devices); ok {
+			f.state.signed.Store(s)
+			e.uncount(f)
+			err = nil
+		} else {
+			err = errMixedUp
+		}
 	}
 	e.signing.Unlock()
-	if !ok {
-		e.log.Warn(logSignInRefused, keyFlow, f.ID, keyUser, s.User, keyErr, errMixedUp)
-		return false
+	if err != nil {
+		e.log.Warn(logSignInRefused, keyFlow, f.ID, keyUser, s.User, keyErr, err)
+		return err
 	}
 	for _, o := range over {
 		if old := e.wire.flow(o.Flow); old != nil {
@@ -44,7 +54,7 @@ func (e *Edge) signIn(f *Flow, s *signIn, mine sip.NameAddr) bool {
 	if before == nil {
 		e.log.Info(logSignedIn, keyFlow, f.ID, keyUser, s.User, keyRemote, f.Remote, keyDevice, clean(s.Device), keyRule, s.Terms.Rule.String())
 	}
-	return true
+	return nil
 }
 
 // maySilence is how long a flow may say nothing: longer than the client was told to

@@ -56,9 +56,10 @@ type Credentials struct {
 	// request must not go inside.
 	Broken bool
 
-	names [maxNames]string // claimed, in normal form; "" from the first that is not used
-	guess bool             // some could be right or wrong
-	tried schemes          // those under which a challenge is a refusal, unless it says otherwise
+	names   [maxNames]string // claimed, in normal form; "" from the first that is not used
+	unnamed bool             // some claim no name that can be read
+	guess   bool             // some could be right or wrong
+	tried   schemes          // those under which a challenge is a refusal, unless it says otherwise
 }
 
 // schemes is a set of schemes.
@@ -82,6 +83,12 @@ func (c Credentials) Names() []string {
 		}
 	}
 	return list
+}
+
+// mixed reports whether they claim more than one name, so that nobody knows which of
+// them the home server has looked at.
+func (c Credentials) mixed() bool {
+	return c.names[1] != "" || c.unnamed && c.names[0] != ""
 }
 
 // Guess reports whether they could be a guess at a password: not those that
@@ -202,12 +209,14 @@ func (c *Credentials) add(one claim, domain string) {
 	case SchemeNTLM:
 		c.ntlm(one.data, domain)
 	case SchemeKerberos, SchemeTLSDSK:
+		c.name("")
 		if len(one.data) == 0 {
 			c.take(one.scheme, SchemeNone)
 		} else {
 			c.take(one.scheme, one.scheme)
 		}
 	default:
+		c.name("")
 		c.take(SchemeOther, SchemeOther)
 	}
 }
@@ -219,10 +228,13 @@ func (c *Credentials) ntlm(data []byte, domain string) {
 	m, ok := readNTLM(data)
 	switch {
 	case len(data) == 0, ok && m.kind == ntlmNegotiate:
+		c.name("")
 		c.take(SchemeNTLM, SchemeNone)
 		return
 	case ok:
 		c.name(m.name(domain))
+	default:
+		c.name("")
 	}
 	c.take(SchemeNTLM, SchemeOther)
 }
@@ -253,8 +265,9 @@ func (c *Credentials) extended(value []byte) string {
 	return ""
 }
 
-// name notes a name that is claimed.
+// name notes a name that is claimed; "" if it cannot be read.
 func (c *Credentials) name(name string) {
+	c.unnamed = c.unnamed || name == ""
 	if name == "" || slices.Contains(c.names[:], name) {
 		return
 	}

@@ -119,7 +119,9 @@ func (g *Guard) settle(t Ticket, o Outcome) {
 func (g *Guard) failed(s *slot, now time.Time) (made []Ban) {
 	spray := !s.trusted && s.n > 0
 	if spray {
-		g.spray.fail(s.tried().user, s.source, now)
+		for _, w := range s.tried() {
+			g.spray.fail(w.user, s.source, now)
+		}
 	}
 	strict := g.spraying(now)
 	others := false // the failure is not one of the signed-in user alone
@@ -152,12 +154,12 @@ func (g *Guard) failed(s *slot, now time.Time) (made []Ban) {
 }
 
 // tried is whose password it was: who is named by the credentials, if it is
-// another than the user.
-func (s *slot) tried() *subject {
-	if s.n > 1 {
-		return &s.who[1]
+// another than the user. Where they name several it may be any of them.
+func (s *slot) tried() []subject {
+	if s.n > 1 && !s.mixed {
+		return s.who[1:s.n]
 	}
-	return &s.who[0]
+	return s.who[:s.n]
 }
 
 // count adds a failure to one tally, and bans when it is one too many.
@@ -168,7 +170,7 @@ func (g *Guard) count(made []Ban, in *simplelru.LRU[uint64, *tally], now time.Ti
 	case BanUser:
 		id = w.user
 	case BanSource:
-		id, who = s.source, s.tried().hash
+		id = s.source
 	}
 	if h := g.bans.automatic[id]; h != nil && !h.ended(now) {
 		h.Count++ // it was under way before
@@ -177,6 +179,9 @@ func (g *Guard) count(made []Ban, in *simplelru.LRU[uint64, *tally], now time.Ti
 	t := tallyOf(in, id)
 	t.turn = g.desk.turns
 	t.count(l.window, now)
+	if kind == BanSource {
+		who = t.unseen(s.tried())
+	}
 	t.add(failure{now.UnixMilli(), who}, l.failures)
 	n, users := len(t.failures), 0
 	if l.users > 0 {
@@ -250,8 +255,16 @@ func (g *Guard) progress(s *slot, now time.Time) []Ban {
 // accepted notes where somebody has signed in, and takes one failure back: many a
 // client tries the nonce that it had first. It does not take all back, or whoever
 // shares a source with a user could guess anew each time that he signs in.
+//
+// Where credentials name several, the home server has looked at those of one: that is
+// no success of the others, or somebody with an account could make himself known as
+// anybody.
 func (g *Guard) accepted(s *slot, now time.Time) {
-	for i := range s.who[:s.n] {
+	proven := s.who[:s.n]
+	if s.mixed {
+		proven = proven[:1]
+	}
+	for i := range proven {
 		w := &s.who[i]
 		if s.place != 0 {
 			g.known.add(w.key, s.place, g.config.Remember, now)

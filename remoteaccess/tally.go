@@ -25,7 +25,7 @@ type subject struct {
 
 // identify finds out what an attempt is counted as: all that needs no lock.
 func (g *Guard) identify(s *slot, a *Attempt) {
-	s.signed, s.bare = a.Signed, !a.Credentials.guess
+	s.signed, s.bare, s.mixed = a.Signed, !a.Credentials.guess, a.Credentials.mixed()
 	s.prefix = a.Source
 	if a.Source.IsValid() {
 		s.sourceHash = g.sourceHash(a.Source)
@@ -160,6 +160,18 @@ func (t *tally) add(f failure, most int) {
 		t.failures = slices.Delete(t.failures, 0, n)
 	}
 	t.failures = append(t.failures, f)
+}
+
+// unseen returns one of those who may have failed: one that has not failed before, if
+// there is one, so that nobody passes for one user by always naming the same one besides.
+func (t *tally) unseen(who []subject) (hash uint64) {
+	for _, w := range who {
+		hash = w.hash
+		if !slices.ContainsFunc(t.failures, func(f failure) bool { return f.who == hash }) {
+			return hash
+		}
+	}
+	return hash
 }
 
 // forgive takes the last failure of who back.

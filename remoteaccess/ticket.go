@@ -27,6 +27,7 @@ type slot struct {
 	trusted    bool // all of who are
 	signed     bool
 	bare       bool // there is nothing that could be a guess
+	mixed      bool // nobody knows which of who the home server has looked at
 
 	at   time.Time
 	turn uint64 // how many tickets there were before

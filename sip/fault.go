@@ -16,6 +16,9 @@ func (m *Message) Fault() *Error {
 }
 
 func (m *Message) judge() *Error {
+	if err := m.judgeMethod(); err != nil {
+		return err
+	}
 	if err := m.judgeCounts(); err != nil {
 		return err
 	}
@@ -38,6 +41,32 @@ func (m *Message) judge() *Error {
 		return err
 	}
 	return m.judgeTarget()
+}
+
+// methods are those that doors ask about, and all others that have a meaning of their
+// own to some server.
+var methods = [...]string{
+	"ack", "benotify", "bye", "cancel", "info", "invite", "message", "negotiate", "notify", "options", "prack",
+	"publish", "refer", "register", "service", "subscribe", "update",
+}
+
+// judgeMethod refuses a method that is another one to who does not tell case apart.
+//
+// COMPAT(Kamailio): case counts in methods (RFC 3261 §7.1), but "register" is a REGISTER
+// to it, so that no rule for REGISTER would have been asked.
+func (m *Message) judgeMethod() *Error {
+	for _, c := range m.method {
+		if c-'a' > 'z'-'a' {
+			continue
+		}
+		for _, name := range methods {
+			if equalFold(m.method, name) {
+				return Faultf(StatusBadRequest, "Method is not in capitals")
+			}
+		}
+		return nil
+	}
+	return nil
 }
 
 func malformed(h Header, err error) *Error {

@@ -27,6 +27,10 @@ func TestFaults(t *testing.T) {
 		{"an empty Call-ID", change("1@fabrikam.example", ""), "400 Malformed Call-ID: bad word"},
 		{"a Call-ID with a blank", change("1@fabrikam", "1 @fabrikam"), "400 Malformed Call-ID: bad word"},
 
+		{"a method in small letters", strings.ReplaceAll(request(length0, ""), "OPTIONS", "register"), "400 Method is not in capitals"},
+		{"a method in some small letters", strings.ReplaceAll(request(length0, ""), "OPTIONS", "Cancel"), "400 Method is not in capitals"},
+		{"a method of somebody's own in small letters", strings.ReplaceAll(request(length0, ""), "OPTIONS", "frobnicate"), ""},
+
 		{"CSeq of 2**31-1", change("CSeq: 1", "CSeq: 2147483647"), ""},
 		{"CSeq of 2**31", change("CSeq: 1", "CSeq: 2147483648"), "400 Malformed CSeq: bad number"},
 		{"CSeq without method", change("CSeq: 1 OPTIONS", "CSeq: 1"), "400 Malformed CSeq: bad method"},
