@@ -279,14 +279,11 @@ func (p *plan) path(s *scratch, x *tx) {
 		device: x.edge.tokens.digest(0, []byte(p.signIn.user), []byte(p.signIn.device)), party: []byte(p.signIn.user),
 	}
 	s.key = x.edge.tokens.seal(s.key[:0], &k)
-	side := p.signIn.pool.side
-	s.near = append(append(append(s.near[:0], "<sip:"...), s.key...), '@')
-	s.near = append(append(append(s.near, side.host...), ";transport="...), side.transport...)
-	s.near = append(s.near, ";lr"...)
+	// A registrar takes no sips Contact without a sips Path (RFC 5630 §5.2).
+	s.near = p.signIn.pool.side.appendRoute(s.near[:0], s.key, p.sips)
 	if p.signIn.firstHop {
-		s.near = append(s.near, ";ob"...)
+		s.near = append(s.near[:len(s.near)-1], ";ob>"...)
 	}
-	s.near = append(s.near, '>')
 	s.edit.PushPath = s.near
 }
 

@@ -299,6 +299,29 @@ func TestEachDeviceHasItsFlowAndADialogFollowsIt(t *testing.T) {
 	})
 }
 
+func TestASecureRegistrationHasASecurePath(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newRemoteBench(t, "[default]\nallow = true")
+		f := b.remote()
+		secure := strings.NewReplacer("REGISTER sip:", "REGISTER sips:", "INVITE sip:", "INVITE sips:", "<sip:alice@", "<sips:alice@", ";transport=tls", "")
+		b.from(f, secure.Replace(register("alice", "1", device(1))))
+		m := b.expect(b.homes[0], "REGISTER sips:example.com SIP/2.0")
+		path := string(m.Value(sip.Path))
+		if !strings.HasPrefix(path, "<sips:e.") || !strings.HasSuffix(path, "@edge1.example.com:5062;lr;ob>") {
+			t.Errorf("Path is %q", path)
+		}
+		b.from(b.homes[0], answer(m, 200, secure.Replace(device(1))))
+		b.expect(f, "SIP/2.0 200 OK")
+		b.from(b.homes[0], secure.Replace(toAlice("INVITE", path, "2")))
+		m = b.expect(f, "INVITE sips:alice@10.0.0.9:5061 SIP/2.0")
+		for _, uri := range recordRoutes(m, nil) {
+			if !strings.HasPrefix(string(uri), "sips:") {
+				t.Errorf("Record-Route is %q", uri)
+			}
+		}
+	})
+}
+
 func TestWithinADialogAUserHasTheNameThatHeWasCalledBy(t *testing.T) {
 	for _, tt := range []struct{ name, from, callID, want string }{
 		{"his own", "<sip:alice@example.com>", "in-call", ""}, // RFC 4916 §4.4.1
@@ -393,6 +416,35 @@ func TestACallThatAUserMayNotMakeIsNotAcceptable(t *testing.T) {
 		b.from(f, fromAlice("SUBSCRIBE", "bob@example.com", "3"))
 		b.expect(f, "SIP/2.0 403 Forbidden")
 	})
+}
+
+func TestANumberIsNoOtherCompany(t *testing.T) {
+	for _, tt := range []struct {
+		name, uri string
+		want      string // "": it goes to the home server
+	}{
+		{"a telephone number", "tel:+15550100", ""},
+		{"a number in a domain of ours", "sip:+15550100@example.com;user=phone", ""},
+		{"one in a partner's", "sip:+15550100@fabrikam.example;user=phone", "SIP/2.0 403 Forbidden"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := newRemoteBench(t, "[default]\nallow = true")
+				f := b.remote()
+				b.signsIn(f, 1)
+				s, inner := *f.state.signed.Load(), *f.state.signed.Load().SignIn
+				inner.Terms.Federation = false
+				s.SignIn = &inner
+				f.state.signed.Store(&s)
+				b.from(f, strings.ReplaceAll(fromAlice("INVITE", "bob@example.com", "1"), "sip:bob@example.com", tt.uri))
+				if tt.want != "" {
+					b.expect(f, tt.want)
+					return
+				}
+				b.expect(b.homes[0], "INVITE "+tt.uri+" SIP/2.0")
+			})
+		})
+	}
 }
 
 func TestWhatAUserSendsToAPartnerCrossesTheEdgeTwice(t *testing.T) {
