@@ -73,7 +73,7 @@ func (e *Edge) admitRemote(r *request) allowlists.Verdict {
 	if r.bound && (r.token.kind != tokenUser || string(r.token.party) != s.User) {
 		return step(r, "dialog", "another one's token", allowlists.Refusal(allowlists.RouteTokenInvalid, s.Terms.Rule))
 	}
-	if v := e.termsAllow(r, s, r.to); !v.Allowed() {
+	if v := e.termsAllow(r, s, &r.uri, r.to); !v.Allowed() {
 		return v
 	}
 	if c := remoteaccess.ReadCredentials(r.m); c.Present() {
@@ -186,9 +186,9 @@ func appendAOR(dst []byte, uri *sip.URI) ([]byte, bool) {
 	return sip.AppendDomain(append(append(dst, user...), '@'), uri.Host), true
 }
 
-// termsAllow asks whether what is between a user outside and somebody in domain may be:
-// of this kind, and with other companies.
-func (e *Edge) termsAllow(r *request, s *signIn, domain []byte) allowlists.Verdict {
+// termsAllow asks whether what is between a user outside and somebody else may be: of this
+// kind, and with other companies.
+func (e *Edge) termsAllow(r *request, s *signIn, other *sip.URI, domain []byte) allowlists.Verdict {
 	t := &s.Terms
 	if t.Kinds != remoteaccess.AllKinds {
 		if k := kindsOf(r.m); k&^t.Kinds != 0 {
@@ -196,11 +196,15 @@ func (e *Edge) termsAllow(r *request, s *signIn, domain []byte) allowlists.Verdi
 			return step(r, "kinds", k.String()+"; may: "+t.Kinds.String(), notAcceptable(r.m, v))
 		}
 	}
-	if !t.Federation && !r.bound && e.poolOf(domain) == nil && !e.asksUs(r) {
+	if !t.Federation && !r.bound && e.poolOf(domain) == nil && !isTel(other) && !e.asksUs(r) {
 		return step(r, "federation", domain, allowlists.Refusal(allowlists.AccessFederation, t.Rule))
 	}
 	return pass
 }
+
+// isTel reports whether a URI is a telephone number in nobody's domain (RFC 3966). No
+// partner can have it in From, and where it leads the home server knows.
+func isTel(u *sip.URI) bool { return bytes.EqualFold(u.Scheme, []byte("tel")) }
 
 // try asks whether the credentials that a request brings may be tried: not by who is
 // guessing. What they are worth is for the home server to say, and what it says is

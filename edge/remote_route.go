@@ -89,7 +89,7 @@ func (e *Edge) routeRemote(r *request) allowlists.Verdict {
 
 // permitRemote asks whether what a home server sends may reach the user outside.
 func (e *Edge) permitRemote(r *request) allowlists.Verdict {
-	if v := e.termsAllow(r, r.user, r.from); !v.Allowed() {
+	if v := e.termsAllow(r, r.user, &r.fromURI, r.from); !v.Allowed() {
 		return v
 	}
 	return allowlists.Allowance(allowlists.AccessAllowed, r.user.Terms.Rule)

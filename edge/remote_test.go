@@ -418,6 +418,35 @@ func TestACallThatAUserMayNotMakeIsNotAcceptable(t *testing.T) {
 	})
 }
 
+func TestANumberIsNoOtherCompany(t *testing.T) {
+	for _, tt := range []struct {
+		name, uri string
+		want      string // "": it goes to the home server
+	}{
+		{"a telephone number", "tel:+15550100", ""},
+		{"a number in a domain of ours", "sip:+15550100@example.com;user=phone", ""},
+		{"one in a partner's", "sip:+15550100@fabrikam.example;user=phone", "SIP/2.0 403 Forbidden"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := newRemoteBench(t, "[default]\nallow = true")
+				f := b.remote()
+				b.signsIn(f, 1)
+				s, inner := *f.state.signed.Load(), *f.state.signed.Load().SignIn
+				inner.Terms.Federation = false
+				s.SignIn = &inner
+				f.state.signed.Store(&s)
+				b.from(f, strings.ReplaceAll(fromAlice("INVITE", "bob@example.com", "1"), "sip:bob@example.com", tt.uri))
+				if tt.want != "" {
+					b.expect(f, tt.want)
+					return
+				}
+				b.expect(b.homes[0], "INVITE "+tt.uri+" SIP/2.0")
+			})
+		})
+	}
+}
+
 func TestWhatAUserSendsToAPartnerCrossesTheEdgeTwice(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newRemoteBench(t, "[default]\nallow = true")
