@@ -197,10 +197,11 @@ func (e *Edge) ourRecord(m *sip.Message) (k token, key int, below [][]byte, ok b
 	return token{}, 0, nil, false
 }
 
-// makesDialog reports whether the caller will take an answer for the beginning
-// of a dialog: it has a Contact, and the method is one that makes any.
+// makesDialog reports whether the caller may take an answer for the beginning
+// of a dialog: it has a Contact, or, as some do without, a Record-Route, and the
+// method is one that makes any.
 func makesDialog(m *sip.Message) bool {
-	if m.Count(sip.Contact) == 0 {
+	if m.Count(sip.Contact)+m.Count(sip.RecordRoute) == 0 {
 		return false
 	}
 	_, method, _ := m.CSeq()

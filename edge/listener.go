@@ -169,7 +169,7 @@ func (l *listener) leave(addr netip.Addr, proven, resumed bool) {
 // needs of stack is not kept for the life of the connection.
 func (l *listener) handshake(c *conn, remote netip.AddrPort) {
 	f, err := l.shakeHands(c)
-	l.leave(remote.Addr(), err == nil && f.Peer != nil, err == nil && f.tls != nil && f.tls.ConnectionState().DidResume)
+	l.leave(remote.Addr(), err == nil && l.proves(f), err == nil && f.tls != nil && f.tls.ConnectionState().DidResume)
 	if err != nil {
 		l.open.Add(-1)
 		l.w.drop(c)
@@ -182,6 +182,13 @@ func (l *listener) handshake(c *conn, remote netip.AddrPort) {
 	f.Listener, f.Remote = l.name, remote
 	f.left = &l.open
 	l.w.start(f)
+}
+
+// proves reports whether the peer of a new flow has proved to be somebody who counts. On
+// a listener that sorts, a certificate that is no partner's is worth nothing: anybody may
+// have one.
+func (l *listener) proves(f *Flow) bool {
+	return f.Peer != nil && (l.sort == nil || f.Role != RoleRemote)
 }
 
 // handshakeWords tells a certificate that was refused from all else that can go

@@ -63,6 +63,7 @@ func (e *Edge) admitRemote(r *request) allowlists.Verdict {
 	r.user = s
 	if r.note != nil {
 		step(r, "sign-in", "assumed: "+s.User, pass)
+		e.explainBan(r, s.User, true)
 		if v := e.explainAccess(r, &s.Terms); !v.Allowed() {
 			return v
 		}
@@ -82,16 +83,6 @@ func (e *Edge) admitRemote(r *request) allowlists.Verdict {
 		}
 	}
 	return allowlists.Allowance(allowlists.AccessAllowed, s.Terms.Rule)
-}
-
-// explainAccess tells explain whether remote.toml lets a user in. On the data path nobody
-// is signed in whom it does not.
-func (e *Edge) explainAccess(r *request, t *remoteaccess.Terms) allowlists.Verdict {
-	v := allowlists.Verdict{Action: allowlists.Allow, Rule: t.Rule}
-	if !t.Allow {
-		v = allowlists.Refusal(allowlists.AccessNotEnabled, t.Rule)
-	}
-	return step(r, "access", t.Rule.Name, v)
 }
 
 // notSignedIn is the verdict on what a flow says on which nobody is signed in. One

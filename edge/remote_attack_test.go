@@ -224,3 +224,64 @@ func TestAUserDoesNotSendHisHomeServerToAddresses(t *testing.T) {
 		})
 	}
 }
+
+// A home server that stands behind us may write us into its Service-Route.
+func TestAServiceRouteMayBeginWithUs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newRemoteBench(t, "[default]\nallow = true")
+		f := b.remote()
+		b.from(f, register("alice", "1", device(1)))
+		m := b.expect(b.homes[0], "REGISTER sip:example.com SIP/2.0")
+		b.from(b.homes[0], answer(m, 200, device(1)+"Service-Route: <sip:edge1.example.com:443;transport=tls;lr>, <sip:sip1.example.com:5061;lr>\n"))
+		b.expect(f, "SIP/2.0 200 OK")
+		b.from(f, strings.Replace(fromAlice("MESSAGE", "bob@example.com", "1"), "From:", "Route: <sip:edge1.example.com:443;transport=tls;lr>, <sip:sip1.example.com:5061;lr>\nFrom:", 1))
+		m = b.expect(b.homes[0], "MESSAGE sip:bob@example.com SIP/2.0")
+		if got := string(m.Value(sip.Route)); got != "<sip:sip1.example.com:5061;lr>" {
+			t.Errorf("Route is %q", got)
+		}
+	})
+}
+
+// Whoever calls follows the Record-Routes of an answer, whether it has a Contact or not.
+func TestAnAnswerWithoutContactLeadsNoCallerAstray(t *testing.T) {
+	for _, status := range []int{180, 200} {
+		synctest.Test(t, func(t *testing.T) {
+			b := newRemoteBench(t, "[default]\nallow = true")
+			f := b.remote()
+			path := b.signsIn(f, 1)
+			b.from(b.homes[0], toAlice("INVITE", path, "i"))
+			m := b.expect(f, "INVITE sip:alice@10.0.0.9:5061;transport=tls SIP/2.0")
+			text := answer(m, status, "")
+			for _, uri := range recordRoutes(m, nil) {
+				text = strings.Replace(text, "<"+string(uri)+">", "<sip:10.0.0.5:22;lr>", 1)
+			}
+			b.from(f, text)
+			if status == 180 {
+				b.expect(b.homes[0])
+				return
+			}
+			b.expect(b.homes[0], "SIP/2.0 502 Bad Gateway")
+		})
+	}
+}
+
+// Anybody can have a certificate of some domain. On a listener for partners and users it
+// earns its address no better treatment than none.
+func TestACertificateOfNobodyMakesNoAddressKnown(t *testing.T) {
+	for _, tt := range []struct {
+		role Role
+		want bool
+	}{{RoleRemote, false}, {RoleFederation, true}} {
+		t.Run(tt.role.String(), func(t *testing.T) {
+			l := newLab(t, wireSettings{}, newStub())
+			l.listener = l.also(listenerSettings{
+				name: "outside", role: RoleOutside, tls: l.server, identify: l.verifier.Identify,
+				sort: func(_ *listener, f *Flow, _ error) { f.Role = tt.role },
+			})
+			l.dial()
+			if f := l.flow(); f.Peer == nil || l.w.admission.isKnown(f.Remote.Addr()) != tt.want {
+				t.Errorf("peer %v; the address is known: %v", f.Peer, !tt.want)
+			}
+		})
+	}
+}

@@ -87,6 +87,7 @@ func (e *Edge) admitRegister(r *request, s *signIn) allowlists.Verdict {
 func (e *Edge) tryRegister(r *request, reg *registration, signed bool, refused allowlists.Verdict) allowlists.Verdict {
 	enabled := refused.Reason == allowlists.ReasonNone
 	if r.note != nil {
+		e.explainBan(r, reg.user, signed)
 		return e.explainAccess(r, &reg.terms)
 	}
 	if !enabled && signed {
@@ -322,7 +323,7 @@ func (x *tx) registered(m *sip.Message) error {
 			Transport: f.Transport().String(), Remote: f.Remote, Since: now, Refreshed: now, Until: now.Add(left),
 			Outbound: lists(m, sip.Require, "outbound"), Groups: reg.groups,
 		},
-		pool: reg.pool, domain: reg.domain, routes: serviceRoutes(m),
+		pool: reg.pool, domain: reg.domain, routes: e.serviceRoutes(f, m),
 		timer: seconds(m.Value(sip.FlowTimer), e.flowTimer), // a registrar may have said it
 	}
 	return e.signIn(f, s, mine)
@@ -415,7 +416,7 @@ func (reg *registration) is(addr sip.NameAddr) bool {
 // serviceRoutes are the ways that the registrar wants the client's requests to take
 // (RFC 3608 §5): who is signed in may bring these as Route, and no other. Those on top
 // that are ours, as a home server may write them, are for the client alone.
-func serviceRoutes(m *sip.Message) (routes [][]byte) {
+func (e *Edge) serviceRoutes(f *Flow, m *sip.Message) (routes [][]byte) {
 	if m.Count(sip.ServiceRoute) == 0 {
 		return nil
 	}
@@ -425,6 +426,9 @@ func serviceRoutes(m *sip.Message) (routes [][]byte) {
 		addr, err := sip.ParseNameAddr(elem)
 		if octets += len(elem); err != nil || len(routes) == maxServices || octets > maxServiceAt {
 			return nil
+		}
+		if uri, ok := elementURI(elem); ok && len(routes) == 0 && (e.isOurRoute(uri) || e.isOurOwn(f, uri)) {
+			continue
 		}
 		routes = append(routes, spelling(addr.URI))
 	}

@@ -266,9 +266,11 @@ const noFile = "no remote.toml"
 
 // odd reports whether a name may be somebody else's to the home server: it may cut
 // it where parameters begin, or take an escape for what it stands for. Who is denied
-// must not come back as alice;x or alice%00. Where a section or a decision names all
+// must not come back as alice;x or alice%00. Nor as what stands in a URI only escaped
+// (RFC 3261 §25.1): alice with a blank behind it, which many a database passes over, or
+// behind a domain of Windows and a backslash. Where a section or a decision names all
 // of it, it is known who is meant.
-func odd(name []byte) bool { return bytes.ContainsAny(name, ";%") }
+func odd(name []byte) bool { return bytes.ContainsAny(name, ";% \"#<>[\\]^`{|}") }
 
 // Guard returns what is to be done about those who guess; without a file the defaults.
 func (a *Access) Guard() GuardConfig {

@@ -110,6 +110,8 @@ func TestUserBeforeGroupBeforeDefault(t *testing.T) {
 		{"a user that is too long", strings.Repeat("x", maxUser+1) + "@example.com", nil, false, "", "no user"},
 		{"parameters hide nobody", "sales-7;x=y@example.com", []string{staff}, false, "im+presence", "a user with parameters or escapes that no section names (remote.toml)"},
 		{"nor does an escaped NUL", "sales-7%00@example.com", []string{staff}, false, "im+presence", "a user with parameters or escapes that no section names (remote.toml)"},
+		{"nor a blank", "sales-7%20@example.com", []string{staff}, false, "im+presence", "a user with parameters or escapes that no section names (remote.toml)"},
+		{"nor a domain of Windows", "sales-%5c7@example.com", []string{staff}, false, "im+presence", "a user with parameters or escapes that no section names (remote.toml)"},
 		{"but whom a section names as a whole may", "odd;one@example.com", nil, true, "im+presence", "user odd;one@example.com (remote.toml:140)"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

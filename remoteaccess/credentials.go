@@ -282,10 +282,11 @@ func (c *Credentials) name(name string) {
 
 // normalName returns the one form of a name in credentials: "user@domain", or
 // `domain\user` if the domain is not one of DNS. Case, white space around it and
-// a scheme before it make no other name, nor does what cannot be printed.
+// a scheme before it make no other name, whatever scheme (no name has a colon in it,
+// RFC 7616 §3.4.3), nor does what cannot be printed.
 func normalName(user, domain string) string {
 	user = strings.ToLower(strings.TrimSpace(user))
-	user = strings.TrimPrefix(strings.TrimPrefix(user, "sips:"), "sip:")
+	user = user[strings.LastIndexByte(user, ':')+1:]
 	if before, after, ok := strings.Cut(user, `\`); ok {
 		if user = after; before != "" && before != "." {
 			domain = before

@@ -65,3 +65,40 @@ func TestASprayBehindAFewNamesIsSeen(t *testing.T) {
 		t.Errorf("View = %+v", v)
 	}
 }
+
+// Many a home server looks at the user in a name and not at the domain, and reads
+// what stands before a colon as a scheme.
+func TestAnAccountHasNotAsManyNamesAsThereAreDomains(t *testing.T) {
+	for _, form := range []string{"alice@x%d.example", `x%d\\alice`, "x%d:alice", "x%d:alice@example.com"} {
+		s := newSentry(t, GuardConfig{})
+		guess := func(i int, from string) Attempt {
+			a := login(t, from, fmt.Sprintf(form, i))
+			a.User = user(i)
+			return a
+		}
+		n := 0
+		for n < 100 && s.try(guess(n, "203.0.113.7"), OutcomeFailed).Action == Pass {
+			n++
+		}
+		if n != 5 {
+			t.Errorf("%s: %d guesses at one user passed from one source, want 5", form, n)
+		}
+		for i := range 100 {
+			s.try(guess(i, addr(i)), OutcomeFailed)
+		}
+		s.want(form+" from elsewhere", digest(alice, "198.51.100.1"), Stop)
+	}
+	// Who has a name in a directory of another domain gets in, and is known.
+	s := newSentry(t, GuardConfig{})
+	a := digest(alice, "203.0.113.7").as("a.smith@corp.example")
+	for range 100 {
+		if s.try(a, OutcomeFailed).Action != Pass || s.try(a, OutcomeAccepted).Action != Pass {
+			t.Fatal("stopped")
+		}
+	}
+	for i := range 20 {
+		s.try(digest(user(i%7), "203.0.113.7"), OutcomeFailed)
+	}
+	s.want("herself", a, Pass)
+	s.want("who may be meant", digest("a.smith@example.com", "203.0.113.7"), Stop)
+}

@@ -14,7 +14,7 @@ func (g *Guard) stopper(s *slot) (by *held) {
 		w := &s.who[i]
 		known := g.known.has(w.key, s.place, g.config.Remember, s.at)
 		w.trusted = known || i == 0 && s.signed
-		s.trusted = s.trusted && w.trusted
+		s.trusted = s.trusted && (w.trusted || i >= s.named)
 	}
 	meet := func(b *held, counts bool) {
 		if b != nil && counts && !b.ended(s.at) {
@@ -156,10 +156,10 @@ func (g *Guard) failed(s *slot, now time.Time) (made []Ban) {
 // tried is whose password it was: who is named by the credentials, if it is
 // another than the user. Where they name several it may be any of them.
 func (s *slot) tried() []subject {
-	if s.n > 1 && !s.mixed {
-		return s.who[1:s.n]
+	if s.named > 1 && !s.mixed {
+		return s.who[1:s.named]
 	}
-	return s.who[:s.n]
+	return s.who[:s.named]
 }
 
 // count adds a failure to one tally, and bans when it is one too many.
@@ -266,7 +266,7 @@ func (g *Guard) accepted(s *slot, now time.Time) {
 	}
 	for i := range proven {
 		w := &s.who[i]
-		if s.place != 0 {
+		if s.place != 0 && i < s.named {
 			g.known.add(w.key, s.place, g.config.Remember, now)
 		}
 		forgive(g.pairs, w.pair, s.sourceHash)

@@ -36,12 +36,38 @@ func (g *Guard) identify(s *slot, a *Attempt) {
 	for _, name := range a.Credentials.names {
 		g.subject(s, name)
 	}
+	s.named = s.n
+	for _, name := range a.Credentials.names {
+		g.meant(s, name, a.User)
+	}
+}
+
+// meant adds whose account it may be that credentials name with a domain: many a home
+// server does not look at that, so that one account has as many names as there are
+// domains. What fails counts for it; it is nobody who must be known, or becomes so.
+func (g *Guard) meant(s *slot, name, address string) {
+	domain := address[strings.LastIndexByte(address, '@')+1:]
+	at := strings.IndexByte(name, '@')
+	if at < 0 {
+		at = len(name)
+	}
+	back := strings.LastIndexByte(name[:at], '\\') + 1
+	if back == 0 && at == len(name) || back == at || domain == address {
+		return // it was cut, or says nothing
+	}
+	name = name[back:at]
+	for _, w := range s.who[:s.n] {
+		if len(w.name) == len(name)+1+len(domain) && w.name[:len(name)] == name && w.name[len(name)] == '@' && w.name[len(name)+1:] == domain {
+			return
+		}
+	}
+	g.subject(s, name+"@"+printable(domain))
 }
 
 // subject adds a name.
 func (g *Guard) subject(s *slot, name string) {
 	first := s.n == 0
-	if name = clip(name); name == "" || !first && s.who[0].name == name {
+	if name = clip(name); name == "" || slices.ContainsFunc(s.who[:s.n], func(w subject) bool { return w.name == name }) {
 		return
 	}
 	w := &s.who[s.n]

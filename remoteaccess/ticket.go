@@ -18,8 +18,9 @@ const (
 
 // A slot is what a ticket stands for.
 type slot struct {
-	who        [1 + maxNames]subject // the user, and who the credentials name besides
-	n          int                   // of who
+	who        [1 + 2*maxNames]subject // the user, who the credentials name besides, and who they may mean
+	n          int                     // of who
+	named      int                     // of them without the last
 	prefix     netip.Prefix
 	source     uint64 // 0: none
 	sourceHash uint64
@@ -32,8 +33,8 @@ type slot struct {
 	at   time.Time
 	turn uint64 // how many tickets there were before
 
-	ids [2*(1+maxNames) + 1]uint64 // counted as under way
-	m   int                        // of ids
+	ids [2*(1+2*maxNames) + 1]uint64 // counted as under way
+	m   int                          // of ids
 
 	serial     uint32 // of the ticket; changes when it is given back
 	prev, next uint32 // in the order of at; 0: none
