@@ -187,15 +187,15 @@ func (e *Edge) termsAllow(r *request, s *signIn, other *sip.URI, domain []byte) 
 			return step(r, "kinds", k.String()+"; may: "+t.Kinds.String(), notAcceptable(r.m, v))
 		}
 	}
-	if !t.Federation && !r.bound && e.poolOf(domain) == nil && !isTel(other) && !e.asksUs(r) {
+	if !t.Federation && !r.bound && e.poolOf(domain) == nil && !isTelephone(other) && !e.asksUs(r) {
 		return step(r, "federation", domain, allowlists.Refusal(allowlists.AccessFederation, t.Rule))
 	}
 	return pass
 }
 
-// isTel reports whether a URI is a telephone number in nobody's domain (RFC 3966). No
+// isTelephone reports whether a URI is a telephone number in nobody's domain (RFC 3966). No
 // partner can have it in From, and where it leads the home server knows.
-func isTel(u *sip.URI) bool { return bytes.EqualFold(u.Scheme, []byte("tel")) }
+func isTelephone(u *sip.URI) bool { return bytes.EqualFold(u.Scheme, []byte("tel")) }
 
 // try asks whether the credentials that a request brings may be tried: not by who is
 // guessing. What they are worth is for the home server to say, and what it says is
