@@ -27,6 +27,9 @@ func (p *plan) appendToken(dst []byte, e *Edge, x *tx, m *sip.Message) []byte {
 	if x.link != nil && x.link.server != nil {
 		k.server = e.tokens.name(0, x.link.server.addr)
 	}
+	if p.remote {
+		k.name = p.otherName(e, m)
+	}
 	if p.outbound {
 		// The partner becomes the one who is called: its Route set is what is
 		// in the request (RFC 3261 §12.1.1), known now.
@@ -34,6 +37,31 @@ func (p *plan) appendToken(dst []byte, e *Edge, x *tx, m *sip.Message) []byte {
 		k.target = e.tokens.digest(0, m.CallID(), contact(m))
 	}
 	return e.tokens.seal(dst, &k)
+}
+
+// otherName is a MAC over the name by which our user outside was called, where it is not
+// his address: that of a group, a number, or of whoever has his calls forwarded. Within
+// the dialog that is what stands in From when he speaks (RFC 3261 §12.2.1.1).
+func (p *plan) otherName(e *Edge, m *sip.Message) uint64 {
+	addr, err := m.From()
+	if p.outbound {
+		addr, err = m.To()
+	}
+	if err != nil {
+		return 0
+	}
+	if uri, err := sip.ParseURI(addr.URI); err == nil && isAddress(&uri, string(p.party)) {
+		return 0
+	}
+	return e.tokens.digest(0, []byte("name"), m.CallID(), spelling(addr.URI))
+}
+
+// calledSo reports whether what stands in From is the name by which who is signed in was
+// called in this dialog.
+func (e *Edge) calledSo(r *request, s *signIn) bool {
+	from, err := r.m.From()
+	return err == nil && r.bound && r.token.kind == tokenUser && string(r.token.party) == s.User &&
+		r.token.name == e.tokens.digest(r.tokenKey, []byte("name"), r.m.CallID(), spelling(from.URI))
 }
 
 // tokenKind is whom a dialog is bound to.

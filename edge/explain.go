@@ -3,6 +3,7 @@ package edge
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -11,7 +12,6 @@ import (
 	"github.com/sipedge/sipedge/certs"
 	"github.com/sipedge/sipedge/federation"
 	"github.com/sipedge/sipedge/locate"
-	"github.com/sipedge/sipedge/remoteaccess"
 	"github.com/sipedge/sipedge/sip"
 )
 
@@ -32,6 +32,10 @@ type Query struct {
 	// Remote says that a user of ours sends it, outside: who signs in with a REGISTER,
 	// or has signed in with all else.
 	Remote bool
+	// Source is where a user outside comes from; the zero one is not known.
+	Source netip.Addr
+	// Tries says that the request brings credentials, as a REGISTER does in the end.
+	Tries bool
 }
 
 // A Step is one thing that the doors looked at.
@@ -63,6 +67,7 @@ type walk struct {
 	steps  []Step
 	denied *allowlists.Verdict // the first refusal
 	target string              // the SRV target that the certificate proves
+	tries  bool                // the request brings credentials
 }
 
 // add takes down one step. Behind a refusal the walk goes on as if there was
@@ -100,7 +105,7 @@ func (e *Edge) Explain(q Query) (Explanation, error) {
 	if err := m.Parse(q.write(e.name), e.wire.limits); err != nil {
 		return Explanation{}, fmt.Errorf("write the request: %w", err)
 	}
-	r := &request{f: e.explainFlow(q), m: m, began: time.Now(), note: new(walk)}
+	r := &request{f: e.explainFlow(q), m: m, began: time.Now(), note: &walk{tries: q.Tries}}
 	r.read(e)
 	if n := len(q.Body); n > e.limits.Body {
 		// The connection would end here, before anything is judged.
@@ -113,6 +118,9 @@ func (e *Edge) Explain(q Query) (Explanation, error) {
 	}
 	x.Steps = r.note.steps
 	x.conclude(e, r)
+	if q.Remote && !r.plan.outbound && r.way.pool != nil && e.poolOf(r.to) == nil {
+		return x, x.explainOnward(e, q)
+	}
 	return x, nil
 }
 
@@ -144,7 +152,7 @@ func (e *Edge) explainFlow(q Query) *Flow {
 	f := &Flow{Role: RoleFederation, Peer: q.Peer}
 	switch {
 	case q.Remote:
-		f.Role = RoleRemote
+		f.Role, f.Remote = RoleRemote, netip.AddrPortFrom(q.Source, 0)
 		e.explainUser(f, q)
 		return f
 	case !q.Inside:
@@ -154,25 +162,6 @@ func (e *Edge) explainFlow(q Query) *Flow {
 	f.state.pools = e.pools
 	f.state.rule = allowlists.Rule{Name: "our home servers", File: e.config.File}
 	return f
-}
-
-// explainUser makes the connection that of the user in From, as if the home server had
-// said yes; what remote.toml says is asked then.
-func (e *Edge) explainUser(f *Flow, q Query) {
-	f.state.rule = allowlists.Rule{Name: "a listener for users", File: e.config.File}
-	uri, err := sip.ParseURI([]byte("sip:" + q.From))
-	aor, ok := appendAOR(nil, &uri)
-	p := e.poolOf(domainPart(aor))
-	if err != nil || !ok || p == nil || q.Method == "REGISTER" {
-		return
-	}
-	domain := domainPart(aor)
-	var groups []string
-	if e.remote.Directory != nil && e.access.Load().AsksGroupsOf(uri.User, domain) {
-		groups, _ = e.remote.Directory.Groups(e.ctx, string(uri.User), string(domain)) // without them, the rules say who may
-	}
-	s := &remoteaccess.SignIn{User: string(aor), Until: time.Now().Add(time.Hour), Terms: e.access.Load().Terms(uri.User, domain, groups)}
-	f.state.signed.Store(&signIn{SignIn: s, pool: p, domain: domain})
 }
 
 // explainAdmit is admitPartner with each of its checks as a step: what it says is

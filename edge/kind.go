@@ -105,7 +105,7 @@ func lower(room, b []byte) []byte {
 // session whose media are not wanted is 488, and one that goes on already stays
 // as it was (RFC 3261 §13.3.1.3, §14.2; RFC 3311 §5.2).
 func notAcceptable(m *sip.Message, v allowlists.Verdict) allowlists.Verdict {
-	if v.Reason != allowlists.PartnerKind {
+	if v.Reason != allowlists.PartnerKind && v.Reason != allowlists.AccessKind {
 		return v
 	}
 	switch string(m.Method()) {

@@ -63,6 +63,7 @@ func (e *Edge) admitRemote(r *request) allowlists.Verdict {
 	r.user = s
 	if r.note != nil {
 		step(r, "sign-in", "assumed: "+s.User, pass)
+		e.explainBan(r, s.User, true)
 		if v := e.explainAccess(r, &s.Terms); !v.Allowed() {
 			return v
 		}
@@ -73,7 +74,7 @@ func (e *Edge) admitRemote(r *request) allowlists.Verdict {
 	if r.bound && (r.token.kind != tokenUser || string(r.token.party) != s.User) {
 		return step(r, "dialog", "another one's token", allowlists.Refusal(allowlists.RouteTokenInvalid, s.Terms.Rule))
 	}
-	if v := e.termsAllow(r, s, r.to); !v.Allowed() {
+	if v := e.termsAllow(r, s, &r.uri, r.to); !v.Allowed() {
 		return v
 	}
 	if c := remoteaccess.ReadCredentials(r.m); c.Present() {
@@ -82,16 +83,6 @@ func (e *Edge) admitRemote(r *request) allowlists.Verdict {
 		}
 	}
 	return allowlists.Allowance(allowlists.AccessAllowed, s.Terms.Rule)
-}
-
-// explainAccess tells explain whether remote.toml lets a user in. On the data path nobody
-// is signed in whom it does not.
-func (e *Edge) explainAccess(r *request, t *remoteaccess.Terms) allowlists.Verdict {
-	v := allowlists.Verdict{Action: allowlists.Allow, Rule: t.Rule}
-	if !t.Allow {
-		v = allowlists.Refusal(allowlists.AccessNotEnabled, t.Rule)
-	}
-	return step(r, "access", t.Rule.Name, v)
 }
 
 // notSignedIn is the verdict on what a flow says on which nobody is signed in. One
@@ -110,9 +101,9 @@ func (e *Edge) notSignedIn(r *request) allowlists.Verdict {
 }
 
 // speaksAs reports whether the request speaks in the name of who is signed in, and of
-// nobody else.
+// nobody else. Within a dialog that may be the name by which he was called.
 func (e *Edge) speaksAs(r *request, s *signIn) allowlists.Verdict {
-	if !isAddress(&r.fromURI, s.User) && !e.calledBy(r, s) {
+	if !isAddress(&r.fromURI, s.User) && !e.calledSo(r, s) {
 		return e.mismatch(r, "From", s)
 	}
 	for _, h := range [...]sip.Header{sip.PPreferredIdentity, sip.ReferredBy} {
@@ -186,9 +177,9 @@ func appendAOR(dst []byte, uri *sip.URI) ([]byte, bool) {
 	return sip.AppendDomain(append(append(dst, user...), '@'), uri.Host), true
 }
 
-// termsAllow asks whether what is between a user outside and somebody in domain may be:
-// of this kind, and with other companies.
-func (e *Edge) termsAllow(r *request, s *signIn, domain []byte) allowlists.Verdict {
+// termsAllow asks whether what is between a user outside and somebody else may be: of this
+// kind, and with other companies.
+func (e *Edge) termsAllow(r *request, s *signIn, other *sip.URI, domain []byte) allowlists.Verdict {
 	t := &s.Terms
 	if t.Kinds != remoteaccess.AllKinds {
 		if k := kindsOf(r.m); k&^t.Kinds != 0 {
@@ -196,11 +187,15 @@ func (e *Edge) termsAllow(r *request, s *signIn, domain []byte) allowlists.Verdi
 			return step(r, "kinds", k.String()+"; may: "+t.Kinds.String(), notAcceptable(r.m, v))
 		}
 	}
-	if !t.Federation && !r.bound && e.poolOf(domain) == nil && !e.asksUs(r) {
+	if !t.Federation && !r.bound && e.poolOf(domain) == nil && !isTelephone(other) && !e.asksUs(r) {
 		return step(r, "federation", domain, allowlists.Refusal(allowlists.AccessFederation, t.Rule))
 	}
 	return pass
 }
+
+// isTelephone reports whether a URI is a telephone number in nobody's domain (RFC 3966). No
+// partner can have it in From, and where it leads the home server knows.
+func isTelephone(u *sip.URI) bool { return bytes.EqualFold(u.Scheme, []byte("tel")) }
 
 // try asks whether the credentials that a request brings may be tried: not by who is
 // guessing. What they are worth is for the home server to say, and what it says is
@@ -213,7 +208,7 @@ func (e *Edge) try(r *request, user string, signed bool, c remoteaccess.Credenti
 	if c.Broken {
 		return fault(sip.Faultf(400, "Credentials can be read in two ways"))
 	}
-	a := remoteaccess.Attempt{User: user, Credentials: c, Source: source(r.f.Remote.Addr()), Signed: signed}
+	a := remoteaccess.Attempt{User: user, Credentials: c, Source: remoteaccess.SourceOf(r.f.Remote.Addr()), Signed: signed}
 	j := g.Judge(a)
 	switch j.Action {
 	case remoteaccess.Pass:

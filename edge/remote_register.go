@@ -87,6 +87,7 @@ func (e *Edge) admitRegister(r *request, s *signIn) allowlists.Verdict {
 func (e *Edge) tryRegister(r *request, reg *registration, signed bool, refused allowlists.Verdict) allowlists.Verdict {
 	enabled := refused.Reason == allowlists.ReasonNone
 	if r.note != nil {
+		e.explainBan(r, reg.user, signed)
 		return e.explainAccess(r, &reg.terms)
 	}
 	if !enabled && signed {
@@ -104,7 +105,7 @@ func (e *Edge) tryRegister(r *request, reg *registration, signed bool, refused a
 	case refused.Reason == allowlists.AccessNotEnabled:
 		r.trial.Settle(remoteaccess.OutcomeFailed) // as if they had been tried, and were wrong
 		return refused
-	case !enabled: // nobody guesses with what is not tried, and many may come at once
+	case !enabled: // for now: nobody guesses with what is not tried, and many may come at once
 		return refused
 	}
 	return pass
@@ -278,14 +279,11 @@ func (p *plan) path(s *scratch, x *tx) {
 		device: x.edge.tokens.digest(0, []byte(p.signIn.user), []byte(p.signIn.device)), party: []byte(p.signIn.user),
 	}
 	s.key = x.edge.tokens.seal(s.key[:0], &k)
-	side := p.signIn.pool.side
-	s.near = append(append(append(s.near[:0], "<sip:"...), s.key...), '@')
-	s.near = append(append(append(s.near, side.host...), ";transport="...), side.transport...)
-	s.near = append(s.near, ";lr"...)
+	// A registrar takes no sips Contact without a sips Path (RFC 5630 §5.2).
+	s.near = p.signIn.pool.side.appendRoute(s.near[:0], s.key, p.sips)
 	if p.signIn.firstHop {
-		s.near = append(s.near, ";ob"...)
+		s.near = append(s.near[:len(s.near)-1], ";ob>"...)
 	}
-	s.near = append(s.near, '>')
 	s.edit.PushPath = s.near
 }
 
@@ -310,7 +308,7 @@ func (x *tx) registered(m *sip.Message) error {
 	x.knowsPath(m)
 	left, mine := reg.granted(m)
 	if left <= 0 {
-		if s := f.state.signed.Load(); s == nil || s.Device == reg.device || string(reg.contact) == "*" {
+		if s := f.state.signed.Load(); s == nil || reg.takesBack(s) {
 			e.endSignIn(f, nil) // not where it was another device's registration that was taken back
 		}
 		return nil
@@ -329,6 +327,12 @@ func (x *tx) registered(m *sip.Message) error {
 		timer: seconds(m.Value(sip.FlowTimer), e.flowTimer), // a registrar may have said it
 	}
 	return e.signIn(f, s, mine)
+}
+
+// takesBack reports whether a registration that ends is that by which somebody signed in.
+// Not every client names its instance again when it takes its address back.
+func (reg *registration) takesBack(s *signIn) bool {
+	return string(reg.contact) == "*" || s.Device == reg.device || reg.instance == "" && s.Contact == clipped(reg.contact, maxDevice)
 }
 
 // knowsPath warns of a registrar that seems not to know Path: one that does repeats it to

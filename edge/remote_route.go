@@ -89,26 +89,10 @@ func (e *Edge) routeRemote(r *request) allowlists.Verdict {
 
 // permitRemote asks whether what a home server sends may reach the user outside.
 func (e *Edge) permitRemote(r *request) allowlists.Verdict {
-	if v := e.termsAllow(r, r.user, r.from); !v.Allowed() {
+	if v := e.termsAllow(r, r.user, &r.fromURI, r.from); !v.Allowed() {
 		return v
 	}
-	if to, err := r.m.ToURI(); err == nil && !r.bound && r.note == nil && recorded(r.m) && !isAddress(&to, r.user.User) {
-		e.targets.Add(e.called(r.user.User, r.m.CallID(), r.m.To), struct{}{})
-	}
 	return allowlists.Allowance(allowlists.AccessAllowed, r.user.Terms.Rule)
-}
-
-// called is under what it is remembered by which name somebody was called: that of a group
-// or a number, which a home server has made him of. Within the call, and nowhere else, he
-// speaks as that (RFC 3261 §12.2.1.1). It is memory as that of targets is, see moved.
-func (e *Edge) called(user string, callID []byte, name func() (sip.NameAddr, error)) uint64 {
-	addr, _ := name()
-	return e.tokens.digest(0, []byte("called"), []byte(user), callID, spelling(addr.URI))
-}
-
-// calledBy reports whether From is the name by which a user was called in this dialog.
-func (e *Edge) calledBy(r *request, s *signIn) bool {
-	return r.bound && e.targets.Contains(e.called(s.User, r.m.CallID(), r.m.From))
 }
 
 // routeFromRemote finds the pool of a request of a user outside: his own, whoever it is

@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/sipedge/sipedge/allowlists"
 	"github.com/sipedge/sipedge/remoteaccess"
 	"github.com/sipedge/sipedge/sip"
 )
@@ -204,6 +205,12 @@ func TestARegistrationEnds(t *testing.T) {
 			b.from(b.homes[0], answer(m, 200, ""))
 			b.expect(f, "SIP/2.0 200 OK")
 		}},
+		{"by the user, who does not name the device again", func(b *bench, f *Flow) {
+			b.from(f, register("alice", "out", "Contact: <sip:alice@10.0.0.9:5061;transport=tls>;expires=0\n"))
+			m := b.expect(b.homes[0], "REGISTER sip:example.com SIP/2.0")
+			b.from(b.homes[0], answer(m, 200, ""))
+			b.expect(f, "SIP/2.0 200 OK")
+		}},
 		{"all of them by the user", func(b *bench, f *Flow) {
 			b.from(f, register("alice", "out", "Contact: *\nExpires: 0\n"))
 			m := b.expect(b.homes[0], "REGISTER sip:example.com SIP/2.0")
@@ -292,6 +299,62 @@ func TestEachDeviceHasItsFlowAndADialogFollowsIt(t *testing.T) {
 	})
 }
 
+func TestASecureRegistrationHasASecurePath(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newRemoteBench(t, "[default]\nallow = true")
+		f := b.remote()
+		secure := strings.NewReplacer("REGISTER sip:", "REGISTER sips:", "INVITE sip:", "INVITE sips:", "<sip:alice@", "<sips:alice@", ";transport=tls", "")
+		b.from(f, secure.Replace(register("alice", "1", device(1))))
+		m := b.expect(b.homes[0], "REGISTER sips:example.com SIP/2.0")
+		path := string(m.Value(sip.Path))
+		if !strings.HasPrefix(path, "<sips:e.") || !strings.HasSuffix(path, "@edge1.example.com:5062;lr;ob>") {
+			t.Errorf("Path is %q", path)
+		}
+		b.from(b.homes[0], answer(m, 200, secure.Replace(device(1))))
+		b.expect(f, "SIP/2.0 200 OK")
+		b.from(b.homes[0], secure.Replace(toAlice("INVITE", path, "2")))
+		m = b.expect(f, "INVITE sips:alice@10.0.0.9:5061 SIP/2.0")
+		for _, uri := range recordRoutes(m, nil) {
+			if !strings.HasPrefix(string(uri), "sips:") {
+				t.Errorf("Record-Route is %q", uri)
+			}
+		}
+	})
+}
+
+func TestWithinADialogAUserHasTheNameThatHeWasCalledBy(t *testing.T) {
+	for _, tt := range []struct{ name, from, callID, want string }{
+		{"his own", "<sip:alice@example.com>", "in-call", ""}, // RFC 4916 §4.4.1
+		{"what he was called", "<sip:sales@example.com>", "in-call", ""},
+		{"another", "<sip:boss@example.com>", "in-call", "403"},
+		{"in another dialog", "<sip:sales@example.com>", "in-other", "403"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := newRemoteBench(t, "[default]\nallow = true")
+				f := b.remote()
+				path := b.signsIn(f, 1)
+				b.from(b.homes[0], strings.Replace(toAlice("INVITE", path, "call"), "To: <sip:alice@", "To: <sip:sales@", 1))
+				m := b.expect(f, "INVITE sip:alice@10.0.0.9:5061;transport=tls SIP/2.0")
+				routes := ""
+				for _, uri := range recordRoutes(m, nil) {
+					routes += "Route: <" + string(uri) + ">\n"
+				}
+				b.from(f, answer(m, 200, "Contact: <sip:alice@10.0.0.9:5061;transport=tls>\n"))
+				b.expect(b.homes[0], "SIP/2.0 200 OK")
+				bye := strings.NewReplacer("BYE sip:bob@fabrikam.example", "BYE sip:bob@192.0.2.7", "From: <sip:alice@example.com>", routes+"From: "+tt.from,
+					"To: <sip:bob@fabrikam.example>", "To: <sip:bob@fabrikam.example>;tag=b", "call-bye", tt.callID)
+				b.from(f, bye.Replace(fromAlice("BYE", "bob@fabrikam.example", "bye")))
+				if tt.want != "" {
+					b.expect(f, "SIP/2.0 403 Forbidden")
+					return
+				}
+				b.expect(b.homes[0], "BYE sip:bob@192.0.2.7 SIP/2.0")
+			})
+		})
+	}
+}
+
 func TestAPathIsForHomeServersAlone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newRemoteBench(t, "[default]\nallow = true")
@@ -331,6 +394,54 @@ func TestTermsSayWhatAUserMay(t *testing.T) {
 				// A home server that does not ask for a password signs nobody in either.
 				b.from(b.homes[0], answer(m, 200, ""))
 				b.expect(f, "SIP/2.0 403 Forbidden")
+			})
+		})
+	}
+}
+
+func TestACallThatAUserMayNotMakeIsNotAcceptable(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newRemoteBench(t, "[default]\nallow = true")
+		f := b.remote()
+		path := b.signsIn(f, 1)
+		s, inner := *f.state.signed.Load(), *f.state.signed.Load().SignIn
+		inner.Terms.Kinds = allowlists.KindIM
+		s.SignIn = &inner
+		f.state.signed.Store(&s)
+		// So that clients offer less: a chat instead of a call. Others are just refused.
+		b.from(f, fromAlice("INVITE", "bob@example.com", "1"))
+		b.expect(f, "SIP/2.0 488 Not Acceptable Here")
+		b.from(b.homes[0], toAlice("INVITE", path, "2"))
+		b.expect(b.homes[0], "SIP/2.0 488 Not Acceptable Here")
+		b.from(f, fromAlice("SUBSCRIBE", "bob@example.com", "3"))
+		b.expect(f, "SIP/2.0 403 Forbidden")
+	})
+}
+
+func TestANumberIsNoOtherCompany(t *testing.T) {
+	for _, tt := range []struct {
+		name, uri string
+		want      string // "": it goes to the home server
+	}{
+		{"a telephone number", "tel:+15550100", ""},
+		{"a number in a domain of ours", "sip:+15550100@example.com;user=phone", ""},
+		{"one in a partner's", "sip:+15550100@fabrikam.example;user=phone", "SIP/2.0 403 Forbidden"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := newRemoteBench(t, "[default]\nallow = true")
+				f := b.remote()
+				b.signsIn(f, 1)
+				s, inner := *f.state.signed.Load(), *f.state.signed.Load().SignIn
+				inner.Terms.Federation = false
+				s.SignIn = &inner
+				f.state.signed.Store(&s)
+				b.from(f, strings.ReplaceAll(fromAlice("INVITE", "bob@example.com", "1"), "sip:bob@example.com", tt.uri))
+				if tt.want != "" {
+					b.expect(f, tt.want)
+					return
+				}
+				b.expect(b.homes[0], "INVITE "+tt.uri+" SIP/2.0")
 			})
 		})
 	}
@@ -398,6 +509,11 @@ func TestServiceRouteIsTheOnlyRouteThatAUserMayBring(t *testing.T) {
 func TestOneMoreDeviceThanAllowedIsRefused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newRemoteBench(t, "[default]\nallow = true")
+		guard, err := remoteaccess.OpenGuard(remoteaccess.GuardConfig{}, nil, nil, b.e.log, time.Now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b.e.remote.Guard = guard
 		for n := range 8 {
 			b.signsIn(b.remote(), n)
 		}
@@ -405,6 +521,14 @@ func TestOneMoreDeviceThanAllowedIsRefused(t *testing.T) {
 		with := device(9) + "Authorization: Digest username=\"alice\", realm=\"example.com\", nonce=\"1\", uri=\"sip:example.com\", response=\"0\"\n"
 		b.from(f, register("alice", "nine", with))
 		b.expect(f, "SIP/2.0 403 Forbidden")
+		for n := range 9 { // each time from a new connection: clients go on asking
+			g := b.remote()
+			b.from(g, strings.ReplaceAll(register("alice", fmt.Sprint("again", n), with), "CSeq: 1", fmt.Sprint("CSeq: ", n+2)))
+			b.expect(g, "SIP/2.0 403 Forbidden")
+		}
+		if bans := guard.List(); len(bans) != 0 {
+			t.Errorf("banned for asking again: %+v", bans)
+		}
 		b.signsIn(b.remote(), 3) // a device that is among them comes back
 		// Two that ask at the same moment, and both get their yes.
 		b.e.endSignIn(b.e.wire.flow(b.e.users.Of("alice@example.com")[0].Flow), nil)

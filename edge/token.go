@@ -23,11 +23,11 @@ import (
 // Route, and the edge need not remember dialogs: a restarted edge, or another
 // one with the same key, goes on.
 //
-//	kind 1 | key 1 | pool 4 | server 4 | flow 8 | routes 8 | target 8 | device 8 | party n | MAC 12
+//	kind 1 | key 1 | pool 4 | server 4 | flow 8 | routes 8 | target 8 | device 8 | name 8 | party n | MAC 12
 //
 // It binds to identities and not to connections: a partner that reconnects goes
 // on, as does a user who comes from another network; someone else does not. A
-// partner's token has no device.
+// partner's token has no device, and only that of a dialog with a user has a name.
 //
 // A token in our Path URI says which flow a user registered on (RFC 5626 §5.2). It
 // is bound to that flow, and good for nothing but what the home servers send there.
@@ -39,6 +39,7 @@ type token struct {
 	routes uint64 // MAC over Call-ID and the Route set inside; 0: not signed
 	target uint64 // MAC over Call-ID and the Contact inside; 0: not signed
 	device uint64 // MAC over what tells a user's devices apart
+	name   uint64 // MAC over Call-ID and the name that a user was called by; 0: his address
 	party  []byte // a partner's domain, or a user's address of record
 }
 
@@ -54,11 +55,12 @@ const (
 const (
 	tokenFixed  = 1 + 1 + 4 + 4 + 8 + 8 + 8
 	tokenDevice = 8
+	tokenName   = 8
 	tokenMAC    = 12
 	// maxParty is the longest party: a domain's limit, which users keep, too.
 	maxParty = 253
 	// maxToken is the longest token.
-	maxToken = (tokenFixed + tokenDevice + maxParty + tokenMAC + 2) / 3 * 4
+	maxToken = (tokenFixed + tokenDevice + tokenName + maxParty + tokenMAC + 2) / 3 * 4
 	// tokenMark begins a token, so that other Routes with our name are told
 	// from forged ones.
 	tokenMark = "e."
@@ -127,6 +129,9 @@ func (s *signer) seal(dst []byte, k *token) []byte {
 	if k.kind != tokenPartner {
 		b = binary.BigEndian.AppendUint64(b, k.device)
 	}
+	if k.kind == tokenUser {
+		b = binary.BigEndian.AppendUint64(b, k.name)
+	}
 	b = append(b, k.party...)
 	var out [sha256.Size]byte
 	b = append(b, s.sum(out[:0], 0, b)[:tokenMAC]...)
@@ -144,7 +149,17 @@ func (s *signer) open(text []byte) (k token, key int, err error) {
 		return token{}, 0, errToken
 	}
 	kind := tokenKind(b[0])
-	if kind < tokenPartner || kind > tokenPath || kind != tokenPartner && len(b) < tokenFixed+tokenDevice+tokenMAC {
+	least := tokenFixed + tokenMAC
+	switch kind {
+	case tokenPartner:
+	case tokenUser:
+		least += tokenDevice + tokenName
+	case tokenPath:
+		least += tokenDevice
+	default:
+		return token{}, 0, errToken
+	}
+	if len(b) < least {
 		return token{}, 0, errToken
 	}
 	signed, mac := b[:len(b)-tokenMAC], b[len(b)-tokenMAC:]
@@ -169,6 +184,9 @@ func readToken(b []byte) token {
 	}
 	if k.kind != tokenPartner {
 		k.device, k.party = binary.BigEndian.Uint64(k.party), k.party[tokenDevice:]
+	}
+	if k.kind == tokenUser {
+		k.name, k.party = binary.BigEndian.Uint64(k.party), k.party[tokenName:]
 	}
 	return k
 }

@@ -163,6 +163,23 @@ func (g *Guard) Judge(a Attempt) Judgement {
 	return Judgement{Action: Pass, Ticket: t}
 }
 
+// Look returns the ban that would stop an attempt, and counts nothing; the zero Ban is
+// none. Without a source it is one from where nobody has been.
+func (g *Guard) Look(a Attempt) Ban {
+	if g == nil {
+		return Ban{}
+	}
+	var s slot
+	g.identify(&s, &a)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	s.at = g.now()
+	if b := g.stopper(&s); b != nil {
+		return b.Ban
+	}
+	return Ban{}
+}
+
 // A Ticket stands for an attempt that is under way. One that is not settled is
 // given back by itself after a while, as if nobody had answered. The zero Ticket
 // is none.

@@ -85,10 +85,11 @@ func numberedAttacks() (ids []string) {
 		not    []int
 	}{
 		{"S", 24, nil},
-		{"I", 18, []int{11, 12, 13, 14, 15}}, // of users outside, who are not let in yet
-		{"R", 10, []int{7}},
-		{"D", 13, []int{1, 2, 3, 9, 10, 11, 12}},
+		{"I", 19, nil},
+		{"R", 10, nil},
+		{"D", 13, nil},
 		{"W", 1, nil},
+		{"F", 21, []int{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 17, 18, 20}}, // figures, and not attacks
 	} {
 		for n := 1; n <= group.last; n++ {
 			if !slices.Contains(group.not, n) {

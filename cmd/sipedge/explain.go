@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"os"
 	"slices"
 	"strings"
@@ -25,6 +26,7 @@ type explainCommand struct {
 	ContentType string `name:"content-type" placeholder:"TYPE" help:"The type of its body, like application/sdp."`
 	Body        string `placeholder:"FILE" help:"Its body. Needs --content-type."`
 	Remote      bool   `help:"The user in --from is outside and has signed in there; a REGISTER signs in."`
+	Source      string `placeholder:"ADDRESS" help:"With --remote: the address that the user comes from, for the bans."`
 	Cert        string `placeholder:"FILE" help:"The certificate that the peer shows, with its chain (PEM). Default: one that proves what it should."`
 	Listener    string `placeholder:"NAME" help:"The listener for partners, or with --remote for users, that the request comes to. Default: the first by name."`
 	Ref         string `placeholder:"REF" help:"Instead of all that: the reference of a refusal, as the peer got it in Warning."`
@@ -67,10 +69,12 @@ func (c explainCommand) check() error {
 	switch {
 	case c.Ref == "" && (c.From == "" || c.To == ""):
 		return errors.New("explain needs --from and --to, or --ref")
-	case c.Ref != "" && (c.From != "" || c.To != "" || c.Method != "" || c.Kind != "" || c.Body != "" || c.ContentType != "" || c.Event != "" || c.Cert != "" || c.Remote):
+	case c.Ref != "" && (c.From != "" || c.To != "" || c.Method != "" || c.Kind != "" || c.Body != "" || c.ContentType != "" || c.Event != "" || c.Cert != "" || c.Remote || c.Source != ""):
 		return errors.New("--ref stands alone: the log says who, what and to whom")
 	case c.Remote && c.Cert != "":
 		return errors.New("--remote and --cert exclude each other: users sign in, and need no certificate")
+	case c.Source != "" && !c.Remote:
+		return errors.New("--source is for --remote: a partner is known by its certificate, wherever it comes from")
 	case c.Log != "" && c.Ref == "":
 		return errors.New("--log is for --ref")
 	case c.Body != "" && c.ContentType == "":
@@ -144,6 +148,11 @@ func (c explainCommand) query(conf edge.Config) (edge.Query, error) {
 	}
 	if q.Remote = c.Remote; c.Remote && !ours(conf.Domains, fromDomain) {
 		return q, fmt.Errorf("--from: with --remote it is one of our users, and %s is no domain of ours", fromDomain)
+	}
+	if c.Source != "" {
+		if q.Source, err = netip.ParseAddr(c.Source); err != nil {
+			return q, fmt.Errorf("--source: %.80q is not an IP address", c.Source)
+		}
 	}
 	q.Inside = c.Cert == "" && !c.Remote && ours(conf.Domains, fromDomain)
 	return q, c.fill(&q)

@@ -73,6 +73,8 @@ func (r *report) adviseAccess(a *remoteaccess.Access, q edge.Query) {
 	switch key, ok := accessKey[r.Reason]; {
 	case ok:
 		r.ToAllow = []string{fmt.Sprintf("say %s for %s in remote.toml; now %s does", key, plain(user), saying(a, user, key))}
+	case r.Reason == allowlists.AccessLockedOut:
+		r.ToAllow = []string{r.flag.command("ban", "lift", banWords(strings.TrimPrefix(r.Rule, "ban ")))}
 	case r.Reason == allowlists.AccessNotEnabled && inFile:
 		r.ToAllow = []string{fmt.Sprintf("change allow of [user.%q], %s", user, r.where())}
 	case r.Reason == allowlists.AccessNotEnabled:

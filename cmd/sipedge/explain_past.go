@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/netip"
 	"strings"
 	"time"
 
@@ -78,6 +79,10 @@ func (c explainCommand) askAgain(p refusedRequest, faults io.Writer) (*report, e
 		return nil, fmt.Errorf("it cannot be asked about again: %w", err)
 	}
 	q.Inside = p.Role == edge.RoleInternal.String() || p.Role == "" && q.Inside
+	if at, err := netip.ParseAddrPort(p.Remote); err == nil && q.Remote {
+		q.Source = at.Addr()
+	}
+	q.Tries = p.Reason == string(allowlists.AccessLockedOut) // it brought some
 	r := newReport(c.configFlag, q)
 	if !q.Inside && !q.Remote {
 		if q.Peer, err = remembered(p.Peer); err != nil {

@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -17,8 +18,14 @@ import (
 //	FABRIKAM   a partner's edge                  edge.fabrikam.example
 //	CONTOSO    another partner's edge            edge.contoso.example
 //	GONE       where nobody listens
+//
+// With the word "remote" users may sign in from outside, all of them unless the play
+// says otherwise in remote.toml:
+//
+//	EDGE_REMOTE  our edge, where users come    edge1.example.com
 func (s *stage) company(args []string) error {
-	if err := s.ports([]string{"EDGE_EXT", "EDGE_INT", "HOME1", "HOME2", "FABRIKAM", "CONTOSO", "GONE"}); err != nil {
+	remote := slices.Contains(args, "remote")
+	if err := s.ports([]string{"EDGE_EXT", "EDGE_INT", "EDGE_REMOTE", "HOME1", "HOME2", "FABRIKAM", "CONTOSO", "GONE"}); err != nil {
 		return err
 	}
 	if err := s.authority([]string{"ca", "stranger"}); err != nil {
@@ -35,15 +42,26 @@ func (s *stage) company(args []string) error {
 			return err
 		}
 	}
-	return s.companyFiles()
+	return s.companyFiles(remote)
 }
 
 // companyFiles puts together the two files of the edge. What the play brings
 // goes before what lies in testdata/company: sipedge.toml, or parts of it by
 // the name of their section, and partners.toml.
-func (s *stage) companyFiles() error {
+func (s *stage) companyFiles(remote bool) error {
+	sections := []string{"edge.toml", "listener.toml", "pool.toml", "limits.toml", "dns.toml"}
+	if remote {
+		sections = append(sections, "listener_remote.toml")
+		access, err := s.ownOrCompany("remote.toml")
+		if err != nil {
+			return err
+		}
+		if err := os.WriteFile(s.path("remote.toml"), access, 0o644); err != nil {
+			return err
+		}
+	}
 	var config []byte
-	for _, section := range []string{"edge.toml", "listener.toml", "pool.toml", "limits.toml", "dns.toml"} {
+	for _, section := range sections {
 		text, err := s.ownOrCompany(section)
 		if err != nil {
 			return err

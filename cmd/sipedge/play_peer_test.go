@@ -25,9 +25,12 @@ type peer struct {
 	invite request          // the INVITE sent last
 	out    *peerConn        // the connection that the peer opened itself
 	count  int              // requests asked
+	user   string           // of ours, as whom it has registered; "" for all others
+	path   string           // the Route to it, where it has signed in
 	resume *tls.Config      // of the last connection, with its session tickets
 	listen net.Listener     // nil until the peer listens
 	bounce *bouncing        // forwards what comes
+	passed map[string]event // requests that it forwarded, by the branch of its Via
 
 	mu    sync.Mutex // guards what follows
 	conns map[*peerConn]bool

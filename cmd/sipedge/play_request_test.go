@@ -51,6 +51,9 @@ func (p *peer) asks(s *stage, args []string) error {
 		method: args[0], to: args[1], uri: args[1], from: "sip:" + p.name + "@" + p.domain,
 		fromTag: id, id: id, cseq: "1", branch: "z9hG4bK" + id,
 	}
+	if p.user != "" {
+		r.from = "sip:" + p.user
+	}
 	for name, field := range map[string]*string{
 		"uri": &r.uri, "from": &r.from, "from-tag": &r.fromTag, "to-tag": &r.toTag, "id": &r.id,
 		"cseq": &r.cseq, "branch": &r.branch, "route": &r.route,

@@ -24,6 +24,10 @@ func (p *peer) act(s *stage, args []string) error {
 		"sends":        p.sends,
 		"asks":         p.asks,
 		"keeps-asking": p.keepsAsking,
+		"registers":    p.registers,
+		"signs-in":     p.signsIn,
+		"tries":        p.tries,
+		"forwards":     p.forwards,
 		"acks":         p.acks,
 		"cancels":      p.cancels,
 		"notes-route":  p.notesRoute,
@@ -399,9 +403,16 @@ func (s *stage) fence(p *peer, by []string) error {
 	q := s.peers[by[0]]
 	s.fences++
 	id := fmt.Sprintf("fence-%d@%s", s.fences, q.domain)
-	text := fmt.Sprintf("MESSAGE sip:fence@%s SIP/2.0\nVia: SIP/2.0/TLS play.%s;branch=z9hG4bKfence%d\nMax-Forwards: 70\n"+
-		"From: <sip:fence@%[2]s>;tag=fence\nTo: <sip:fence@%[1]s>\nCall-ID: %[4]s\nCSeq: 1 MESSAGE\nContent-Length: 0\n",
-		p.domain, q.domain, s.fences, id)
+	from, to, route := "fence@"+q.domain, "fence@"+p.domain, ""
+	if q.user != "" {
+		from = q.user // a user of ours outside speaks as himself only
+	}
+	if p.path != "" {
+		to, route = p.user, p.path+"\n"
+	}
+	text := fmt.Sprintf("MESSAGE sip:%s SIP/2.0\nVia: SIP/2.0/TLS play.%s;branch=z9hG4bKfence%d\nMax-Forwards: 70\n"+
+		"%sFrom: <sip:%s>;tag=fence\nTo: <sip:%[1]s>\nCall-ID: %[6]s\nCSeq: 1 MESSAGE\nContent-Length: 0\n",
+		to, q.domain, s.fences, route, from, id)
 	if _, err := q.out.Write(toWire(text)); err != nil {
 		return err
 	}
