@@ -1,6 +1,10 @@
 package edge
 
-import "sync/atomic"
+import (
+	"sync/atomic"
+
+	"github.com/sipedge/sipedge/remoteaccess"
+)
 
 // An account is what one peer has us keep, over all its connections: whoever
 // opens a hundred of them has a hundred times the limit of one, and must not
@@ -35,7 +39,7 @@ func (e *Edge) account(f *Flow) *account {
 	case f.Role == RoleRemote && !e.perSource():
 		return a // each flow for itself
 	case f.Role == RoleRemote:
-		name, known = source(f.Remote.Addr()).String(), e.sources
+		name, known = remoteaccess.SourceOf(f.Remote.Addr()).String(), e.sources
 	case f.Peer == nil || f.Peer.IsZero():
 		return nil
 	default:

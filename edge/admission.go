@@ -6,6 +6,8 @@ import (
 	"time"
 
 	lru "github.com/hashicorp/golang-lru/v2"
+
+	"github.com/sipedge/sipedge/remoteaccess"
 )
 
 // Sources that are remembered: those that have proven a certificate lately,
@@ -44,25 +46,13 @@ func newAdmission(limit, perSource int, rate float64) *admission {
 	return a
 }
 
-// source is what limits count: an IPv4 address, or the IPv6 network that one
-// subscriber has.
-func source(addr netip.Addr) netip.Prefix {
-	addr = addr.Unmap()
-	bits := 32
-	if addr.Is6() {
-		bits = 64
-	}
-	p, _ := addr.Prefix(bits) // fails only for sizes that addr does not have
-	return p
-}
-
 // enter reports whether addr may begin a handshake. Each enter that succeeds
 // is followed by a leave.
 //
 // A quarter of the places is kept for sources that have proven a certificate
 // before, so a crowd of strangers does not keep partners out.
 func (a *admission) enter(addr netip.Addr, now time.Time) bool {
-	src := source(addr)
+	src := remoteaccess.SourceOf(addr)
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	limit := a.limit
@@ -111,20 +101,20 @@ func (b *budget) take(now time.Time, rate, burst float64) bool {
 func (a *admission) knows(addr netip.Addr) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.known.Add(source(addr), struct{}{})
+	a.known.Add(remoteaccess.SourceOf(addr), struct{}{})
 }
 
 // isKnown reports whether somebody has proved who he is from there.
 func (a *admission) isKnown(addr netip.Addr) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return a.known.Contains(source(addr))
+	return a.known.Contains(remoteaccess.SourceOf(addr))
 }
 
 // leave ends a handshake; proven says that the peer proved who it is, resumed that it was
 // none of those that cost: it went on with a session from before.
 func (a *admission) leave(addr netip.Addr, proven, resumed bool) {
-	src := source(addr)
+	src := remoteaccess.SourceOf(addr)
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.active--

@@ -208,7 +208,7 @@ func (e *Edge) try(r *request, user string, signed bool, c remoteaccess.Credenti
 	if c.Broken {
 		return fault(sip.Faultf(400, "Credentials can be read in two ways"))
 	}
-	a := remoteaccess.Attempt{User: user, Credentials: c, Source: source(r.f.Remote.Addr()), Signed: signed}
+	a := remoteaccess.Attempt{User: user, Credentials: c, Source: remoteaccess.SourceOf(r.f.Remote.Addr()), Signed: signed}
 	j := g.Judge(a)
 	switch j.Action {
 	case remoteaccess.Pass:

@@ -232,7 +232,7 @@ func (e *Edge) paceOf(r *request, s *signIn) allowlists.Verdict {
 	}
 	e.signing.Lock()
 	defer e.signing.Unlock()
-	src := source(r.f.Remote.Addr())
+	src := remoteaccess.SourceOf(r.f.Remote.Addr())
 	b, ok := e.paces.Get(src)
 	if !ok {
 		b = &budget{left: registerBurst, at: r.began}

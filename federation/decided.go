@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
-	"time"
 
 	"github.com/sipedge/sipedge/allowlists"
 )
@@ -41,7 +39,7 @@ func (c *compiler) conflicts(open map[string]Decision) {
 			delete(open, e.Domain)
 			if d.Action != ActionIgnore {
 				c.noticed = append(c.noticed, allowlists.Problem{File: c.file, Line: e.Rule.Line,
-					Text: fmt.Sprintf("conflict: %s and the decision to %s it (%s); the file wins", e.Rule.Name, d.Action, d.origin())})
+					Text: fmt.Sprintf("conflict: %s and the decision to %s it (%s); the file wins", e.Rule.Name, d.Action, allowlists.Origin(d.By, d.At))})
 			}
 		}
 	}
@@ -56,7 +54,7 @@ func (c *compiler) decided(d Decision) {
 	first := len(c.entries)
 	switch d.Action {
 	case ActionBlock:
-		c.block(d.Domain, d.Note, allowlists.Rule{Name: blockedPrefix + d.Domain, File: d.origin()})
+		c.block(d.Domain, d.Note, allowlists.Rule{Name: blockedPrefix + d.Domain, File: allowlists.Origin(d.By, d.At)})
 	case ActionAllow:
 		var p PartnerConfig
 		if d.Partner != nil {
@@ -72,7 +70,7 @@ func (c *compiler) decided(d Decision) {
 			own.card, t = true, &own
 		}
 		if errs == nil {
-			c.allow(d.Domain, p, t, allowlists.Rule{Name: rulePrefix + d.Domain, File: d.origin()})
+			c.allow(d.Domain, p, t, allowlists.Rule{Name: rulePrefix + d.Domain, File: allowlists.Origin(d.By, d.At)})
 		}
 	}
 	if len(c.entries) > first {
@@ -85,29 +83,5 @@ func (c *compiler) decided(d Decision) {
 // notice warns of a decision.
 func (c *compiler) notice(d Decision, text string) {
 	c.noticed = append(c.noticed, allowlists.Problem{File: "decisions",
-		Text: fmt.Sprintf("the decision to %s %s (%s) %s", clean(string(d.Action)), clean(d.Domain), d.origin(), text)})
-}
-
-// origin says who decided, and when, where a rule of the file has its place.
-func (d Decision) origin() string {
-	by := "decided"
-	if d.By != "" {
-		by += " by " + clean(d.By)
-	}
-	if d.At.IsZero() {
-		return by
-	}
-	return by + " " + d.At.UTC().Format(time.RFC3339)
-}
-
-// clean makes what somebody typed fit for one line of a log.
-func clean(s string) string {
-	const most = 64
-	s = strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f || r > 0x7e {
-			return '?'
-		}
-		return r
-	}, s)
-	return s[:min(len(s), most)]
+		Text: fmt.Sprintf("the decision to %s %s (%s) %s", allowlists.OneLine(string(d.Action)), allowlists.OneLine(d.Domain), allowlists.Origin(d.By, d.At), text)})
 }

@@ -159,7 +159,7 @@ func (c *compiler) pattern(line int, where, text string) *allowlists.Pattern {
 // group reads one [group.NAME].
 func (c *compiler) group(name string, g GroupConfig, l LDAPConfig) {
 	where := fmt.Sprintf("group %q", name)
-	e := &entry{rule: allowlists.Rule{Name: "group " + clean(name), File: c.file, Line: g.Line}, name: name, note: g.Note, says: c.says(where, g.Rules)}
+	e := &entry{rule: allowlists.Rule{Name: "group " + allowlists.OneLine(name), File: c.file, Line: g.Line}, name: name, note: g.Note, says: c.says(where, g.Rules)}
 	if g.DN == "" && len(g.Members) == 0 {
 		c.fault(g.Line, "%s has nobody in it: it needs dn, members, or both", where)
 	} else if g.Members != nil && len(g.Members) == 0 {
@@ -250,11 +250,11 @@ func (c *compiler) decisions(list []Decision) {
 		}
 		for _, key := range []string{p.Key(), strings.TrimSuffix(p.Key(), p.Domain())} {
 			if e := c.a.exact[key]; e != nil && e.allow != silent {
-				c.warn(e.rule.Line, "conflict: %s and the decision to %s (%s); the file wins", e.rule.Name, d.verb(), d.origin())
+				c.warn(e.rule.Line, "conflict: %s and the decision to %s (%s); the file wins", e.rule.Name, d.verb(), allowlists.Origin(d.By, d.At))
 				break
 			}
 		}
-		e := &entry{rule: allowlists.Rule{Name: "user " + p.String(), File: d.origin()}, name: p.String(), pattern: p, note: d.Note, says: says{allow: choiceOf(&d.Allow)}}
+		e := &entry{rule: allowlists.Rule{Name: "user " + p.String(), File: allowlists.Origin(d.By, d.At)}, name: p.String(), pattern: p, note: d.Note, says: says{allow: choiceOf(&d.Allow)}}
 		c.a.decided[p.Key()] = e
 	}
 }
@@ -269,7 +269,7 @@ func (d Decision) verb() string {
 // notice warns of a decision.
 func (c *compiler) notice(d Decision, text string) {
 	c.a.warnings = append(c.a.warnings, allowlists.Problem{File: "decisions",
-		Text: fmt.Sprintf("the decision to %s %s (%s) %s", d.verb(), clean(d.User), d.origin(), text)})
+		Text: fmt.Sprintf("the decision to %s %s (%s) %s", d.verb(), allowlists.OneLine(d.User), allowlists.Origin(d.By, d.At), text)})
 }
 
 func (c *compiler) warn(line int, format string, args ...any) {

@@ -213,7 +213,7 @@ func (d *Decisions) load(user string, value []byte) bool {
 // whether user is one at all.
 func (d *Decisions) lost(user string, err error) bool {
 	if name, bad := NormalUser(user); bad != nil || name != user {
-		d.log.Error("decision not read", "user", clean(user), "err", err)
+		d.log.Error("decision not read", "user", allowlists.OneLine(user), "err", err)
 		return false
 	}
 	d.log.Error("decision not read", "user", user, "allow", false, "err", err)
@@ -242,28 +242,4 @@ func (d *Decisions) damage() {
 	if d.shut != "" {
 		d.log.Error("decisions about users were damaged: only users that remote.toml or a decision names may sign in from outside until the file is taken away and the edge started anew", "file", d.shut)
 	}
-}
-
-// origin says who decided, and when, where a rule of the file has its place.
-func (d Decision) origin() string {
-	by := "decided"
-	if d.By != "" {
-		by += " by " + clean(d.By)
-	}
-	if d.At.IsZero() {
-		return by
-	}
-	return by + " " + d.At.UTC().Format(time.RFC3339)
-}
-
-// clean makes what somebody typed fit for one line of a log.
-func clean(s string) string {
-	const most = 64
-	s = strings.Map(func(r rune) rune {
-		if r < ' ' || r > 0x7e {
-			return '?'
-		}
-		return r
-	}, s)
-	return s[:min(len(s), most)]
 }

@@ -116,7 +116,7 @@ func (p *probe) prepare(config string, s streams) (group, error) {
 		for _, err := range errs {
 			fmt.Fprintln(s.err, err)
 		}
-		return g, exit{exitConfiguration, fmt.Errorf("%s: %s in the configuration", config, plural(len(errs), "fault"))}
+		return g, exit{exitConfiguration, errors.New(faultsIn(config, errs))}
 	}
 	p.conf, p.partners = set.Edge, set.Partners
 	if ours(p.conf.Domains, p.domain) {

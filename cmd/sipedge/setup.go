@@ -6,6 +6,8 @@ import (
 	"io"
 	"log/slog"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/sipedge/sipedge/admin"
@@ -70,8 +72,27 @@ func assemble(path string, open func(dir string) (*store.Store, error), log *slo
 	for _, err := range errs {
 		fmt.Fprintln(w, err)
 	}
-	fmt.Fprintf(w, "%s: %s in the configuration\n", path, plural(len(errs), "fault"))
+	fmt.Fprintln(w, faultsIn(path, errs))
 	return nil, exit{code: exitConfiguration}
+}
+
+// faultsIn sums faults up under the files that they are in: "remote.toml: 2 faults in
+// the configuration". What has no file is the main one's.
+func faultsIn(path string, errs []error) string {
+	var files []string
+	for _, err := range errs {
+		file := path
+		var at interface{ Position() (string, int) }
+		if errors.As(err, &at) {
+			if name, _ := at.Position(); name != "" && name != filepath.Base(path) {
+				file = filepath.Join(filepath.Dir(path), name)
+			}
+		}
+		if !slices.Contains(files, file) {
+			files = append(files, file)
+		}
+	}
+	return fmt.Sprintf("%s: %s in the configuration", strings.Join(files, ", "), plural(len(errs), "fault"))
 }
 
 // decided opens what the edge knows from before, once the main file has said

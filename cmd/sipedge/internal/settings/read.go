@@ -5,7 +5,6 @@ import (
 	"errors"
 	"slices"
 	"strconv"
-	"strings"
 
 	"github.com/pelletier/go-toml/v2/unstable"
 
@@ -83,22 +82,8 @@ func (r *reader) syntax(left []byte, err error) int {
 		// Highlight is a piece of left; both end where the file's memory ends.
 		at = min(max(cap(left)-cap(fault.Highlight), 0), len(left))
 	}
-	r.fault(r.line(at), err.Error()+grammarHint(left[at:], err.Error()))
+	r.fault(r.line(at), misreadAt(left, at, err.Error()).String())
 	return at
-}
-
-// grammarHint says what is mostly meant where a fault of the grammar begins:
-// the parser names only the octet that it did not expect.
-func grammarHint(rest []byte, fault string) string {
-	switch {
-	case len(rest) == 0:
-		return ""
-	case strings.HasSuffix(fault, "at start of value") && !bytes.ContainsAny(rest[:1], "\r\n#"):
-		return "; text stands in quotes, like \"text\""
-	case strings.HasPrefix(fault, "expected newline"):
-		return "; text stands in quotes, and a date is written like 2026-12-31"
-	}
-	return ""
 }
 
 // nextHeader finds where reading can go on after a fault: at the next line that

@@ -209,7 +209,7 @@ func TestRemoteTomlIsInForceWithinASecond(t *testing.T) {
 			t.Errorf("%q may, a second after bob was taken off", got)
 		}
 		put(t, w.path, "[user.'carol@example.com']\nallow = 1\nworse = 2\n")
-		if got := w.after(time.Minute); got != "alice" || strings.Count(w.logged(), "remote users faulty") != 2 || !strings.Contains(w.logged(), `msg="remote users not reloaded" faults=2`) {
+		if got := w.after(time.Minute); got != "alice" || strings.Count(w.logged(), "remote access faulty") != 2 || !strings.Contains(w.logged(), `msg="remote access not reloaded" faults=2`) {
 			t.Errorf("%q may under a bad file, want the last good one and its faults once:\n%s", got, w.logged())
 		}
 		put(t, w.path, bob)
@@ -219,7 +219,7 @@ func TestRemoteTomlIsInForceWithinASecond(t *testing.T) {
 		if err := os.Remove(w.path); err != nil {
 			t.Fatal(err)
 		}
-		if got := w.after(time.Second); got != "" || !strings.Contains(w.logged(), "remote users gone") {
+		if got := w.after(time.Second); got != "" || !strings.Contains(w.logged(), "remote access gone") {
 			t.Errorf("%q may without the file:\n%s", got, w.logged())
 		}
 		if w.after(time.Minute); w.reloads() != 4 {

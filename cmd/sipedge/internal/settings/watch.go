@@ -38,7 +38,7 @@ func NewWatcher(s *Settings, partners func(*federation.Partners), remote func(*r
 		},
 		remote: keeper[*remoteaccess.Access]{
 			Path: s.RemotePath, Apply: remote, Log: log,
-			faulty: "remote users faulty", stays: "remote users not reloaded", vanished: "remote users gone: nobody may sign in from outside",
+			faulty: "remote access faulty", stays: "remote access not reloaded", vanished: "remote access gone: nobody may sign in from outside",
 			make: func(l list) (*remoteaccess.Access, []error) { return l.remote(own, decisions) },
 			seen: s.remote.stamp, taken: s.remote.stamp, good: s.remote.list, current: s.Remote,
 		},
