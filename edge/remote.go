@@ -183,12 +183,12 @@ func (e *Edge) termsAllow(r *request, s *signIn, other *sip.URI, domain []byte) 
 	t := &s.Terms
 	if t.Kinds != remoteaccess.AllKinds {
 		if k := kindsOf(r.m); k&^t.Kinds != 0 {
-			v := allowlists.Refusal(allowlists.AccessKind, t.Rule)
+			v := allowlists.Refusal(allowlists.AccessKind, t.KindsRule)
 			return step(r, "kinds", k.String()+"; may: "+t.Kinds.String(), notAcceptable(r.m, v))
 		}
 	}
 	if !t.Federation && !r.bound && e.poolOf(domain) == nil && !isTelephone(other) && !e.asksUs(r) {
-		return step(r, "federation", domain, allowlists.Refusal(allowlists.AccessFederation, t.Rule))
+		return step(r, "federation", domain, allowlists.Refusal(allowlists.AccessFederation, t.FederationRule))
 	}
 	return pass
 }

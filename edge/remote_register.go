@@ -71,7 +71,7 @@ func (e *Edge) admitRegister(r *request, s *signIn) allowlists.Verdict {
 	case !reg.terms.Allow:
 		refused = allowlists.Refusal(allowlists.AccessNotEnabled, reg.terms.Rule)
 	case !e.users.Room(reg.user, reg.device, r.f.ID, reg.terms.Devices) && reg.contact != nil && reg.asked > 0:
-		refused = allowlists.Refusal(allowlists.AccessDevices, reg.terms.Rule)
+		refused = allowlists.Refusal(allowlists.AccessDevices, reg.terms.DevicesRule)
 	}
 	if v := e.tryRegister(r, reg, s != nil, refused); !v.Allowed() {
 		return v

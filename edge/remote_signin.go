@@ -42,7 +42,9 @@ func (e *Edge) signIn(f *Flow, s *signIn, mine sip.NameAddr) error {
 	}
 	for _, o := range over {
 		if old := e.wire.flow(o.Flow); old != nil {
-			old.state.signed.Store(nil)
+			if s := old.state.signed.Swap(nil); s != nil {
+				e.log.Info(logSignedOut, keyFlow, old.ID, keyUser, s.User, keyErr, errReplaced)
+			}
 			old.finish(errReplaced)
 		}
 	}
