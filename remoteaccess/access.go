@@ -9,6 +9,7 @@ package remoteaccess
 import (
 	"bytes"
 	"slices"
+	"unicode"
 
 	"github.com/sipedge/sipedge/allowlists"
 )
@@ -271,9 +272,13 @@ const noFile = "no remote.toml"
 // it where parameters begin, or take an escape for what it stands for. Who is denied
 // must not come back as alice;x or alice%00. Nor as what stands in a URI only escaped
 // (RFC 3261 §25.1): alice with a blank behind it, which many a database passes over, or
-// behind a domain of Windows and a backslash. Where a section or a decision names all
-// of it, it is known who is meant.
-func odd(name []byte) bool { return bytes.ContainsAny(name, ";% \"#<>[\\]^`{|}") }
+// behind a domain of Windows and a backslash. Nor with letters beyond ASCII: a directory
+// may take álice for alice. Where a section or a decision names all of it, it is known
+// who is meant.
+func odd(name []byte) bool {
+	return bytes.ContainsAny(name, ";% \"#<>[\\]^`{|}") ||
+		bytes.IndexFunc(name, func(r rune) bool { return r > unicode.MaxASCII }) >= 0
+}
 
 // Guard returns what is to be done about those who guess; without a file the defaults.
 func (a *Access) Guard() GuardConfig {

@@ -108,10 +108,12 @@ func TestUserBeforeGroupBeforeDefault(t *testing.T) {
 		{"a domain that is not ours", "bob@fabrikam.example", nil, false, "", "not a domain of ours"},
 		{"no user", "@example.com", nil, false, "", "no user"},
 		{"a user that is too long", strings.Repeat("x", maxUser+1) + "@example.com", nil, false, "", "no user"},
-		{"parameters hide nobody", "sales-7;x=y@example.com", []string{staff}, false, "im+presence", "a user with parameters or escapes that no section names (remote.toml)"},
-		{"nor does an escaped NUL", "sales-7%00@example.com", []string{staff}, false, "im+presence", "a user with parameters or escapes that no section names (remote.toml)"},
-		{"nor a blank", "sales-7%20@example.com", []string{staff}, false, "im+presence", "a user with parameters or escapes that no section names (remote.toml)"},
-		{"nor a domain of Windows", "sales-%5c7@example.com", []string{staff}, false, "im+presence", "a user with parameters or escapes that no section names (remote.toml)"},
+		{"parameters hide nobody", "sales-7;x=y@example.com", []string{staff}, false, "im+presence", "a user with parameters, escapes or letters beyond ASCII that no section names (remote.toml)"},
+		{"nor does an escaped NUL", "sales-7%00@example.com", []string{staff}, false, "im+presence", "a user with parameters, escapes or letters beyond ASCII that no section names (remote.toml)"},
+		{"nor a blank", "sales-7%20@example.com", []string{staff}, false, "im+presence", "a user with parameters, escapes or letters beyond ASCII that no section names (remote.toml)"},
+		{"nor a domain of Windows", "sales-%5c7@example.com", []string{staff}, false, "im+presence", "a user with parameters, escapes or letters beyond ASCII that no section names (remote.toml)"},
+		{"nor a letter that a directory takes for another", "s%C3%A1les-7@example.com", []string{staff}, false, "im+presence", "a user with parameters, escapes or letters beyond ASCII that no section names (remote.toml)"},
+		{"nor one that is not escaped", "ｓales-7@example.com", []string{staff}, false, "im+presence", "a user with parameters, escapes or letters beyond ASCII that no section names (remote.toml)"},
 		{"but whom a section names as a whole may", "odd;one@example.com", nil, true, "im+presence", "user odd;one@example.com (remote.toml:140)"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

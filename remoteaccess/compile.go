@@ -114,7 +114,7 @@ func (c *compiler) standing(f File, with With) {
 		rule = allowlists.Rule{Name: noFile}
 	}
 	c.a.fallback = &entry{rule: rule, name: "default", says: s}
-	c.a.odd = &entry{rule: allowlists.Rule{Name: "a user with parameters or escapes that no section names", File: c.file}, says: says{allow: no}}
+	c.a.odd = &entry{rule: allowlists.Rule{Name: "a user with parameters, escapes or letters beyond ASCII that no section names", File: c.file}, says: says{allow: no}}
 	if with.Shut != "" {
 		c.a.shut = &entry{rule: allowlists.Rule{Name: "damaged decisions", File: with.Shut}, says: says{allow: no}}
 	}
