@@ -19,9 +19,6 @@ const (
 	maxGuesses = 5 // wrong passwords on one connection
 )
 
-// algorithms in our order of preference, the best first (RFC 8760 §2.3).
-var algorithms = []string{"SHA-256", "MD5"}
-
 // A credential check ends in one of these.
 type proof int
 
@@ -36,7 +33,7 @@ const (
 func (s *Server) challenge(f *flow, req *sip.Request, isStale bool) {
 	nonce := s.nonce(f, time.Now())
 	var headers []sip.Header
-	for _, alg := range algorithms {
+	for _, alg := range s.cfg.Algorithms {
 		c := digest.Challenge{Realm: s.cfg.Domain, Nonce: nonce, Algorithm: alg, QOP: []string{"auth"}, Stale: isStale}
 		headers = append(headers, sip.NewHeader("WWW-Authenticate", c.String()))
 	}

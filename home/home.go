@@ -82,6 +82,10 @@ type Config struct {
 	// the loopback addresses.
 	Peers []netip.Prefix
 
+	// Algorithms are those by which a password may be proved, the best first
+	// (RFC 8760 §2.3). Default: SHA-256, then MD5.
+	Algorithms []string
+
 	Log *slog.Logger // default: nothing is logged
 }
 
@@ -154,6 +158,9 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.Peers == nil {
 		c.Peers = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}
+	}
+	if c.Algorithms == nil {
+		c.Algorithms = []string{"SHA-256", "MD5"}
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)

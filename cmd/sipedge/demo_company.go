@@ -213,6 +213,8 @@ peer_ca     = "certs/partners-ca.pem"   # our authority, our partner's, and a pu
 role        = "remote"                  # our own people outside: no certificate, they sign in
 address     = "{{.Remote}}"
 certificate = "outside"
+transport   = "tls+wss"                 # from web pages as well
+origins     = ["*"]                     # whichever: this is a demo
 
 {{end}}[listener.internal]
 role        = "internal"
@@ -262,6 +264,8 @@ func (c *demoCompany) start(ctx context.Context, audit *auditLog) error {
 			Domain: c.Domain, Users: c.passwords,
 			Listen: at.edge.String(), UserListen: at.user.String(), Edge: c.inside.String(),
 			TLS: &home.TLS{Keypair: kp, Roots: c.authority.Pool(), Edge: c.edgeName()},
+			// COMPAT(baresip): 1.0, Debian's, gives up where anything else is offered.
+			Algorithms: []string{"MD5"},
 		})
 		if err != nil {
 			return err

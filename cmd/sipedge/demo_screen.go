@@ -201,7 +201,16 @@ func (s *demoScreen) hints(d *demo) {
 	s.line("  who is signed in from outside, and whom scene 14 had locked out")
 	s.line("    %s", s.paint(bold, self()+" user list -c "+config))
 	s.line("    %s", s.paint(bold, self()+" ban list -c "+config))
-	s.line("  sign in with a SIP client of your own: inside by TCP, outside by TLS")
+	s.ownClient(d)
+}
+
+// ownClient says how people get in with a client that they have.
+func (s *demoScreen) ownClient(d *demo) {
+	s.line("  sign in with a SIP client of your own: inside by TCP, outside by TLS or, from a page, by wss;")
+	s.line("  outside with baresip, Linphone or JsSIP, as the interop plays do. What the client must trust:")
+	s.line("    %s", s.paint(bold, filepath.Join(shown(d.scratch), d.acme.name(), "certs", "inside-ca.pem")))
+	s.line("  and who checks names, as Linphone does, needs a line in /etc/hosts, and that name as proxy:")
+	s.line("    %s", s.paint(bold, d.acme.remote.Addr().String()+" "+d.acme.edgeName()))
 	for _, c := range d.companies() {
 		at := c.homeAt[len(c.homeAt)-1].user // the one that lives
 		for _, name := range c.insiders() {

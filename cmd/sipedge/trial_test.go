@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"log/slog"
 	"os"
 	"os/exec"
@@ -145,6 +146,34 @@ func trialCommand(t *testing.T, s site, stage *stage, ports map[string]string, c
 		if !strings.Contains(out, first) || code != exitDone {
 			t.Errorf("%s ends with %d and says\n%s%s", c.command, code, out, errs)
 		}
+	}
+}
+
+// TestInteropDemo signs a telephone of Debian's in where the demo says that it can.
+func TestInteropDemo(t *testing.T) {
+	needPrograms(t, "baresip")
+	phone, err := os.ReadFile(filepath.Join("testdata", "interop", "parts", "baresip-config"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := site{t, t.TempDir()}
+	screen, stop := upDemo(t, demoCommand{Dir: s.dir})
+	hints := strings.Join(screen, "\n")
+	authority := regexp.MustCompile(`\S+/certs/inside-ca\.pem`).FindString(hints)
+	at := regexp.MustCompile(`tls (\S+) +user (rita@\S+) +password (\S+)`).FindStringSubmatch(hints)
+	if _, err := os.Stat(authority); err != nil || at == nil {
+		t.Fatalf("%v; the demo says\n%s", err, hints)
+	}
+	if err := os.Mkdir(filepath.Join(s.dir, "rita"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	s.write("rita/config", strings.ReplaceAll(string(phone), "ca.pem", authority))
+	s.write("rita/accounts", fmt.Sprintf("<sip:%s;transport=tls>;auth_pass=%s;outbound=\"sip:%s;transport=tls\";sipnat=outbound\n", at[2], at[3], at[1]))
+	stage := newStage(s.dir)
+	stage.deferred = t.Cleanup
+	programs(t, stage, "rita obeys baresip -f rita", "rita says 200.OK.*binding", "rita hears /quit", "rita ends")
+	if err := stop(); err != nil {
+		t.Error(err)
 	}
 }
 
