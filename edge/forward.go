@@ -193,12 +193,12 @@ func (p *plan) editResponse(s *scratch, x *tx, m *sip.Message) {
 }
 
 // Headers that say something about trust are worth something only if no
-// outsider can write them (RFC 3325 §5, RFC 6050 §5.1.2, and the Microsoft dialect's
-// own). They come off in both directions: what the inside says of itself does not
-// leave. What we say ourselves is added then, see border.
+// outsider can write them (RFC 3325 §5, RFC 5502 §7.2, RFC 6050 §5.1.2, and the
+// Microsoft dialect's own). They come off in both directions: what the inside says of
+// itself does not leave. What we say ourselves is added then, see border.
 var (
 	borderNames = []sip.Header{
-		sip.PAssertedIdentity, sip.PPreferredIdentity, sip.RemotePartyID, sip.PAssertedService,
+		sip.PAssertedIdentity, sip.PPreferredIdentity, sip.RemotePartyID, sip.PAssertedService, sip.PServedUser,
 		sip.MSEdgeProxyMessageTrust, sip.MSUserLogonData, sip.MSSplitDomainInfo, sip.MSInternalInfo,
 		sip.MSAssertedVerificationLevel, sip.MSDiagnostics, sip.MSDiagnosticsPublic, sip.MSClientDiagnostics,
 	}

@@ -46,6 +46,7 @@ const (
 	Path
 	PPreferredIdentity
 	PPreferredService
+	PServedUser
 	Privacy
 	ProxyAuthenticate
 	ProxyAuthenticationInfo
@@ -122,6 +123,7 @@ var headerNames = [numHeaders]string{
 	Path:                        "Path",
 	PPreferredIdentity:          "P-Preferred-Identity",
 	PPreferredService:           "P-Preferred-Service",
+	PServedUser:                 "P-Served-User",
 	Privacy:                     "Privacy",
 	ProxyAuthenticate:           "Proxy-Authenticate",
 	ProxyAuthenticationInfo:     "Proxy-Authentication-Info",
