@@ -197,35 +197,6 @@ func (e *Edge) termsAllow(r *request, s *signIn, other *sip.URI, domain []byte) 
 // partner can have it in From, and where it leads the home server knows.
 func isTelephone(u *sip.URI) bool { return bytes.EqualFold(u.Scheme, []byte("tel")) }
 
-// try asks whether the credentials that a request brings may be tried: not by who is
-// guessing. What they are worth is for the home server to say, and what it says is
-// counted.
-func (e *Edge) try(r *request, user string, signed bool, c remoteaccess.Credentials) allowlists.Verdict {
-	g := e.remote.Guard
-	if g == nil || r.note != nil {
-		return pass
-	}
-	if c.Broken {
-		return fault(sip.Faultf(400, "Credentials can be read in two ways"))
-	}
-	a := remoteaccess.Attempt{User: user, Credentials: c, Source: remoteaccess.SourceOf(r.f.Remote.Addr()), Signed: signed}
-	j := g.Judge(a)
-	switch j.Action {
-	case remoteaccess.Pass:
-		r.trial = j.Ticket
-		return pass
-	case remoteaccess.Wait:
-		again := a // only who has to wait is worth an allocation
-		r.attempt = &again
-		return pass
-	}
-	v := allowlists.Refusal(allowlists.AccessLockedOut, allowlists.Rule{Name: "ban " + j.Ban.Key})
-	if len(j.Ban.User) > 0 {
-		r.lockedUser = true
-	}
-	return v
-}
-
 // groupsOf asks the directory, if lists need it.
 func (e *Edge) groupsOf(r *request, user, domain []byte) ([]string, error) {
 	if e.remote.Directory == nil || !e.access.Load().AsksGroupsOf(user, domain) {
