@@ -125,7 +125,13 @@ func finish(err error, w io.Writer) int {
 		e = exit{exitFailed, err}
 	}
 	if e.err != nil {
-		fmt.Fprintf(w, "sipedge: %s\n", plainLines(e.err.Error()))
+		for line := range strings.SplitSeq("sipedge: "+plainLines(e.err.Error()), "\n") {
+			if strings.Contains(line, " sipedge ") { // a command, which is not broken
+				fmt.Fprintln(w, line)
+			} else {
+				sayLine(w, line)
+			}
+		}
 	}
 	return e.code
 }
