@@ -154,7 +154,7 @@ func (s *Server) doubts(u User) (list []string) {
 // Kicked is the answer to DELETE /v1/signins/{user}.
 type Kicked struct {
 	SignedOut []SignIn `json:"signed_out"`
-	// MaySignInAgain is whether the client may, which most will do at once.
+	// MaySignInAgain is whether the client may, which most do within a minute.
 	MaySignInAgain bool `json:"may_sign_in_again"`
 	User           User `json:"user"` // as he is now
 }

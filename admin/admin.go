@@ -51,6 +51,9 @@ const (
 type Lists interface {
 	// Partners are those in force.
 	Partners() *federation.Partners
+	// Faults are why partners.toml as it is now is not in force, and the last good
+	// one is.
+	Faults() []error
 	// Refresh puts in force what was decided. With an error nothing has changed.
 	Refresh() error
 }
@@ -59,6 +62,9 @@ type Lists interface {
 type Access interface {
 	// Remote is what is in force.
 	Remote() *remoteaccess.Access
+	// RemoteFaults are why remote.toml as it is now is not in force, and the last good
+	// one is.
+	RemoteFaults() []error
 	// RefreshRemote puts in force what was decided. With an error nothing has
 	// changed.
 	RefreshRemote() error

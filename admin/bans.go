@@ -89,7 +89,7 @@ func (s *Server) ban(c *call) (any, error) {
 		}
 	}
 	if _, domain := cut(b.User); strings.Contains(b.User, "@") && !ours(s.Lists.Partners(), domain) {
-		a.Warnings = append(a.Warnings, domain+" is no domain of ours: the ban counts only where somebody claims this name in his credentials")
+		a.Warnings = append(a.Warnings, domain+" is no domain of ours: the ban counts only where somebody claims this name in their credentials")
 	}
 	s.Log.Info("ban added", "ban", a.Ban.Key, "kind", a.Ban.Kind, "until", a.Ban.Until, "by", c.peer.Name, "uid", c.peer.UID, "note", w.Note)
 	return a, nil

@@ -35,7 +35,7 @@ func flowOf(i edge.FlowInfo) Flow {
 	f := Flow{
 		ID: flowID(i.ID), Role: i.Role, Listener: i.Listener, Target: i.Target, Transport: i.Transport,
 		Local: i.Local.String(), Remote: i.Remote.String(), Peer: i.Peer, Since: i.Since.UTC(),
-		Silent: min(i.Silent, time.Since(i.Since)).Round(time.Second).Seconds(), Began: i.Began, Sent: i.Sent,
+		Silent: min(i.Silent, time.Since(i.Since)).Truncate(time.Second).Seconds(), Began: i.Began, Sent: i.Sent,
 	}
 	if i.SignIn != nil {
 		s := signInOf(i.SignIn)

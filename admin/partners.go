@@ -37,6 +37,9 @@ const StateUnsound = "not in force"
 type PartnerList struct {
 	Partners []Partner `json:"partners"`
 	Warnings []string  `json:"warnings,omitempty"` // about the lists
+	// Faults are those of partners.toml as it is now, if it is faulty: what is shown is
+	// by the last good one.
+	Faults []string `json:"faults,omitempty"`
 }
 
 // partners lists all, or those in whose entry a word occurs.
@@ -56,7 +59,7 @@ func (s *Server) partners(c *call) (any, error) {
 	for _, r := range s.Discovery.Records() {
 		addRecord(all, r)
 	}
-	list := PartnerList{Partners: []Partner{}}
+	list := PartnerList{Partners: []Partner{}, Faults: faultTexts(s.Lists.Faults())}
 	word := strings.ToLower(c.query.Get("word"))
 	for _, p := range all {
 		if p.mentions(word) {

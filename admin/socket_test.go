@@ -34,6 +34,10 @@ type lists struct {
 
 func (l *lists) Partners() *federation.Partners { return l.now }
 
+func (l *lists) Faults() []error { return nil }
+
+func (l *lists) RemoteFaults() []error { return nil }
+
 func (l *lists) Refresh() error {
 	if l.fault != nil {
 		return l.fault

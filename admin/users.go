@@ -34,6 +34,8 @@ type User struct {
 	Groups []string `json:"groups,omitempty"` // by their names in remote.toml
 	// Trouble is why it is not known in which groups of the directory he is.
 	Trouble string `json:"trouble,omitempty"`
+	// Faults are those of UserList. In lists they are left out.
+	Faults []string `json:"faults,omitempty"`
 }
 
 // The states of users.
@@ -108,12 +110,27 @@ type Section struct {
 	Rule Rule   `json:"rule"`
 }
 
-// UserList is GET /v1/users: those who are signed in, whom remote.toml names or
-// somebody has decided about, by address; and what goes for others.
+// UserList is GET /v1/users: those who are signed in, whom remote.toml names, in a
+// section or as members of a group, or about whom somebody has decided, by address; and
+// what goes for others.
 type UserList struct {
 	Users    []User    `json:"users"`
 	Sections []Section `json:"sections"`
 	Warnings []string  `json:"warnings,omitempty"` // about remote.toml
+	// Faults are those of remote.toml as it is now, if it is faulty: what is shown is
+	// by the last good one.
+	Faults []string `json:"faults,omitempty"`
+}
+
+// mostFaults is how many faults of a file are shown; check lists all.
+const mostFaults = 20
+
+// faultTexts are the texts of faults.
+func faultTexts(faults []error) (list []string) {
+	for _, err := range faults[:min(len(faults), mostFaults)] {
+		list = append(list, err.Error())
+	}
+	return list
 }
 
 // users lists all, or those in whose entry a word occurs.
@@ -127,8 +144,11 @@ func (s *Server) users(c *call) (any, error) {
 		names[name] = true
 	}
 	word := strings.ToLower(c.query.Get("word"))
-	list := UserList{Users: []User{}, Sections: []Section{}}
+	list := UserList{Users: []User{}, Sections: []Section{}, Faults: faultTexts(s.Access.RemoteFaults())}
 	for _, e := range r.entries {
+		for _, member := range e.Members {
+			names[member] = true
+		}
 		switch {
 		case e.Kind == "decision":
 		case e.Kind == "user" && strings.Contains(e.Name, "@"):
@@ -179,7 +199,7 @@ func (s *Server) person(ctx context.Context, name string) User {
 		}
 	}
 	u := r.user(name, groups, false)
-	u.Trouble = trouble
+	u.Trouble, u.Faults = trouble, faultTexts(s.Access.RemoteFaults())
 	u.Groups = r.access.Member([]byte(local), []byte(domain), groups)
 	for _, said := range r.access.Explain([]byte(local), []byte(domain), groups) {
 		u.Terms = append(u.Terms, termOf(said))

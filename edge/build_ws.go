@@ -40,7 +40,7 @@ func (b *builder) webSocket(c ListenerConfig, section string) (s wsSettings) {
 func (b *builder) origin(s *wsSettings, c ListenerConfig, section, text string) {
 	if text == "*" {
 		s.anyOrigin = true
-		b.warnWebSocket(section, "origins has \"*\": any web page that a user of ours looks at can connect in his browser")
+		b.warnWebSocket(section, "origins has \"*\": any web page that a user of ours looks at can connect in their browser")
 		return
 	}
 	o, err := parseOrigin(text)

@@ -5,6 +5,8 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
+	"log/slog"
 	"net"
 	"net/netip"
 	"sync"
@@ -175,7 +177,7 @@ func (l *listener) handshake(c *conn, remote netip.AddrPort) {
 		l.w.drop(c)
 		l.w.counts.failed.Add(1)
 		if missed, ok := l.failures.take(time.Now()); ok {
-			l.w.log.Warn(handshakeWords(err), "listener", l.name, "remote", remote, "problem", certs.ProblemOf(err), "err", err, "missed", missed)
+			l.w.log.Log(context.Background(), handshakeLevel(err), handshakeWords(err), "listener", l.name, "remote", remote, "problem", certs.ProblemOf(err), "err", err, "missed", missed)
 		}
 		return
 	}
@@ -201,6 +203,16 @@ func handshakeWords(err error) string {
 		return "websocket refused"
 	}
 	return "handshake failed"
+}
+
+// handshakeLevel is how loud a handshake is that failed. Who goes away before it is over
+// has seen our certificate or the open port, and that was all that was wanted: health
+// checks do that, and doctor.
+func handshakeLevel(err error) slog.Level {
+	if errors.Is(err, io.EOF) {
+		return slog.LevelInfo
+	}
+	return slog.LevelWarn
 }
 
 func (l *listener) shakeHands(c *conn) (f *Flow, err error) {

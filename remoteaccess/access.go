@@ -39,6 +39,7 @@ type entry struct {
 	pattern *allowlists.Pattern // of a user's section
 	dn      string              // of a group: canonical
 	members *allowlists.Users   // of a group; nil: nobody
+	named   []string            // of members, those without a star
 	note    string
 	says
 }

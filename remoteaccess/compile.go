@@ -172,6 +172,9 @@ func (c *compiler) group(name string, g GroupConfig, l LDAPConfig) {
 	for _, text := range g.Members {
 		if p := c.pattern(g.Line, where+": members", text); p != nil {
 			members = append(members, p.String())
+			if p.Exact() && p.Domain() != "" {
+				e.named = append(e.named, p.String())
+			}
 		}
 	}
 	if len(members) > 0 {

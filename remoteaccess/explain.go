@@ -43,9 +43,11 @@ type Entry struct {
 	Kind string // "user", "pattern", "group", "decision", "default"
 	Name string // the address, pattern or group
 	DN   string // of a group, as it is compared
-	Said []Said // what it says, and nothing of what it leaves out
-	Note string // of the administrator
-	Rule allowlists.Rule
+	// Members are those of a group that have their whole address there.
+	Members []string
+	Said    []Said // what it says, and nothing of what it leaves out
+	Note    string // of the administrator
+	Rule    allowlists.Rule
 }
 
 // Entries returns all sections and decisions in the order in which they count: users,
@@ -57,7 +59,7 @@ func (a *Access) Entries() []Entry {
 	var list []Entry
 	add := func(kind string, entries ...*entry) {
 		for _, e := range entries {
-			list = append(list, Entry{Kind: kind, Name: e.name, DN: e.dn, Said: e.said(), Note: e.note, Rule: e.rule})
+			list = append(list, Entry{Kind: kind, Name: e.name, DN: e.dn, Members: e.named, Said: e.said(), Note: e.note, Rule: e.rule})
 		}
 	}
 	add("user", sortedEntries(a.exact)...)

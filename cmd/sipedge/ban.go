@@ -91,7 +91,7 @@ func guessing(p *page, list admin.BanList) {
 		spray = "since " + minute(g.SpraySince) + " UTC it looks as if one password is tried on many users: limits are stricter for who comes from a new place"
 	}
 	f.add("", spray)
-	f.add("known", "places of "+plural(g.Known, "user")+": there, guesses from elsewhere keep nobody out")
+	f.add("known", knownPlaces(g.Known))
 	if d := list.Directory; d != nil {
 		text := d.Server + " answers"
 		if !d.Away.IsZero() {
@@ -102,17 +102,28 @@ func guessing(p *page, list admin.BanList) {
 	f.print(p)
 }
 
+// knownPlaces says what it is good for to have signed in somewhere.
+func knownPlaces(users int) string {
+	switch users {
+	case 0:
+		return "nobody has signed in lately; from where somebody has, guesses made elsewhere do not keep them out"
+	case 1:
+		return "1 user has signed in lately; from the same places guesses made elsewhere do not keep them out"
+	}
+	return fmt.Sprint(users, " users have signed in lately; from the same places guesses made elsewhere do not keep them out")
+}
+
 // banEffect says what a ban means for a user whom it is about.
 func banEffect(b remoteaccess.Ban) string {
 	text, unless := "may not sign in", ""
 	switch {
 	case b.SignedIn:
-		text = "may not show his password again"
+		text = "may not show the password again"
 	case b.ByHand || b.Kind == remoteaccess.BanPair: // wherever he has been before
 	case b.Kind == remoteaccess.BanUser:
-		text += " from where he has not before"
+		text += " from where they have not before"
 	case b.Kind == remoteaccess.BanSource:
-		unless = " unless he has before"
+		unless = " unless they have before"
 	}
 	if b.Source.IsValid() {
 		_, source, both := strings.Cut(b.Key, " from ")

@@ -7,7 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"text/tabwriter"
+	"unicode/utf8"
 
 	"github.com/sipedge/sipedge/allowlists"
 	"github.com/sipedge/sipedge/cmd/sipedge/internal/settings"
@@ -30,45 +30,53 @@ func (c checkCommand) Run(s streams) error {
 	defer e.Close()
 	warned := len(e.Warnings())
 	for _, w := range e.Warnings() {
-		fmt.Fprintln(s.err, w)
+		sayLine(s.err, w)
 	}
 	for _, w := range set.Partners.Warnings() {
 		w.Text = "warning: " + w.Text
-		fmt.Fprintln(s.err, w)
+		sayLine(s.err, w.Error())
 		warned++
 	}
 	for _, w := range remoteWarnings(set) {
-		fmt.Fprintln(s.err, w)
+		sayLine(s.err, w.Error())
 		warned++
 	}
-	if err := summary(set, s); err != nil || warned == 0 || !c.Strict {
-		return err
+	summary(set, s)
+	if warned == 0 || !c.Strict {
+		return nil
 	}
 	fmt.Fprintf(s.err, "%s: %s\n", c.Config, plural(warned, "warning"))
 	return exit{code: exitNo}
 }
 
 // summary prints what the configuration amounts to.
-func summary(set *settings.Settings, s streams) error {
-	w := tabwriter.NewWriter(s.out, 0, 0, 2, ' ', 0)
+func summary(set *settings.Settings, s streams) {
 	partners, blocked := set.Partners.Len()
-	fmt.Fprintf(w, "ok\t%s, %s, %s, %d blocked\n",
-		plural(len(set.Edge.Listeners), "listener"), plural(len(set.Edge.Pools), "pool"), plural(partners, "partner"), blocked)
+	rows := [][2]string{{"ok", fmt.Sprintf("%s, %s, %s, %d blocked",
+		plural(len(set.Edge.Listeners), "listener"), plural(len(set.Edge.Pools), "pool"), plural(partners, "partner"), blocked)}}
+	add := func(name, text string) { rows = append(rows, [2]string{name, text}) }
 	for _, name := range sorted(set.Edge.Listeners) {
 		l := set.Edge.Listeners[name]
-		fmt.Fprintf(w, "listener %s\t%s %s%s\n", name, l.Role, l.Address, transportOf(l))
+		add("listener "+name, fmt.Sprintf("%s %s%s", l.Role, l.Address, transportOf(l)))
 	}
 	for _, name := range sorted(set.Edge.Pools) {
 		p := set.Edge.Pools[name]
-		fmt.Fprintf(w, "pool %s\t%s at %s\n", name, strings.Join(p.Domains, ", "), strings.Join(p.Servers, ", "))
+		add("pool "+name, fmt.Sprintf("%s at %s", strings.Join(p.Domains, ", "), strings.Join(p.Servers, ", ")))
 	}
 	if text := remoteAccess(set); text != "" {
-		fmt.Fprintf(w, "remote access\t%s\n", text)
+		add("remote access", text)
 	}
 	if set.NoPartners {
-		fmt.Fprintf(s.err, "there is no %s: nobody is a partner\n", set.PartnersPath)
+		sayLine(s.err, fmt.Sprintf("there is no %s: nobody is a partner", set.PartnersPath))
 	}
-	return w.Flush()
+	column := 0
+	for _, r := range rows {
+		column = max(column, utf8.RuneCountInString(r[0])+2)
+	}
+	p := newPage(s.out)
+	for _, r := range rows {
+		p.text(pad(r[0], column), strings.Repeat(" ", column), r[1])
+	}
 }
 
 // transportOf is how a listener for users is come to, "" for others.

@@ -125,8 +125,16 @@ func TestUsageIsExitCode2(t *testing.T) {
 			t.Errorf("sipedge %s: exit %d, says %q and %q; want 2 and a reason", line, code, out, errs)
 		}
 	}
-	if code, out, _ := s.run("--help"); code != exitDone || !strings.Contains(out, "explain") {
-		t.Errorf("sipedge --help: exit %d, says %q", code, out)
+	for _, line := range []string{"--help", "help"} {
+		if code, out, errs := s.run(line); code != exitDone || !strings.Contains(out, "explain") || errs != "" {
+			t.Errorf("sipedge %s: exit %d, says %q", line, code, out)
+		}
+	}
+	if code, out, _ := s.run("help user list"); code != exitDone || !strings.Contains(out, "Usage: sipedge user list") {
+		t.Errorf("sipedge help user list: exit %d, says %q", code, out)
+	}
+	if code, out, _ := s.run("--version"); code != exitDone || !strings.HasPrefix(out, "sipedge ") {
+		t.Errorf("sipedge --version: exit %d, says %q", code, out)
 	}
 }
 

@@ -33,6 +33,7 @@ const (
 // A doctor examines our own side: what others need from us, and what we need
 // to run. It changes nothing and asks no partner anything.
 type doctor struct {
+	flag     configFlag
 	user     account
 	conf     edge.Config // as far as it could be read
 	partners *federation.Partners
@@ -56,7 +57,7 @@ type doctorReport struct {
 func (c doctorCommand) Run(s streams) error {
 	ctx, cancel := context.WithTimeout(context.Background(), doctorTime)
 	defer cancel()
-	d := &doctor{now: time.Now()}
+	d := &doctor{flag: c.configFlag, now: time.Now()}
 	configuration, valid := d.configuration(c.Config)
 	if d.locator != nil {
 		defer d.locator.Close()

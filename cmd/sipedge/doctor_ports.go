@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/sipedge/sipedge/admin"
 	"github.com/sipedge/sipedge/certs"
 	"github.com/sipedge/sipedge/edge"
 	"github.com/sipedge/sipedge/locate"
@@ -22,11 +23,26 @@ import (
 
 // ports judges whether each listener gets its port, or has it already.
 func (d *doctor) ports(ctx context.Context) group {
-	g := group{Name: "ports"}
+	g := group{Name: "ports", Findings: []finding{d.running(ctx)}}
 	for _, name := range sorted(d.conf.Listeners) {
 		g.Findings = append(g.Findings, d.port(ctx, name, d.conf.Listeners[name]))
 	}
 	return g
+}
+
+// running says whether an edge runs with this configuration.
+func (d *doctor) running(ctx context.Context) finding {
+	f := finding{Level: noted, Subject: "edge"}
+	status, err := admin.NewClient(admin.SocketPath(stateDir(d.conf))).Status(ctx)
+	switch {
+	case err == nil:
+		f.Level, f.Evidence = fine, fmt.Sprintf("runs since %s UTC, process %d", minute(status.Since), status.PID)
+	case errors.Is(err, admin.ErrNotRunning):
+		f.Evidence, f.Remedy = "no edge runs with this configuration", "To start it: "+d.flag.command("serve")
+	default:
+		f.Level, f.Evidence, f.Remedy = unchecked, "not checked: "+escaped(err.Error()), "Run doctor as root or as the user that the edge runs as."
+	}
+	return f
 }
 
 // port tries to take a listener's port, and lets it go at once.
@@ -77,7 +93,7 @@ func (d *doctor) held(ctx context.Context, f finding, c edge.ListenerConfig) fin
 	k := &call{
 		hop:    locate.Hop{Host: d.conf.Name, Addr: at},
 		conf:   certs.ClientConfig(certs.ClientOptions{Keypair: pair, ServerName: d.conf.Name}),
-		proved: func(*tls.ConnectionState) bool { return false }, // its certificate says who it is
+		leaves: true, // its certificate says who it is
 	}
 	k.make(ctx)
 	switch leaf := k.leaf(); {
@@ -214,6 +230,7 @@ func (d *doctor) spoke(f finding, k *call, c edge.PoolConfig, hop locate.Hop) fi
 	if k.answer.software != "" {
 		answer += " from " + k.answer.software
 	}
+	answer += whyGood(k.answer.status)
 	off := k.answer.off()
 	switch {
 	case k.answer.status == 503:
@@ -222,6 +239,18 @@ func (d *doctor) spoke(f finding, k *call, c edge.PoolConfig, hop locate.Hop) fi
 		return said(warned, fmt.Sprintf("%s; its clock is %v from ours", answer, off.Round(time.Second)), "Let both follow the same NTP servers.")
 	}
 	return said(fine, answer, "")
+}
+
+// whyGood says why an answer is good news that does not look so. Our OPTIONS has
+// Max-Forwards 0: who does not answer it for itself says 483 (RFC 3261 §16.3).
+func whyGood(status int) string {
+	switch {
+	case status == 483:
+		return "; it is there: 483 says only that our OPTIONS may go no further, as is meant"
+	case status >= 300 && status != 503:
+		return "; it is there, whatever it thinks of OPTIONS"
+	}
+	return ""
 }
 
 // clockOff is how far two clocks may be apart before somebody should know.

@@ -38,6 +38,11 @@ type flowListCommand struct {
 	Word string `arg:"" optional:"" help:"Only those in whose entry this occurs: a role, an address, a user, a name on a certificate."`
 }
 
+// Help explains the columns.
+func (flowListCommand) Help() string {
+	return `AGE is how long the connection is open, SILENT how long nothing has come on it, OPEN how many requests on it wait for their answer, in both directions. WHO is the user, the names on the certificate, or the home server that we dialled.`
+}
+
 // Run lists connections.
 func (c flowListCommand) Run(s streams) error {
 	return c.talk(func(ctx context.Context, edge *admin.Client) error {
@@ -69,7 +74,7 @@ func flowTable(p *page, flows []admin.Flow, now time.Time) {
 		state: 1, right: map[int]bool{4: true, 5: true, 6: true},
 	}
 	for _, f := range flows {
-		t.row(roleStyle(f.Role), f.ID, f.Role, f.Remote, f.Transport, inShort(now.Sub(f.Since)), inShort(seconds(f.Silent)), fmt.Sprint(f.Began+f.Sent), whoIs(f))
+		t.row(roleStyle(f.Role), f.ID, f.Role, f.Remote, f.Transport, inShort(now.Sub(f.Since)), inShort(min(seconds(f.Silent), now.Sub(f.Since))), fmt.Sprint(f.Began+f.Sent), whoIs(f))
 	}
 	t.print()
 }
@@ -216,7 +221,7 @@ func (c flowDropCommand) Run(s streams) error {
 		p.text("", "", fmt.Sprintf("Flow %s is ended: %s, %s from %s.", f.ID, f.Role, plain(whoIs(f)), f.Remote))
 		switch {
 		case f.SignIn != nil:
-			p.step("His client may come again. To see how to keep him out: ", c.command("user", "show", shellWord(f.SignIn.User)))
+			p.step("Their client may come again. To see how to keep them out: ", c.command("user", "show", shellWord(f.SignIn.User)))
 		case f.Role == edge.RoleRemote.String():
 			p.step("Whoever it was may come again. To keep the address from signing in: ", c.command("ban", "add", host(f.Remote), "--for", "24h"))
 		case f.Role == edge.RoleFederation.String():

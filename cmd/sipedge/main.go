@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/alecthomas/kong"
@@ -42,11 +43,13 @@ type commands struct {
 	Ban     banCommand     `cmd:"" help:"Look at who is banned from signing in, and decide: list, add, lift."`
 	Demo    demoCommand    `cmd:"" help:"See two companies federate on this machine; nothing to install or configure."`
 	Version versionCommand `cmd:"" help:"Print the version."`
+
+	ShowVersion versionFlag `name:"version" help:"Print the version."`
 }
 
 // configFlag is the flag that most commands share.
 type configFlag struct {
-	Config string `short:"c" default:"sipedge.toml" env:"SIPEDGE_CONFIG" placeholder:"FILE" help:"The configuration; partners.toml lies beside it. Default: ${default}."`
+	Config string `short:"c" default:"sipedge.toml" env:"SIPEDGE_CONFIG" placeholder:"FILE" help:"The configuration; partners.toml and remote.toml lie beside it. Default: ${default}."`
 }
 
 // streams are where a command writes: its result, and everything else.
@@ -68,6 +71,10 @@ func main() {
 
 // run is main without the process around it.
 func run(args []string, s streams) int {
+	if len(args) == 0 {
+		run([]string{"--help"}, streams{s.err, s.err}) // nothing was asked for, and nothing done
+		return exitUsage
+	}
 	over := false // kong wants to end: it has printed its help
 	parser, err := kong.New(new(commands),
 		kong.Name("sipedge"),
@@ -79,7 +86,7 @@ func run(args []string, s streams) int {
 	if err != nil {
 		panic(err) // the struct above is wrong
 	}
-	ctx, err := parser.Parse(args)
+	ctx, err := parser.Parse(asksHelp(args))
 	switch {
 	case over:
 		return exitDone
@@ -88,6 +95,14 @@ func run(args []string, s streams) int {
 		return exitUsage
 	}
 	return finish(ctx.Run(s), s.err)
+}
+
+// asksHelp lets people ask for help as they do elsewhere, by "sipedge help user list".
+func asksHelp(args []string) []string {
+	if len(args) > 0 && args[0] == "help" {
+		return append(slices.Clone(args[1:]), "--help")
+	}
+	return args
 }
 
 // plainLines makes the words of an error safe to print: others may have chosen
@@ -110,7 +125,13 @@ func finish(err error, w io.Writer) int {
 		e = exit{exitFailed, err}
 	}
 	if e.err != nil {
-		fmt.Fprintf(w, "sipedge: %s\n", plainLines(e.err.Error()))
+		for line := range strings.SplitSeq("sipedge: "+plainLines(e.err.Error()), "\n") {
+			if strings.Contains(line, " sipedge ") { // a command, which is not broken
+				fmt.Fprintln(w, line)
+			} else {
+				sayLine(w, line)
+			}
+		}
 	}
 	return e.code
 }

@@ -61,7 +61,7 @@ func (c configFlag) explained(err error) error {
 	var p *admin.Problem
 	switch {
 	case errors.Is(err, admin.ErrNotRunning):
-		return exit{exitUnreachable, fmt.Errorf("%w\nTo start it: sipedge serve -c %s", err, c.Config)}
+		return exit{exitUnreachable, fmt.Errorf("%w\nTo start it: %s", err, c.command("serve"))}
 	case errors.Is(err, admin.ErrNotPermitted):
 		return exit{exitNotPermitted, err}
 	case errors.As(err, &p):
@@ -80,7 +80,7 @@ func (c configFlag) explained(err error) error {
 func (c configFlag) command(words ...string) string {
 	text := "sipedge " + strings.Join(words, " ")
 	if c.Config != "sipedge.toml" {
-		text += " -c " + c.Config
+		text += " -c " + quoted(c.Config)
 	}
 	return text
 }
@@ -134,4 +134,17 @@ func warn(w io.Writer, warnings []string) {
 	for _, text := range warnings {
 		p.text(p.paint(yellow, "warning:")+" ", "         ", plain(text))
 	}
+}
+
+// warnFaulty says that a list as it is now is not in force, and why.
+func (c configFlag) warnFaulty(w io.Writer, file string, faults []string) {
+	if len(faults) == 0 {
+		return
+	}
+	text := file + " is faulty and not in force; what was in it before still is. " + faults[0]
+	if len(faults) > 1 {
+		text += ", and more"
+	}
+	warn(w, []string{text})
+	newPage(w).step("To see all that is wrong: ", c.command("check"))
 }

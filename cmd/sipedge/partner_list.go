@@ -26,6 +26,9 @@ func (c partnerListCommand) Run(s streams) error {
 			return err
 		case c.JSON:
 			return printJSON(s.out, list)
+		}
+		c.warnFaulty(s.err, "partners.toml", list.Faults)
+		switch {
 		case len(list.Partners) == 0 && c.Word != "":
 			return exit{exitNotFound, fmt.Errorf("no partner's entry has %q in it", c.Word)}
 		case len(list.Partners) == 0:

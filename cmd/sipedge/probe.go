@@ -114,7 +114,7 @@ func (p *probe) prepare(config string, s streams) (group, error) {
 	set, errs := settings.Load(config, i.decided(store.OpenReadOnly, slog.New(slog.DiscardHandler)), func(edge.Config, *federation.Partners, *remoteaccess.Access) []error { return nil })
 	if len(errs) > 0 {
 		for _, err := range errs {
-			fmt.Fprintln(s.err, err)
+			sayLine(s.err, err.Error())
 		}
 		return g, exit{exitConfiguration, errors.New(faultsIn(config, errs))}
 	}

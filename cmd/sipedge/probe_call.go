@@ -26,7 +26,8 @@ const (
 	callConnect   = 4 * time.Second
 	callHandshake = 5 * time.Second
 	callAnswer    = 4 * time.Second
-	callOctets    = 64 << 10 // of what it says, all together
+	callLeave     = time.Second // for the other side to see that we have left
+	callOctets    = 64 << 10    // of what it says, all together
 )
 
 // A call is one attempt to speak SIP with a server, and what was seen on the
@@ -38,6 +39,7 @@ type call struct {
 	conf    *tls.Config // nil: plain TCP
 	options []byte      // the request to send
 	proved  func(*tls.ConnectionState) bool
+	leaves  bool // as soon as the server has shown its certificate, without a complaint
 
 	connected time.Duration
 	err       error // of connecting
@@ -78,9 +80,14 @@ func (c *call) make(ctx context.Context) {
 	}
 	began = time.Now()
 	conn.SetDeadline(began.Add(callHandshake))
-	secure := tls.Client(conn, c.watched())
+	secure := tls.Client(conn, c.watched(conn))
 	c.tlsErr = secure.HandshakeContext(ctx)
 	c.shaken = time.Since(began)
+	if errors.Is(c.tlsErr, errCallLeft) {
+		c.quiet = true
+		conn.SetDeadline(time.Now().Add(callLeave))
+		io.Copy(io.Discard, conn) // a reset would look like a fault to the other side
+	}
 	if c.tlsErr != nil {
 		return
 	}
@@ -104,13 +111,16 @@ func (c *call) connect(ctx context.Context) (net.Conn, error) {
 
 // watched is the TLS settings with eyes: they see the server's certificate and
 // its request for ours also when the handshake fails afterwards.
-func (c *call) watched() *tls.Config {
+func (c *call) watched(conn net.Conn) *tls.Config {
 	conf := c.conf.Clone()
 	conf.ClientSessionCache = nil // a resumed session would show nothing
 	verify, give := conf.VerifyConnection, conf.GetClientCertificate
 	conf.VerifyConnection = func(s tls.ConnectionState) error {
 		c.state = &s
-		if verify == nil {
+		switch tcp, ok := conn.(*net.TCPConn); {
+		case c.leaves && ok:
+			return errors.Join(errCallLeft, tcp.CloseWrite()) // before TLS can send an alert
+		case verify == nil:
 			return nil
 		}
 		return verify(s)
@@ -136,6 +146,7 @@ func (c *call) leaf() *x509.Certificate {
 var (
 	errCallSilent = errors.New("no answer")
 	errCallClosed = errors.New("the connection was closed without an answer")
+	errCallLeft   = errors.New("left as soon as the certificate was seen")
 	errCallTalks  = errors.New("too many octets without an answer")
 )
 

@@ -70,10 +70,19 @@ func assemble(path string, open func(dir string) (*store.Store, error), log *slo
 		return nil, s.locked // no fault of the configuration: another try may go well
 	}
 	for _, err := range errs {
-		fmt.Fprintln(w, err)
+		sayLine(w, err.Error())
 	}
-	fmt.Fprintln(w, faultsIn(path, errs))
+	sayLine(w, faultsIn(path, errs))
 	return nil, exit{code: exitConfiguration}
+}
+
+// sayLine prints what others read line by line: only a terminal gets it in several.
+func sayLine(w io.Writer, text string) {
+	p := newPage(w)
+	if !isTerminal(w) {
+		p.width = 0
+	}
+	p.text("", "  ", text)
 }
 
 // faultsIn sums faults up under the files that they are in: "remote.toml: 2 faults in

@@ -13,11 +13,11 @@ import (
 // with the running edge.
 type userCommand struct {
 	List   userListCommand   `cmd:"" help:"List users: signed in from outside, named by remote.toml, decided about."`
-	Show   userShowCommand   `cmd:"" help:"Show all about one user: may he sign in and why, where he is, what stops him."`
+	Show   userShowCommand   `cmd:"" help:"Show all about one user: may they sign in and why, where they are, what stops them."`
 	Allow  userAllowCommand  `cmd:"" help:"Let a user sign in from outside, in force at once."`
-	Deny   userDenyCommand   `cmd:"" help:"Keep a user out, in force at once; where he is signed in he is signed out."`
+	Deny   userDenyCommand   `cmd:"" help:"Keep a user out, in force at once; who is signed in is signed out."`
 	Forget userForgetCommand `cmd:"" help:"Take back what was decided about a user."`
-	Kick   userKickCommand   `cmd:"" help:"Sign a user out everywhere outside; he may sign in again."`
+	Kick   userKickCommand   `cmd:"" help:"Sign a user out everywhere outside; deny keeps them out."`
 }
 
 // userArg is the argument of commands about one user.
@@ -97,12 +97,25 @@ func local(address string) string {
 // keepOut says how to keep a user out who may sign in.
 func (c configFlag) keepOut(p *page, u admin.User) {
 	if inFile(u) {
-		p.text("", "", plain(fmt.Sprintf("To keep him out: allow = false in [user.%q], %s; or a ban, at once:",
-			strings.TrimPrefix(u.Rule.Name, "user "), writtenAt(u.Rule))))
+		p.text("", "", plain("To keep them out: "+changeIn(u, false)+"; or a ban, at once:"))
 		p.step("  ", c.command("ban", "add", shellWord(u.User), "--for", "24h"))
 		return
 	}
-	p.step("To keep him out: ", c.command("user", "deny", shellWord(u.User)))
+	p.step("To keep them out: ", c.command("user", "deny", shellWord(u.User)))
+}
+
+// letIn says how to let a user in who may not sign in.
+func (c configFlag) letIn(p *page, u admin.User) {
+	if inFile(u) {
+		p.text("", "", plain("To let them in: "+changeIn(u, true)))
+		return
+	}
+	p.step("To let them in: ", c.command("user", "allow", shellWord(u.User)))
+}
+
+// changeIn is what to write into remote.toml about a user whom it names.
+func changeIn(u admin.User, allow bool) string {
+	return fmt.Sprintf("allow = %v in [user.%q], %s", allow, strings.TrimPrefix(u.Rule.Name, "user "), writtenAt(u.Rule))
 }
 
 // step is what can be done next. A command is not broken into lines, so that it can be

@@ -1,8 +1,11 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/sipedge/sipedge/admin"
 )
@@ -48,21 +51,47 @@ func (c configFlag) decideAccess(s streams, arg userArg, w admin.AccessWish) err
 	return c.talk(func(ctx context.Context, edge *admin.Client) error {
 		a, err := edge.DecideAccess(ctx, name, w)
 		if err != nil {
-			return err
+			return c.inFileHint(ctx, edge, name, w, err)
 		}
 		warn(s.err, a.Warnings)
+		c.warnFaulty(s.err, "remote.toml", a.User.Faults)
 		p, may, before := newPage(s.out), "may sign in from outside", ""
 		if !a.Decision.Allow {
 			may = "may not sign in from outside"
 		}
 		if a.Previous != nil {
-			before = " (he was " + userDecidedBy(a.Previous) + ")"
+			before = " (before: " + userDecidedBy(a.Previous) + ")"
 		}
 		p.text("", "", fmt.Sprintf("%s %s, in force now%s.", namedUser(name), may, before))
 		saySignedOut(p, a.SignedOut)
+		p.step("To see what goes for them: ", c.command("user", "show", shellWord(name)))
 		p.step("To take it back: ", c.command("user", "forget", shellWord(name)))
 		return nil
 	})
+}
+
+// inFileHint adds to the error of a decision that the file does not leave open how to
+// get there all the same.
+func (c configFlag) inFileHint(ctx context.Context, edge *admin.Client, name string, w admin.AccessWish, err error) error {
+	var p *admin.Problem
+	if !errors.As(err, &p) || p.Code != admin.CodeInFile {
+		return err
+	}
+	u, failed := edge.User(ctx, name)
+	if failed != nil {
+		return err // of the two the one that was asked about
+	}
+	var hint bytes.Buffer
+	lines := &page{out: &hint}
+	switch allow := w.Decision == admin.AccessAllow; {
+	case allow == (u.State == admin.StateAllowed):
+		lines.step("It is so already. To see why: ", c.command("user", "show", shellWord(name)))
+	case allow:
+		c.letIn(lines, u)
+	default:
+		c.keepOut(lines, u)
+	}
+	return fmt.Errorf("%w\n%s", err, strings.TrimSpace(hint.String()))
 }
 
 // saySignedOut says where a user was signed in until now.
@@ -88,7 +117,7 @@ func (c userForgetCommand) Run(s streams) error {
 			return err
 		}
 		p := newPage(s.out)
-		p.text("", "", fmt.Sprintf("%s: the decision is taken back, in force now (he was %s). He is %s now, by %s.",
+		p.text("", "", fmt.Sprintf("%s: the decision is taken back, in force now (before: %s). Now %s, by %s.",
 			namedUser(name), userDecidedBy(a.Previous), a.User.State, plain(a.User.Rule.String())))
 		saySignedOut(p, a.SignedOut)
 		return nil
@@ -110,10 +139,10 @@ func (c userKickCommand) Run(s streams) error {
 		p.text("", "", fmt.Sprintf("%s is signed out from %s.", namedUser(name), plural(len(a.SignedOut), "device")))
 		saySignedOut(p, a.SignedOut)
 		if !a.MaySignInAgain {
-			p.step("His client may not sign in again. To see why: ", c.command("user", "show", shellWord(name)))
+			p.step("Their clients may not sign in again. To see why: ", c.command("user", "show", shellWord(name)))
 			return nil
 		}
-		p.text("", "", "His client may sign in again, and most do so at once.")
+		p.text("", "", "Their clients sign in again within a minute or so, unless they are kept out.")
 		c.keepOut(p, a.User)
 		return nil
 	})

@@ -25,7 +25,9 @@ func (c userListCommand) Run(s streams) error {
 			return err
 		case c.JSON:
 			return printJSON(s.out, list)
-		case len(list.Users)+len(list.Sections) == 0:
+		}
+		c.warnFaulty(s.err, "remote.toml", list.Faults)
+		if len(list.Users)+len(list.Sections) == 0 {
 			return exit{exitNotFound, fmt.Errorf("no user's entry has %q in it", c.Word)}
 		}
 		p := newPage(s.out)

@@ -28,6 +28,7 @@ func (c userShowCommand) Run(s streams) error {
 		case c.JSON:
 			return printJSON(s.out, u)
 		}
+		c.warnFaulty(s.err, "remote.toml", u.Faults)
 		c.print(newPage(s.out), u)
 		return nil
 	})
@@ -101,16 +102,14 @@ func (c userShowCommand) next(p *page, u admin.User) {
 	switch {
 	case u.State == admin.StateAllowed:
 		c.keepOut(p, u)
-	case inFile(u):
-		p.text("", "", plain(fmt.Sprintf("To let him in: allow = true in [user.%q], %s", strings.TrimPrefix(u.Rule.Name, "user "), writtenAt(u.Rule))))
 	default:
-		p.step("To let him in: ", c.command("user", "allow", name))
+		c.letIn(p, u)
 	}
 	if u.Decision != nil && !u.Overruled {
 		p.step("To take the decision back: ", c.command("user", "forget", name))
 	}
 	if len(u.SignIns) > 0 {
-		p.step("To sign him out: ", c.command("user", "kick", name))
+		p.step("To sign them out: ", c.command("user", "kick", name))
 	}
 	for _, b := range u.Bans {
 		p.step("To lift the ban: ", c.command("ban", "lift", banWords(b.Key)))

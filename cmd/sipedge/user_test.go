@@ -50,7 +50,7 @@ func TestUserCodes(t *testing.T) {
 		ask("user show bob@fabrikam.example", exitNotFound, "no domain of ours")
 		ask("user deny alice@example.com", exitConflict, "remote.toml:1")
 		ask("user allow bob@example.com", exitDone, "in force now")
-		ask("user forget bob@example.com", exitDone, "He is denied now")
+		ask("user forget bob@example.com", exitDone, "Now denied, by default")
 		ask("user forget bob@example.com", exitNotFound, "no decision")
 		ask("user kick bob@example.com", exitNotFound, "not signed in")
 		ask("flow list", exitDone, "No connection is open")
@@ -119,10 +119,10 @@ func TestABanIsToldByWhatItMeans(t *testing.T) {
 		want string
 	}{
 		{remoteaccess.Ban{Kind: remoteaccess.BanPair, Source: source, Key: "a@example.com from 203.0.113.7", Reason: "why"}, "may not sign in from 203.0.113.7, for ever (why)"},
-		{remoteaccess.Ban{Kind: remoteaccess.BanPair, Source: source, SignedIn: true, Key: "a@example.com signed in from 203.0.113.7"}, "may not show his password again from 203.0.113.7, for ever"},
-		{remoteaccess.Ban{Kind: remoteaccess.BanUser, Key: "a@example.com"}, "may not sign in from where he has not before, for ever"},
+		{remoteaccess.Ban{Kind: remoteaccess.BanPair, Source: source, SignedIn: true, Key: "a@example.com signed in from 203.0.113.7"}, "may not show the password again from 203.0.113.7, for ever"},
+		{remoteaccess.Ban{Kind: remoteaccess.BanUser, Key: "a@example.com"}, "may not sign in from where they have not before, for ever"},
 		{remoteaccess.Ban{Kind: remoteaccess.BanUser, Key: "a@example.com", ByHand: true}, "may not sign in, for ever"},
-		{remoteaccess.Ban{Kind: remoteaccess.BanSource, Source: source, Key: "203.0.113.7", Until: time.Unix(0, 0)}, "may not sign in from 203.0.113.7 unless he has before, until 1970-01-01 00:00 UTC"},
+		{remoteaccess.Ban{Kind: remoteaccess.BanSource, Source: source, Key: "203.0.113.7", Until: time.Unix(0, 0)}, "may not sign in from 203.0.113.7 unless they have before, until 1970-01-01 00:00 UTC"},
 		{remoteaccess.Ban{Kind: remoteaccess.BanSource, Source: source, Key: "203.0.113.7", ByHand: true}, "may not sign in from 203.0.113.7, for ever"},
 	} {
 		if got := banEffect(tt.ban); got != tt.want {

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"runtime"
 	"runtime/debug"
+
+	"github.com/alecthomas/kong"
 )
 
 type versionCommand struct{}
@@ -12,6 +14,18 @@ type versionCommand struct{}
 func (versionCommand) Run(s streams) error {
 	_, err := fmt.Fprintln(s.out, "sipedge", version(), runtime.Version(), runtime.GOOS+"/"+runtime.GOARCH)
 	return err
+}
+
+// A versionFlag is the command as a flag.
+type versionFlag bool
+
+// BeforeReset prints the version and ends, whatever else is asked.
+func (versionFlag) BeforeReset(app *kong.Kong) error {
+	if err := (versionCommand{}).Run(streams{app.Stdout, app.Stderr}); err != nil {
+		return err
+	}
+	app.Exit(0)
+	return nil
 }
 
 // version is the module's version, or the commit that the program was built

@@ -30,6 +30,7 @@ type keeper[T any] struct {
 	mu      sync.Mutex // held while lists are made and put in force, so that the last one made is
 	good    list       // guarded by mu; the last good file
 	current T          // guarded by mu; what was made of it
+	refused []error    // guarded by mu; the faults of the file as it is now, if it is not the good one
 }
 
 // A stamp tells one state of a file from another without reading it.
@@ -78,11 +79,26 @@ func (k *keeper[T]) reload(found stamp) {
 		errs = k.take(fresh)
 	}
 	if len(errs) > 0 {
+		k.refuse(errs)
 		for _, err := range errs[:min(len(errs), mostFaults)] {
 			k.Log.Error(k.faulty, "err", err)
 		}
 		k.Log.Error(k.stays, "faults", len(errs))
 	}
+}
+
+// refuse keeps why the file as it is now is not in force.
+func (k *keeper[T]) refuse(errs []error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.refused = errs
+}
+
+// faults returns why the file as it is now is not in force, nothing if it is.
+func (k *keeper[T]) faults() []error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.refused
 }
 
 // inForce returns what is.
@@ -106,7 +122,11 @@ func (k *keeper[T]) take(l list) []error {
 	if l.absent && !k.good.absent {
 		k.Log.Warn(k.vanished, "file", k.Path)
 	}
-	return k.apply(l)
+	errs := k.apply(l)
+	if len(errs) == 0 {
+		k.refused = nil
+	}
+	return errs
 }
 
 // apply makes something of a list and puts it in force. The caller holds mu.

@@ -85,12 +85,18 @@ func (w *Watcher) dates() {
 // Partners returns those in force.
 func (w *Watcher) Partners() *federation.Partners { return w.inForce() }
 
+// Faults returns why partners.toml as it is now is not in force; nothing if it is.
+func (w *Watcher) Faults() []error { return w.faults() }
+
 // Refresh puts in force what has been decided about partners, on top of the last good
 // file. With an error nothing has changed.
 func (w *Watcher) Refresh() error { return w.again() }
 
 // Remote returns who may sign in from outside.
 func (w *Watcher) Remote() *remoteaccess.Access { return w.remote.inForce() }
+
+// RemoteFaults is Faults of remote.toml.
+func (w *Watcher) RemoteFaults() []error { return w.remote.faults() }
 
 // RefreshRemote is Refresh for what has been decided about who may sign in from
 // outside.
