@@ -19,7 +19,7 @@ import (
 type explainCommand struct {
 	configFlag
 	From        string `placeholder:"USER@DOMAIN" help:"Who sends. If the domain is ours and there is neither --cert nor --remote, the request comes from inside."`
-	To          string `placeholder:"USER@DOMAIN" help:"To whom."`
+	To          string `placeholder:"USER@DOMAIN" help:"To whom. A REGISTER with --remote needs none."`
 	Method      string `placeholder:"METHOD" help:"Which method. Default: the usual one of --kind, else MESSAGE."`
 	Kind        string `enum:",im,presence,calls,files" default:"" placeholder:"KIND" help:"What it carries: im, presence, calls or files."`
 	Event       string `placeholder:"PACKAGE" help:"The event package of a SUBSCRIBE, NOTIFY or PUBLISH. Default: presence."`
