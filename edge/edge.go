@@ -113,8 +113,9 @@ const rememberedTargets = 1 << 16
 
 // New makes an edge from its configuration and the lists of the moment. With a
 // nil discovery nobody is remembered, and nobody whom the lists do not have is
-// let in; with the zero Remote nobody signs in from outside. It opens no port. Errors are of type [allowlists.Problem] where a line of the
-// configuration is to blame; all are returned at once.
+// let in; with the zero Remote nobody signs in from outside. It opens no port. Errors
+// are of type [allowlists.Problem] where a line of the configuration is to blame; all
+// are returned at once.
 func New(c Config, partners *federation.Partners, discovery *federation.Discovery, remote Remote, log *slog.Logger) (*Edge, []error) {
 	e := &Edge{
 		remote:       remote,
@@ -165,6 +166,7 @@ func (e *Edge) Listen() error {
 		return err
 	}
 	e.tokens = newSigner(keys)
+	e.tokens.learn(e.homeNames())
 	if e.hasUsers() {
 		e.turnTickets(false)
 	}
@@ -439,6 +441,17 @@ func (e *Edge) isOurRoute(u sip.URI) bool { return u.IsSIP() && e.isUs(u.Host) }
 
 // poolOf returns the pool of a domain of ours, or nil.
 func (e *Edge) poolOf(domain []byte) *pool { return e.byDomain[string(domain)] }
+
+// homeNames are the names in our tokens.
+func (e *Edge) homeNames() (names []string) {
+	for _, p := range e.pools {
+		names = append(names, p.name)
+		for _, s := range p.servers {
+			names = append(names, s.addr)
+		}
+	}
+	return names
+}
 
 // poolByHash returns the pool that a token names, or nil.
 func (e *Edge) poolByHash(h uint32, key int) *pool {

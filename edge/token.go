@@ -74,6 +74,7 @@ var tokenText = base64.RawURLEncoding.Strict()
 type signer struct {
 	ids  []byte // of the keys; the first signs, all verify
 	macs []sync.Pool
+	said []map[string]uint32 // what name says of those that are asked for all the time; by key
 }
 
 // newSigner uses the keys, 32 octets each: the newest first, and during a
@@ -114,6 +115,26 @@ func (s *signer) digest(i int, parts ...[]byte) uint64 {
 // name is how a token names a pool or a server: nobody outside can find out
 // which it is by trying names. Never 0.
 func (s *signer) name(i int, name string) uint32 {
+	if i < len(s.said) {
+		if n, ok := s.said[i][name]; ok {
+			return n
+		}
+	}
+	return s.named(i, name)
+}
+
+// learn makes name quick for these. It is called before others know the signer.
+func (s *signer) learn(names []string) {
+	for i := range s.ids {
+		said := make(map[string]uint32, len(names))
+		for _, name := range names {
+			said[name] = s.named(i, name)
+		}
+		s.said = append(s.said, said)
+	}
+}
+
+func (s *signer) named(i int, name string) uint32 {
 	return uint32(s.digest(i, []byte("name"), []byte(name))>>32) | 1
 }
 
