@@ -118,8 +118,21 @@ func (a *auditRecord) begin(r *request) {
 // clean makes text of a peer safe for any log: JSON has escape sequences and
 // marks that turn the direction of writing go out as they came.
 func clean(s string) string {
+	if isPlain(s) {
+		return s
+	}
 	q := strconv.QuoteToASCII(s)
 	return q[1 : len(q)-1]
+}
+
+// isPlain reports whether s is printable ASCII that needs no escapes: nearly always.
+func isPlain(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; c < ' ' || c > '~' || c == '"' || c == '\\' {
+			return false
+		}
+	}
+	return true
 }
 
 // appendAddress appends a URI without its scheme and parameters: user@domain.

@@ -27,3 +27,17 @@ func TestReferencesAreNeverTheSameAndTellNothing(t *testing.T) {
 		}
 	}
 }
+
+func TestTextOfAPeerIsOneForAnyLog(t *testing.T) {
+	for text, want := range map[string]string{
+		"":                      "",
+		"Linphone/5.2 (Debian)": "Linphone/5.2 (Debian)",
+		`a "b" \c`:              `a \"b\" \\c`,
+		"a\r\nb\x00":            `a\r\nb\x00`,
+		"é\u202e\x7f":           `\u00e9\u202e\x7f`,
+	} {
+		if got := clean(text); got != want {
+			t.Errorf("clean(%q) = %q, want %q", text, got, want)
+		}
+	}
+}
