@@ -9,6 +9,7 @@ func FuzzPattern(f *testing.F) {
 	f.Add("**", "")
 	f.Add("%2A*", "*x")
 	f.Add("+1-5*", "+15(5)")
+	f.Add("%%66666", "f666")
 	f.Fuzz(func(t *testing.T, pattern, user string) {
 		p, err := NewPattern(pattern)
 		if err != nil {

@@ -106,6 +106,8 @@ func ParsePattern(pattern string) (user, domain string, err error) {
 		return "", "", errors.New("names no user; * is all of them")
 	case strings.ContainsAny(user, ":") || strings.ContainsFunc(user, control):
 		return "", "", errors.New("not a user: it is written without sip:, password or blanks")
+	case !escapesWell(user):
+		return "", "", errors.New("not a user: behind a % stand two hexadecimal digits, as in %2A for a star")
 	case at && domain == "":
 		return "", "", errors.New("names no domain after the @")
 	case strings.ContainsAny(domain, "*@"):
@@ -124,6 +126,17 @@ func ParsePattern(pattern string) (user, domain string, err error) {
 }
 
 func control(r rune) bool { return r <= ' ' || r == 0x7f }
+
+// escapesWell reports whether each % begins an escape (RFC 3261 §25.1): with one that
+// does not, the form that is compared would have another form.
+func escapesWell(user string) bool {
+	for i := range len(user) {
+		if user[i] == '%' && (i+2 >= len(user) || hex(user[i+1]) < 0 || hex(user[i+2]) < 0) {
+			return false
+		}
+	}
+	return true
+}
 
 // Match reports whether the address is in the list. It allocates nothing.
 func (u *Users) Match(a Address) bool {

@@ -82,7 +82,7 @@ func TestUsersMatch(t *testing.T) {
 }
 
 func TestUsersNamesAllFaults(t *testing.T) {
-	list := []string{"@example.com", "alice@", "", "a@*.example", "a@*", "sip:alice@example.com", "a b", "a\x00", "a@b@c", strings.Repeat("a", longest+1)}
+	list := []string{"@example.com", "alice@", "", "a@*.example", "a@*", "sip:alice@example.com", "a b", "a\x00", "100%", "%4", "%4x", "a@b@c", strings.Repeat("a", longest+1)}
 	for i := range mostPatterns + 1 {
 		list = append(list, fmt.Sprintf("a%d*", i))
 	}
@@ -100,6 +100,9 @@ func TestUsersNamesAllFaults(t *testing.T) {
 		`users "sip:alice@example.com": not a user: it is written without sip:, password or blanks`,
 		`users "a b": not a user: it is written without sip:, password or blanks`,
 		`users "a\x00": not a user: it is written without sip:, password or blanks`,
+		`users "100%": not a user: behind a % stand two hexadecimal digits, as in %2A for a star`,
+		`users "%4": not a user: behind a % stand two hexadecimal digits, as in %2A for a star`,
+		`users "%4x": not a user: behind a % stand two hexadecimal digits, as in %2A for a star`,
 		`users "a@b@c": the domain must be a name; leave it out for any`,
 		fmt.Sprintf(`users "%s": the user is longer than 256 octets`, strings.Repeat("a", longest+1)),
 		`users has 257 patterns with a star; more than 256 would slow every request down`,

@@ -229,6 +229,12 @@ func (d *Directory) ask(l *link, key, user, domain string) (groups []string, err
 			groups, err = nil, fmt.Errorf("%w: panic in a search", ErrDirectoryAway)
 		}
 	}()
+	d.mu.Lock()
+	groups, _, fresh := d.remembered(key)
+	d.mu.Unlock()
+	if fresh {
+		return groups, nil // another search has ended since we looked
+	}
 	if err := d.place(l.config.Timeout); err != nil {
 		return nil, err
 	}
