@@ -104,7 +104,8 @@ func spelling(uri []byte) []byte {
 	if err != nil || !u.IsSIP() {
 		return uri
 	}
-	b := append(bytes.ToLower(u.Scheme), ':')
+	b := make([]byte, 0, len(uri)+8) // for a = where there was none
+	b = append(appendLower(b, u.Scheme), ':')
 	if len(u.User) > 0 {
 		b = append(b, u.User...)
 		if len(u.Password) > 0 {
@@ -112,23 +113,39 @@ func spelling(uri []byte) []byte {
 		}
 		b = append(b, '@')
 	}
-	b = append(b, bytes.ToLower(u.Host)...)
+	b = appendLower(b, u.Host)
 	if u.Port != 0 {
 		b = strconv.AppendInt(append(b, ':'), int64(u.Port), 10)
 	}
-	for p := range bytes.SplitSeq(u.Params, []byte(";")) {
+	for params := u.Params; len(params) > 0; {
+		var p []byte
+		p, params, _ = bytes.Cut(params, []byte(";"))
 		name, value, _ := bytes.Cut(p, []byte("="))
-		switch name = bytes.ToLower(name); string(name) {
+		start := len(b)
+		b = appendLower(append(b, ';'), name)
+		switch string(b[start+1:]) {
 		case "", "method":
-		case "lr":
-			b = append(b, ";lr"...) // some write lr=on
+			b = b[:start]
+		case "lr": // some write lr=on
 		case "transport", "maddr", "user":
-			b = append(append(append(append(b, ';'), name...), '='), bytes.ToLower(value)...)
+			b = appendLower(append(b, '='), value)
 		default:
-			b = append(append(append(append(b, ';'), name...), '='), value...)
+			b = append(append(b, '='), value...)
 		}
 	}
 	return b
+}
+
+// appendLower appends b in small letters, as far as they are ASCII: in a URI there are no
+// others unescaped (RFC 3261 §25.1).
+func appendLower(dst, b []byte) []byte {
+	for _, c := range b {
+		if 'A' <= c && c <= 'Z' {
+			c |= 0x20
+		}
+		dst = append(dst, c)
+	}
+	return dst
 }
 
 // contact returns the URI in Contact, nil without one.

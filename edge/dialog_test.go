@@ -212,3 +212,18 @@ func FuzzToken(f *testing.F) {
 		}
 	})
 }
+
+func TestOneSpellingOfAURI(t *testing.T) {
+	for uri, want := range map[string]string{
+		"SIP:Bob@EXAMPLE.com":                           "sip:Bob@example.com",
+		"sip:bob:pw@example.com:05061":                  "sip:bob:pw@example.com:5061",
+		"sip:b@h;LR=on;Transport=TLS;x;Y=Z;method=A":    "sip:b@h;lr;transport=tls;x=;y=Z",
+		"sips:[2001:DB8::1]:5061;maddr=H.Example;USER=": "sips:[2001:db8::1]:5061;maddr=h.example;user=",
+		"tel:+1-212;Ext=5":                              "tel:+1-212;Ext=5",
+		"no uri":                                        "no uri",
+	} {
+		if got := spelling([]byte(uri)); string(got) != want {
+			t.Errorf("spelling(%q) = %q, want %q", uri, got, want)
+		}
+	}
+}

@@ -92,13 +92,7 @@ func lower(room, b []byte) []byte {
 	if len(b) > cap(room) {
 		return room
 	}
-	for _, c := range b {
-		if 'A' <= c && c <= 'Z' {
-			c |= 0x20
-		}
-		room = append(room, c)
-	}
-	return room
+	return appendLower(room, b)
 }
 
 // notAcceptable gives a refusal the status that its sender understands: a
