@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -194,11 +195,12 @@ func TestWebSocketIsReadHoweverItIsCutUp(t *testing.T) {
 				t.Fatalf("upgrade: %v, %v", resp, err)
 			}
 			var got, pongs []string
-			for len(got) < 4 {
+			// The last ping is answered at the end of a turn, and so after what came with it.
+			for len(got) < 4 || !slices.Contains(pongs, "within") {
 				f, err := ws.ReadFrame(r)
 				switch {
 				case err != nil:
-					t.Fatal(err)
+					t.Fatalf("%v after %d messages and the pongs %q", err, len(got), pongs)
 				case f.Header.OpCode == ws.OpPong:
 					pongs = append(pongs, string(f.Payload))
 				default:
@@ -208,7 +210,7 @@ func TestWebSocketIsReadHoweverItIsCutUp(t *testing.T) {
 			if got[0] != m || got[1] != m || got[2] != "\r\n" || got[3] != message(9, "") {
 				t.Errorf("received %q", got)
 			}
-			if len(pongs) > 2 || len(pongs) > 0 && pongs[len(pongs)-1] != "within" && size > 1 {
+			if len(pongs) > 2 {
 				t.Errorf("pongs %q", pongs)
 			}
 		})
