@@ -3,6 +3,7 @@ package edge
 import (
 	"bytes"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/sipedge/sipedge/allowlists"
@@ -104,7 +105,7 @@ func (e *Edge) notSignedIn(r *request) allowlists.Verdict {
 // nobody else. Within a dialog that may be the name by which he was called.
 func (e *Edge) speaksAs(r *request, s *signIn) allowlists.Verdict {
 	if !isAddress(&r.fromURI, s.User) && !e.calledSo(r, s) {
-		return e.mismatch(r, "From", s)
+		return mismatch(r, "From", s.User)
 	}
 	for _, h := range [...]sip.Header{sip.PPreferredIdentity, sip.ReferredBy} {
 		if r.m.Count(h) == 0 {
@@ -113,7 +114,7 @@ func (e *Edge) speaksAs(r *request, s *signIn) allowlists.Verdict {
 		elems := r.m.Elements(h)
 		for elem, ok := elems.Next(); ok; elem, ok = elems.Next() {
 			if uri, ok := elementURI(elem); !ok || !isAddress(&uri, s.User) {
-				return e.mismatch(r, h.String(), s)
+				return mismatch(r, h.String(), s.User)
 			}
 		}
 	}
@@ -122,38 +123,29 @@ func (e *Edge) speaksAs(r *request, s *signIn) allowlists.Verdict {
 	}
 	elems := r.m.Elements(sip.Contact)
 	for elem, ok := elems.Next(); ok; elem, ok = elems.Next() {
-		if uri, ok := elementURI(elem); !ok || !e.contactOf(&uri, s) {
-			return e.mismatch(r, "Contact", s)
+		if uri, ok := elementURI(elem); !ok || !e.contactOf(&uri, s.User, s.names) {
+			return mismatch(r, "Contact", s.User)
 		}
 	}
 	return pass
 }
 
-func (e *Edge) mismatch(r *request, name string, s *signIn) allowlists.Verdict {
-	return step(r, "speaker", name+" is not "+s.User, allowlists.Refusal(allowlists.AccessFromMismatch, allowlists.Rule{Name: name + " is not " + s.User}))
+// mismatch is the verdict on a header that names somebody else than the user.
+func mismatch(r *request, name, user string) allowlists.Verdict {
+	said := name + " is not " + user
+	return step(r, "speaker", said, allowlists.Refusal(allowlists.AccessFromMismatch, allowlists.Rule{Name: said}))
 }
 
-// contactOf reports whether a Contact may be that of who is signed in. It says where
-// the device is, which may be anything and is never dialled: what is for the device
-// comes to this flow. But in a domain of ours it is a name: the user's own, or one
-// that the registrar made for it (RFC 5627 §3.1).
-func (e *Edge) contactOf(uri *sip.URI, s *signIn) bool {
+// contactOf reports whether a Contact may be that of a user. It says where the device
+// is, which may be anything and is never dialled: what is for the device comes to this
+// flow. But in a domain of ours it is a name: the user's own, or one that the registrar
+// made for it (RFC 5627 §3.1), which are the names.
+func (e *Edge) contactOf(uri *sip.URI, user string, names [][]byte) bool {
 	var room [256]byte
-	if e.poolOf(sip.AppendDomain(room[:0], uri.Host)) == nil {
+	if e.poolOf(sip.AppendDomain(room[:0], uri.Host)) == nil || isAddress(uri, user) {
 		return true
 	}
-	if s != nil && isAddress(uri, s.User) {
-		return true
-	}
-	if s == nil || len(uri.User) == 0 {
-		return false
-	}
-	for _, name := range s.names {
-		if bytes.Equal(name, uri.User) {
-			return true
-		}
-	}
-	return false
+	return len(uri.User) > 0 && slices.ContainsFunc(names, func(n []byte) bool { return bytes.Equal(n, uri.User) })
 }
 
 // isAddress reports whether a URI is that of an address of record in normal form.

@@ -45,7 +45,9 @@ func (e *Edge) sort(l *listener, f *Flow, err error) {
 	case err == nil && e.mayBePartner(f.Peer):
 		f.Role = RoleFederation
 	case err == nil:
-		e.log.Info(logNoPartner, keyFlow, f.ID, keyListener, l.name, keyRemote, f.Remote, keyPeer, peerName(f))
+		if missed, ok := l.failures.take(time.Now()); ok {
+			e.log.Info(logNoPartner, keyFlow, f.ID, keyListener, l.name, keyRemote, f.Remote, keyPeer, peerName(f), keyMissed, missed)
+		}
 	case p != certs.NoneSent:
 		if missed, ok := l.failures.take(time.Now()); ok {
 			e.log.Warn(logNoPartner, keyFlow, f.ID, keyListener, l.name, keyRemote, f.Remote, keyProblem, p, keyErr, err, keyMissed, missed)

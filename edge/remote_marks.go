@@ -2,6 +2,7 @@ package edge
 
 import (
 	"slices"
+	"strings"
 
 	"github.com/sipedge/sipedge/sip"
 )
@@ -62,26 +63,9 @@ func (b border) appendMark(dst []byte, p *pool) []byte {
 // the edge may say it.
 func (e *Edge) isMark(name []byte) bool {
 	for _, mark := range e.marks {
-		if len(mark) == len(name) && equalFold(mark, name) {
+		if len(mark) == len(name) && strings.EqualFold(mark, string(name)) {
 			return true
 		}
 	}
 	return false
-}
-
-// equalFold compares header names, whose letters have no case.
-func equalFold(a string, b []byte) bool {
-	for i := range len(a) {
-		x, y := a[i], b[i]
-		if 'A' <= x && x <= 'Z' {
-			x |= 0x20
-		}
-		if 'A' <= y && y <= 'Z' {
-			y |= 0x20
-		}
-		if x != y {
-			return false
-		}
-	}
-	return true
 }

@@ -129,7 +129,7 @@ func (e *Edge) readRegister(r *request, s *signIn) (*registration, allowlists.Ve
 			allowlists.Refusal(allowlists.AccessFromMismatch, allowlists.Rule{Name: "From and To of a REGISTER"}))
 	}
 	if s != nil && s.User != string(user) {
-		return nil, e.mismatch(r, "To", s)
+		return nil, mismatch(r, "To", s.User)
 	}
 	reg := &registration{user: string(user), pool: p, asked: lifetime(r.m, defaultLifetime)}
 	reg.domain = []byte(reg.user[len(user)-len(domainPart(user)):])
@@ -170,8 +170,8 @@ func (e *Edge) readContacts(r *request, reg *registration, s *signIn) allowlists
 		if err != nil || !uri.IsSIP() {
 			return fault(sip.Faultf(400, "Malformed Contact"))
 		}
-		if !e.contactOf(&uri, &signIn{SignIn: &remoteaccess.SignIn{User: reg.user}, names: namesOf(s)}) {
-			return e.mismatch(r, "Contact", &signIn{SignIn: &remoteaccess.SignIn{User: reg.user}})
+		if !e.contactOf(&uri, reg.user, namesOf(s)) {
+			return mismatch(r, "Contact", reg.user)
 		}
 		asked := expiresOf(addr, header)
 		if asked > 0 {

@@ -3,6 +3,7 @@ package edge
 import (
 	"bytes"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/sipedge/sipedge/allowlists"
@@ -30,7 +31,7 @@ func (r *request) toRemote() bool {
 func (e *Edge) admitToRemote(r *request) allowlists.Verdict {
 	p := e.poolByHash(r.token.pool, r.tokenKey)
 	_, domain, _ := cutAddress(string(r.token.party))
-	if p == nil || e.byDomain[domain] != p || !contains(r.f.state.pools, p) {
+	if p == nil || e.byDomain[domain] != p || !slices.Contains(r.f.state.pools, p) {
 		return allowlists.Refusal(allowlists.RouteTokenInvalid, allowlists.Rule{Name: "another pool's user"})
 	}
 	r.inside = p
@@ -44,15 +45,6 @@ func cutAddress(aor string) (user, domain string, ok bool) {
 		return aor, "", false
 	}
 	return aor[:i], aor[i+1:], true
-}
-
-func contains(list []*pool, p *pool) bool {
-	for _, have := range list {
-		if have == p {
-			return true
-		}
-	}
-	return false
 }
 
 // routeRemote finds the flow of a user outside: the one on which the device registered
