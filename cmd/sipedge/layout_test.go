@@ -32,10 +32,15 @@ var restsOn = map[string][]string{
 	"federation":   {"sip", "certs", "locate", "allowlists", "store"},
 	"remoteaccess": {"sip", "certs", "allowlists", "store"},
 	"bridges":      {"sip", "allowlists"},
-	"bridges/xmpp": {"bridges", "sip", "certs", "locate", "allowlists", "store"},
-	"edge":         {"federation", "remoteaccess", "bridges", "sip", "certs", "locate", "allowlists", "store"},
-	"admin":        {"edge", "federation", "remoteaccess", "bridges", "sip", "certs", "locate", "allowlists", "store"},
-	"home":         {"certs"},
+	"bridges/xmpp": {"bridges", "bridges/xmpp/account", "bridges/xmpp/s2s", "bridges/xmpp/stanza", "sip", "certs", "locate", "allowlists", "store"},
+
+	"bridges/xmpp/account": {"bridges", "bridges/xmpp/stanza"},
+	"bridges/xmpp/s2s":     {"bridges", "bridges/xmpp/stanza", "certs", "locate"},
+	"bridges/xmpp/stanza":  {},
+
+	"edge":  {"federation", "remoteaccess", "bridges", "sip", "certs", "locate", "allowlists", "store"},
+	"admin": {"edge", "federation", "remoteaccess", "bridges", "sip", "certs", "locate", "allowlists", "store"},
+	"home":  {"certs"},
 }
 
 // sources are the Go files of the module, parsed. Not asked of the go command:

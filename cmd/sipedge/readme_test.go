@@ -232,7 +232,7 @@ func TestArchitectureNamesThePackages(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	row := regexp.MustCompile("(?m)^\\| `([a-z/]+)`( \\*\\(planned\\)\\*)? \\|.*\\| ([^|]+) \\|$")
+	row := regexp.MustCompile("(?m)^\\| `([a-z0-9/]+)`( \\*\\(planned\\)\\*)? \\|.*\\| ([^|]+) \\|$")
 	got := make(map[string][]string)
 	for _, m := range row.FindAllStringSubmatch(string(text), -1) {
 		name, planned, rests := m[1], m[2] != "", m[3]

@@ -1,0 +1,55 @@
+package bridges
+
+import "strings"
+
+// A Party is From or To: who it is, and the tag of the dialog.
+type Party struct {
+	Display string // as people read it, without quotes
+	URI     string
+	Tag     string
+}
+
+// A Field is one header field that a bridge reads or sets. Via, Route,
+// Record-Route, From, To, Call-ID, CSeq, Contact, Max-Forwards, Content-Type and
+// Content-Length are the Endpoint's.
+type Field struct{ Name, Value string }
+
+// Fields are header fields in their order.
+type Fields []Field
+
+// Get returns the first field of a name, in any case and spelling (compact forms
+// are written out when a message is read), "" if there is none.
+func (f Fields) Get(name string) string {
+	for _, field := range f {
+		if strings.EqualFold(field.Name, name) {
+			return field.Value
+		}
+	}
+	return ""
+}
+
+// A Request is a SIP request as a bridge sees it.
+type Request struct {
+	Method      string
+	URI         string // Request-URI; within a dialog the Endpoint's
+	From, To    Party  // within a dialog the Endpoint's
+	CallID      string // "": the Endpoint makes one
+	CSeq        uint32 // 0: the Endpoint's
+	Contact     string // user part of our Contact; "" where none is needed
+	Fields      Fields // Subject, Date, Event, Expires, Accept, …
+	ContentType string
+	Body        []byte
+	Proof       Proof // of the domain in From, for what we send
+}
+
+// A Response is an answer. A local one has Local set: the edge's own Endpoint
+// made it, because nothing came back (408) or nothing could be sent (503).
+type Response struct {
+	Status      int
+	Phrase      string // "": the standard one
+	ToTag       string
+	Fields      Fields
+	ContentType string
+	Body        []byte
+	Local       bool
+}
