@@ -1,10 +1,6 @@
 package bridges
 
-import (
-	"fmt"
-	"runtime/debug"
-	"time"
-)
+import "time"
 
 // The timers of RFC 3261 §17 with T1 = 500 ms, and our own limits beside them. No
 // request is repeated: the way to the edge is memory (RFC 3261 §17.1.1.2, Timer A
@@ -137,11 +133,6 @@ func (c *clock) due(list []expirer) []expirer {
 func (e *Endpoint) tell() {
 	t := time.NewTicker(tick)
 	defer t.Stop()
-	defer func() {
-		if p := recover(); p != nil {
-			e.fail(fmt.Errorf("panic: %v\n%s", p, debug.Stack()))
-		}
-	}()
 	var due []expirer
 	for {
 		select {

@@ -127,7 +127,7 @@ func (e *Endpoint) Run(ctx context.Context, host Host, h Handler) error {
 	e.site.Store(newSite(host))
 	close(e.started)
 	var work, tell sync.WaitGroup
-	tell.Go(e.tell)
+	tell.Go(e.Guard(e.tell))
 	for i := range e.workers {
 		work.Go(func() { e.workers[i].run(e) })
 	}

@@ -1,9 +1,7 @@
 package bridges
 
 import (
-	"fmt"
 	"hash/maphash"
-	"runtime/debug"
 	"sync"
 	"sync/atomic"
 
@@ -191,11 +189,13 @@ func (w *worker) run(e *Endpoint) {
 
 // guard handles one event. A panic is the end of the Endpoint, not of the program.
 func (e *Endpoint) guard(ev event) {
+	var err error
 	defer func() {
-		if p := recover(); p != nil {
-			e.fail(fmt.Errorf("panic: %v\n%s", p, debug.Stack()))
+		if err != nil {
+			e.fail(err)
 		}
 	}()
+	defer caught(&err)
 	switch {
 	case ev.in != nil:
 		e.queued.Add(-1)
