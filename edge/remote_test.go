@@ -750,6 +750,10 @@ func TestUnfinishedMessagesOfStrangersAreBounded(t *testing.T) {
 	if _, err := c.Read(make([]byte, 1)); err == nil || os.IsTimeout(err) {
 		t.Errorf("the connection stays: %v", err)
 	}
+	l.end() // it has given back what it held
+	if n := l.w.unfinished.Load(); n != unsignedHeld-1 {
+		t.Errorf("%d octets are counted as unfinished after it, want %d", n, unsignedHeld-1)
+	}
 	l.w.unfinished.Store(0)
 	c = l.raw(li)
 	long := "REGISTER sip:example.com SIP/2.0\r\nX: " + strings.Repeat("x", unsignedHeader) + "\r\n"
