@@ -187,12 +187,15 @@ func (b *Bridge) domains(p *complaints) {
 	for i := range c.DialbackForbidden {
 		normal("dialback_forbidden:", &c.DialbackForbidden[i])
 	}
-	for key, name := range map[string]*string{"gateway": &c.Gateway, "sip_gateway": &c.SIPGateway} {
-		if *name == "" {
+	for _, g := range []struct {
+		key  string
+		name *string
+	}{{"gateway", &c.Gateway}, {"sip_gateway", &c.SIPGateway}} {
+		if *g.name == "" {
 			continue
 		}
-		if normal(key, name); slices.Contains(b.deps.Domains, *name) {
-			p.add("%s: %s is a domain of our users", key, *name)
+		if normal(g.key, g.name); slices.Contains(b.deps.Domains, *g.name) {
+			p.add("%s: %s is a domain of our users", g.key, *g.name)
 		}
 	}
 }
