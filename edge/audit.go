@@ -46,6 +46,8 @@ const (
 	logNoPath        = "the registrar seems not to know Path (RFC 3327): users outside may not be reached"
 	logDescriptors   = "open files"
 	logTickets       = "keys of session tickets not kept"
+	logBridgePanic   = "bridge panicked"
+	logBridgeMessage = "bridge sent what is no message"
 	logFewFiles      = "the limit on open files is too low for so many connections"
 
 	keyFlow     = "flow"
@@ -72,6 +74,8 @@ const (
 	keyStack    = "stack"
 	keyUser     = "user"
 	keyDevice   = "device"
+	keyBridge   = "bridge"
+	keyProof    = "proof"
 )
 
 // An auditRecord is what the log will say of a request. Its strings are copies:
@@ -181,6 +185,9 @@ func (e *Edge) auditForwarded(x *tx, status int) {
 
 // target names the last hop that was tried.
 func (x *tx) target() string {
+	if x.way.bridge != nil {
+		return x.way.bridge.String()
+	}
 	if x.link == nil && x.out != nil {
 		return "flow " + strconv.FormatUint(x.out.ID, 10)
 	}
@@ -258,6 +265,9 @@ func (e *Edge) writeRefused(r *request, v allowlists.Verdict, status int, ref st
 
 // peerName is what the certificate of a flow says, for the log.
 func peerName(f *Flow) string {
+	if f.bridge != nil {
+		return f.bridge.String()
+	}
 	if f.Peer == nil {
 		return ""
 	}
