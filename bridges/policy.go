@@ -84,7 +84,7 @@ const noFile = "no bridges.toml"
 func (p *Policy) May(user, network string, inbound bool) allowlists.Verdict {
 	i := strings.LastIndexByte(user, '@')
 	if i < 0 {
-		return refusal(allowlists.Rule{Name: "no user"})
+		return notEnabled(allowlists.Rule{Name: "no user"})
 	}
 	d := allowlists.Out
 	if inbound {
@@ -92,12 +92,12 @@ func (p *Policy) May(user, network string, inbound bool) allowlists.Verdict {
 	}
 	domain, err := allowlists.NormalDomain(user[i+1:])
 	if err != nil {
-		return refusal(allowlists.Rule{Name: "not a domain of ours"})
+		return notEnabled(allowlists.Rule{Name: "not a domain of ours"})
 	}
 	return p.Decide(network, []byte(user[:i]), []byte(domain), d)
 }
 
-func refusal(r allowlists.Rule) allowlists.Verdict {
+func notEnabled(r allowlists.Rule) allowlists.Verdict {
 	return allowlists.Refusal(allowlists.BridgeNotEnabled, r)
 }
 
@@ -105,17 +105,17 @@ func refusal(r allowlists.Rule) allowlists.Verdict {
 // allocates nothing for a user that is ours.
 func (p *Policy) Decide(network string, user, domain []byte, d allowlists.Direction) allowlists.Verdict {
 	if p == nil || p.fallback == nil {
-		return refusal(allowlists.Rule{Name: noFile})
+		return notEnabled(allowlists.Rule{Name: noFile})
 	}
 	var room [maxUser + 1 + 255]byte
 	name, ok := allowlists.AppendUser(room[:0:maxUser], user)
 	switch {
 	case !ok || len(name) == 0:
-		return refusal(allowlists.Rule{Name: "no user"})
+		return notEnabled(allowlists.Rule{Name: "no user"})
 	case !p.own[string(domain)]:
-		return refusal(allowlists.Rule{Name: "not a domain of ours"})
+		return notEnabled(allowlists.Rule{Name: "not a domain of ours"})
 	case d < allowlists.In || d > allowlists.Out:
-		return refusal(allowlists.Rule{})
+		return notEnabled(allowlists.Rule{})
 	}
 	full := append(append(room[:len(name)], '@'), domain...)
 	n := networkOf(network)
@@ -142,7 +142,7 @@ func (p *Policy) Decide(network string, user, domain []byte, d allowlists.Direct
 	}
 	v, said := p.fallback.decide(n, d)
 	if !said { // no such network
-		return refusal(p.fallback.rule)
+		return notEnabled(p.fallback.rule)
 	}
 	return v
 }
@@ -152,13 +152,13 @@ func (p *Policy) Decide(network string, user, domain []byte, d allowlists.Direct
 func (e *entry) decide(n networks, d allowlists.Direction) (v allowlists.Verdict, said bool) {
 	switch {
 	case e == nil:
-		return refusal(allowlists.Rule{}), false
+		return notEnabled(allowlists.Rule{}), false
 	case e.says[d].no&n != 0:
-		return refusal(e.rule), true
+		return notEnabled(e.rule), true
 	case e.says[d].yes&n != 0:
 		return allowlists.Allowance(allowlists.ReasonNone, e.rule), true
 	}
-	return refusal(e.rule), false
+	return notEnabled(e.rule), false
 }
 
 // Accounts returns those that users have on a network, in the order of the users.

@@ -22,9 +22,9 @@ type Bridge struct {
 	// Tunnels are domains under which our users may write to somebody of another
 	// domain, as in juliet%40example.net@xmpp.example.com, in normal form.
 	Tunnels []string
-	// Receive takes one SIP message, which is the bridge's from then on. It must
-	// neither wait nor call the edge; false: it is not taken. Nil takes nothing.
-	Receive func(message []byte) bool
+	// Receive takes one SIP message, and keeps nothing of its octets. It must neither
+	// wait nor call the edge; false: it is not taken. Nil takes nothing.
+	Receive func(octets []byte) bool
 	// Paused reports whether an administrator has paused the bridge. Nil: never.
 	Paused func() bool
 	// Address says how the network calls a SIP URI, for explain. It may be nil.
@@ -161,8 +161,16 @@ func (b *bridge) serves(domain []byte) bool {
 // String names the bridge in logs.
 func (b *bridge) String() string { return "bridge " + b.Name }
 
-// hand gives the bridge a message that is queued to its flow. f.mu is held, so that
-// the order stays. A bug on the other side must not end whose turn it is.
+// handEdited hands over a message, changed by e.
+func (b *bridge) handEdited(m *sip.Message, e *sip.Edit) error {
+	p := b.edge.buffers.get(len(m.Raw()) + editRoom)
+	defer b.edge.buffers.put(p)
+	p.b = m.Append(p.b, e)
+	return b.hand(p.b)
+}
+
+// hand gives the bridge a message that is queued to its flow, whose lock is held, so
+// that the order stays. A bug on the other side must not end whose turn it is.
 func (b *bridge) hand(raw []byte) (err error) {
 	if b.Receive == nil {
 		return ErrFlowClosed

@@ -236,7 +236,7 @@ func (e *Edge) mayLeave(r *request, b *bridge, v allowlists.Verdict) allowlists.
 	switch {
 	case secureOnly(r):
 		return step(r, "scheme", "sips", allowlists.Refusal(allowlists.BridgeScheme, b.Rule))
-	case r.m.Count(sip.SipedgeBridge) > 0:
+	case r.m.Count(sip.SipedgeBridge) > 0 && !r.bound:
 		return step(r, "loop", r.m.Value(sip.SipedgeBridge), allowlists.Refusal(allowlists.BridgeLoop, b.Rule))
 	case b.paused():
 		return step(r, "bridge", b.String()+" is paused", b.unavailable())

@@ -1,7 +1,6 @@
 package edge
 
 import (
-	"bytes"
 	"crypto/tls"
 	"errors"
 	"net/netip"
@@ -192,7 +191,7 @@ func (f *Flow) queue(t *turn, m *sip.Message, e *sip.Edit) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.bridge != nil {
-		return f.bridge.hand(m.Append(make([]byte, 0, len(m.Raw())+editRoom), e))
+		return f.bridge.handEdited(m, e)
 	}
 	out, err := f.room(len(m.Raw()))
 	if err != nil {
@@ -213,7 +212,7 @@ func (f *Flow) queueRaw(t *turn, b []byte) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.bridge != nil {
-		return f.bridge.hand(bytes.Clone(b))
+		return f.bridge.hand(b)
 	}
 	out, err := f.room(len(b))
 	if err != nil {

@@ -160,14 +160,14 @@ func (b border) request(s *scratch, e *Edge, m *sip.Message, from *Flow, outboun
 func (b border) appendBridge(dst []byte, m *sip.Message, from *Flow) []byte {
 	var network []byte
 	switch {
+	case from.bridge == nil && !b.again:
+		return dst
+	case m.Count(sip.SipedgeBridge) == 1:
+		network = m.Value(sip.SipedgeBridge) // as the bridge, or we, wrote it
 	case from.bridge != nil:
 		network = []byte(from.bridge.Name)
-	case b.again:
-		network = m.Value(sip.SipedgeBridge)
-	default:
-		return dst
 	}
-	return append(append(append(dst, bridges.Mark+": "...), network...), "\r\n"...)
+	return append(append(append(dst, bridges.LoopMark+": "...), network...), "\r\n"...)
 }
 
 // response adds to s what the sender of a request is told of an answer that
