@@ -226,7 +226,7 @@ func (e *Edge) writeAudit(msg string, f *Flow, a *auditRecord, status int, targe
 	line.AddAttrs(attrs[:]...)
 	if a.ref != "" { // the next hop did not answer: we did
 		line.AddAttrs(slog.String(keyRef, a.ref), slog.String(keyRole, f.Role.String()),
-			slog.String(keyPeer, peerName(f)), slog.String(keyRemote, f.Remote.String()))
+			slog.String(keyPeer, peerName(f)), slog.String(keyRemote, remoteText(f)))
 	}
 	_ = h.Handle(context.Background(), line) // as a Logger does
 }
@@ -254,8 +254,11 @@ func (e *Edge) writeRefused(r *request, v allowlists.Verdict, status int, ref st
 		slog.String(keyRef, ref),
 		slog.String(keyRole, r.f.Role.String()),
 		slog.String(keyPeer, peerName(r.f)),
-		slog.String(keyRemote, r.f.Remote.String()),
+		slog.String(keyRemote, remoteText(r.f)),
 		slog.String(keyCallID, a.callID),
+	}
+	if r.f.bridge != nil {
+		attrs = append(attrs, slog.String(keyProof, r.f.bridge.proof.String()))
 	}
 	if missed > 0 {
 		attrs = append(attrs, slog.Int(keyMissed, missed))
@@ -272,6 +275,14 @@ func peerName(f *Flow) string {
 		return ""
 	}
 	return f.Peer.String()
+}
+
+// remoteText is where a flow's peer is, "" for a bridge.
+func remoteText(f *Flow) string {
+	if f.bridge != nil {
+		return ""
+	}
+	return f.Remote.String()
 }
 
 // dropped counts a message that is nobody's.
