@@ -69,6 +69,12 @@ var both = bridges.Rules{Inbound: []string{"xmpp"}, Outbound: []string{"xmpp"}}
 // says nothing, since nobody answers.
 func newFar(t testing.TB, partners map[string]federation.PartnerConfig) *far {
 	t.Helper()
+	return newFarAsking(t, "127.0.0.1:1", partners)
+}
+
+// newFarAsking is newFar with a DNS server.
+func newFarAsking(t testing.TB, servers string, partners map[string]federation.PartnerConfig) *far {
+	t.Helper()
 	f := &far{bench: newBench(t, 1)}
 	file := federation.File{Partners: map[string]federation.PartnerConfig{"fabrikam.example": {Servers: []string{"edge.fabrikam.example:5061"}}},
 		Blocked: map[string]federation.BlockedConfig{"spam.example": {}}}
@@ -82,7 +88,7 @@ func newFar(t testing.TB, partners map[string]federation.PartnerConfig) *far {
 	f.e.partners.Store(lists)
 	f.e.SetBridgePolicy(policyOf(t, map[string]bridges.Rules{"bob@example.com": both}))
 	var err error
-	if f.e.locator, err = locate.New(locate.Config{Servers: []string{"127.0.0.1:1"}}, nil, nil); err != nil {
+	if f.e.locator, err = locate.New(locate.Config{Servers: []string{servers}, AllowedRanges: []string{"127.0.0.0/8"}}, nil, nil); err != nil {
 		t.Fatal(err)
 	}
 	f.seat = f.e.AddBridge(Bridge{
