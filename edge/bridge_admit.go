@@ -144,7 +144,7 @@ func (e *Edge) permitBridge(r *request, v allowlists.Verdict) allowlists.Verdict
 		return v
 	case pin != "" || r.tunnel != nil || e.outside == nil:
 	default:
-		switch e.sipService(r) {
+		switch e.sipService(r.to, r.grant.Tier) {
 		case serviceThere:
 			return v
 		case serviceUnknown:
@@ -199,11 +199,11 @@ const (
 	serviceAbsent
 )
 
-// sipService says whether the domain that r is for has a SIP service, as far as is
-// known without waiting. A connection that is open says more than DNS.
-func (e *Edge) sipService(r *request) service {
-	domain := string(r.to)
-	d := e.directory(r.grant.Tier)
+// sipService says whether a domain has a SIP service, as far as is known without
+// waiting. A connection that is open says more than DNS.
+func (e *Edge) sipService(name []byte, tier federation.Tier) service {
+	domain := string(name)
+	d := e.directory(tier)
 	if _, ok := d.CachedPartner(domain); ok {
 		return serviceThere
 	}
