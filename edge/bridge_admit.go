@@ -138,6 +138,8 @@ func (e *Edge) permitBridge(r *request, v allowlists.Verdict) allowlists.Verdict
 	switch {
 	case b == nil && pin != "" && pin != federation.NetworkSIP:
 		return step(r, "network", pin, allowlists.Refusal(allowlists.BridgeUnavailable, allowlists.Rule{Name: "no [bridge." + pin + "]", File: e.config.File}))
+	case r.tunnel != nil && b != r.tunnel:
+		return step(r, "network", pin, allowlists.Refusal(allowlists.BridgeNetwork, r.grant.Rule))
 	case b == nil && e.outside == nil:
 		return step(r, "network", "sip", noOutside)
 	case b == nil:

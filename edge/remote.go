@@ -206,7 +206,7 @@ func (e *Edge) crosses(r *request, domain []byte, matters bool) bool {
 	switch {
 	case pin != "":
 		return pin != federation.NetworkSIP
-	case e.tunnels[string(domain)] != nil, e.outside == nil:
+	case r.tunnel != nil, e.outside == nil:
 		return true
 	}
 	switch e.sipService(domain, tier) {
