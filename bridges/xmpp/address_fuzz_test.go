@@ -124,6 +124,9 @@ func FuzzURI(f *testing.F) {
 				t.Fatalf("jid(%q) = %q, which is %q, %v", s, j, again, err)
 			}
 			uri, err := a.uri(j)
+			if err == errTunnel && j.Localpart() == "" {
+				continue // a domain without a dot
+			}
 			if err != nil {
 				t.Fatalf("jid(%q) = %q, and uri of that: %v", s, j, err)
 			}
