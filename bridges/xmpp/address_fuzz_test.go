@@ -49,7 +49,7 @@ func FuzzJID(f *testing.F) {
 	for _, v := range toXMPP {
 		f.Add(v.jid)
 	}
-	for _, s := range []string{`romeo\40example.net@sipgw.example.com`, `\2ḟ@a.b`, "a@b/\u00a0x", "Å@K.ß/ﷺ", "a@１９２.0.2.1", "\u0130@x.y"} {
+	for _, s := range []string{`romeo\40example.net@sipgw.example.com`, `\2ḟ@a.b`, "a@b/\u00a0x", "Å@K.ß/ﷺ", "c\\3a\\5cc\\5c3\u0588a\\3a\\5c@example.com", "a0", "a@１９２.0.2.1", "\u0130@x.y"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
