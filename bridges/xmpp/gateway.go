@@ -91,7 +91,7 @@ func newGateway(set settings, addr *addresses, e sip, n network, log *slog.Logge
 	g.sessions = newSessions(g)
 	g.typing = newTyping(g)
 	g.receipts = newReceipts()
-	g.threads = newThreads()
+	g.threads = newThreads(g.ids)
 	g.traits = newTraits(set.microsoft)
 	g.contacts = newContacts(set.contacts)
 	g.queries = newQueries(g)

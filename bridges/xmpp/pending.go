@@ -166,7 +166,7 @@ func (l *pendings) failed(id string, who pair, why *stanza.Error) bool {
 	if p == nil || p.pair != who {
 		return false
 	}
-	p.fail(statusOf(why, p.full, p.sole), why)
+	p.fail(statusOf(why, p.full, p.sole, l.g.addr), why)
 	return true
 }
 
