@@ -18,9 +18,14 @@ import (
 	"github.com/sipedge/sipedge/bridges/xmpp/stanza"
 )
 
-// A sip is what the gateway needs of the SIP side; *bridges.Endpoint is it.
-type sip interface {
+// A userAgent is what the gateway needs of the SIP side; *bridges.Endpoint is it.
+type userAgent interface {
 	Do(r *bridges.Request, answer func(resp *bridges.Response, dialog *bridges.Dialog))
+}
+
+// A caller also invites.
+type caller interface {
+	userAgent
 	// Cancel takes back an INVITE that was sent with r.
 	Cancel(r *bridges.Request)
 }
@@ -54,13 +59,18 @@ type settings struct {
 	// Microsoft dialect, whose clients want sessions.
 	microsoft func(domain string) bool
 	software  string // what version queries are told
+	host      string // our name in session descriptions and warnings
 }
+
+// ownWord is what proves a domain that the bridge speaks for by itself: when it ends a
+// session, or tells that a message was lost. It is the weakest there is.
+const ownWord = bridges.ProofDialback
 
 // A gateway is one bridge at work.
 type gateway struct {
 	log     *slog.Logger
 	journal *journal
-	sip     sip
+	sip     caller
 	xmpp    network
 	addr    *addresses
 	set     settings
@@ -74,18 +84,19 @@ type gateway struct {
 	receipts *receipts
 	threads  *threads
 	traits   *traits
-	contacts *contacts
+	contacts *strangers
 	queries  *queries
 	caps     *capsCache
 
 	sent, received atomic.Uint64
+	later          *bridges.Later
 	broken         chan error // a panic of a callback; room for one
 }
 
-func newGateway(set settings, addr *addresses, e sip, n network, log *slog.Logger) *gateway {
+func newGateway(set settings, addr *addresses, e caller, n network, log *slog.Logger) *gateway {
 	g := &gateway{
 		log: log, journal: newJournal(log), sip: e, xmpp: n, addr: addr, set: set,
-		ids: newIDMaker(), broken: make(chan error, 1),
+		ids: newIDMaker(), later: bridges.NewLater(), broken: make(chan error, 1),
 	}
 	g.pendings = newPendings(g)
 	g.sessions = newSessions(g)
@@ -93,7 +104,7 @@ func newGateway(set settings, addr *addresses, e sip, n network, log *slog.Logge
 	g.receipts = newReceipts()
 	g.threads = newThreads(g.ids)
 	g.traits = newTraits(set.microsoft)
-	g.contacts = newContacts(set.contacts)
+	g.contacts = newStrangers(set.contacts)
 	g.queries = newQueries(g)
 	g.caps = newCapsCache(g)
 	return g
@@ -189,7 +200,7 @@ func (g *gateway) stanza(s *s2s.Stanza) {
 func (g *gateway) seen(s *s2s.Stanza) {
 	g.caps.see(s)
 	if g.watch == nil {
-		g.bounce(s, &stanza.Error{Condition: "service-unavailable"})
+		g.journal.drop("presence is not carried", "from", s.Attr("from"), "to", s.Attr("to"))
 		return
 	}
 	g.watch.stanza(s)

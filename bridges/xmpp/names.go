@@ -2,15 +2,8 @@ package xmpp
 
 // Namespaces of what the gateway understands or looks for.
 const (
-	nsStates     = "http://jabber.org/protocol/chatstates" // XEP-0085
-	nsReceipts   = "urn:xmpp:receipts"                     // XEP-0184
-	nsMarkers    = "urn:xmpp:chat-markers:0"               // XEP-0333
-	nsDelay      = "urn:xmpp:delay"                        // XEP-0203
-	nsOOB        = "jabber:x:oob"                          // XEP-0066
-	nsCorrect    = "urn:xmpp:message-correct:0"            // XEP-0308
 	nsCarbons    = "urn:xmpp:carbons:2"                    // XEP-0280
 	nsForward    = "urn:xmpp:forward:0"                    // XEP-0297
-	nsEME        = "urn:xmpp:eme:0"                        // XEP-0380
 	nsInvite     = "jabber:x:conference"                   // XEP-0249
 	nsMUCUser    = "http://jabber.org/protocol/muc#user"   // XEP-0045
 	nsInfo       = "http://jabber.org/protocol/disco#info" // XEP-0030

@@ -69,7 +69,7 @@ func (l *pendings) begin(in *bridges.Incoming, id string, w *outward) *pending {
 	l.mu.Unlock()
 	if oldest != nil {
 		l.g.clock.stop(&oldest.timer)
-		oldest.answer(accepted)
+		oldest.answer(unsure)
 	}
 	l.g.clock.start(&p.timer, l.g.set.hold, p)
 	return p
@@ -99,7 +99,7 @@ func (l *pendings) take(p *pending) {
 // yet.
 var (
 	delivered = bridges.Response{Status: 200}
-	accepted  = bridges.Response{Status: 202}
+	unsure    = bridges.Response{Status: 202}
 )
 
 // answer answers the request, unless that was done; it reports whether it did.
@@ -118,7 +118,7 @@ func (p *pending) answer(resp bridges.Response) bool {
 // expired ends the hold: nothing is known yet, and the sender waits no longer. What
 // is answered is kept for errors that come late, and then forgotten.
 func (p *pending) expired() {
-	p.answer(accepted)
+	p.answer(unsure)
 	l := p.all
 	l.mu.Lock()
 	again := !p.late && !p.gone

@@ -44,7 +44,7 @@ type due struct {
 	id       string  // of the stanza
 	to, from jid.JID // whoever wants to know, and whom he wrote to
 	wants    notify
-	told     notify   // memory's lock guards it
+	told     notify // memory's lock guards it
 }
 
 func newReceipts() *receipts {
@@ -55,24 +55,21 @@ func newReceipts() *receipts {
 }
 
 // askForReceipt asks for what one of our users wants to know of his message.
-func (g *gateway) askForReceipt(m *stanza.Element, w *outward, c *content, id string) {
-	if c.cpim == nil || c.cpim.MessageID == "" || c.cpim.Notify == 0 {
+func (g *gateway) askForReceipt(c *content, w *outward, written *writing) {
+	wrapper := written.cpim
+	if wrapper == nil || wrapper.MessageID == "" || wrapper.Notify == 0 {
 		return
 	}
 	a := &asked{
-		ours: w.fromURI, theirs: w.toURI, messageID: c.cpim.MessageID, routes: c.cpim.RecordRoute,
-		wants: c.cpim.Notify, date: c.date, hops: w.hops,
+		ours: w.fromURI, theirs: w.toURI, messageID: wrapper.MessageID, routes: wrapper.RecordRoute,
+		wants: wrapper.Notify, date: written.date, hops: w.hops,
 	}
 	if a.date.IsZero() {
 		a.date = time.Now()
 	}
-	g.receipts.ours.put(receiptKey{w.pair, id}, a)
-	if a.wants&notifyDelivered != 0 {
-		m.Add(stanza.New(nsReceipts, "request"))
-	}
-	if a.wants&notifyDisplayed != 0 {
-		m.Add(stanza.New(nsMarkers, "markable"))
-	}
+	g.receipts.ours.put(receiptKey{w.pair, c.ID}, a)
+	c.WantsReceipt = a.wants&notifyDelivered != 0
+	c.Markable = a.wants&notifyDisplayed != 0
 }
 
 // once notes that something is told of a message, and reports whether it may be: if
@@ -101,19 +98,14 @@ func (d *due) state() (notify, *notify)   { return d.wants, &d.told }
 
 // reportsFromXMPP passes on what somebody outside says of messages of our user. It
 // reports whether there was anything, ours or not.
-func (g *gateway) reportsFromXMPP(w *inward, m *stanza.Element) (found bool) {
-	for _, c := range m.Children {
-		switch {
-		case c.Is(nsReceipts, "received"), c.Is(nsMarkers, "received"):
-			g.reportToSIP(w, c.Attr("id"), notifyDelivered)
-		case c.Is(nsMarkers, "displayed"), c.Is(nsMarkers, "acknowledged"):
-			g.reportToSIP(w, c.Attr("id"), notifyDisplayed)
-		default:
-			continue
-		}
-		found = true
+func (g *gateway) reportsFromXMPP(w *inward, c *content) (found bool) {
+	if c.Received != "" {
+		g.reportToSIP(w, c.Received, notifyDelivered)
 	}
-	return found
+	if c.Displayed != "" {
+		g.reportToSIP(w, c.Displayed, notifyDisplayed)
+	}
+	return c.Received != "" || c.Displayed != ""
 }
 
 // reportToSIP sends an IMDN, if our user wanted it and has not had it.
@@ -137,8 +129,7 @@ func (g *gateway) receiptFailed(who pair, id string, why *stanza.Error) bool {
 		return false
 	}
 	if a, ok := once(g.receipts.ours, key, (*asked).state, notifyFailed); ok {
-		// Weak, because it may be we who say so, and not the domain.
-		g.sendIMDN(a, imdn{Kind: "delivery", Status: failureStatus(why)}, bridges.ProofDialback, a.hops)
+		g.sendIMDN(a, imdn{Kind: "delivery", Status: failureStatus(why)}, ownWord, a.hops)
 	}
 	return true
 }
@@ -212,14 +203,13 @@ func (d *due) stanza(g *gateway, w *outward, what notify, n *imdn) *stanza.Eleme
 		m.Add(n.stanzaError().Element())
 		return m
 	}
-	m.SetAttr("id", g.ids.next())
-	about := stanza.Attr{Local: "id", Value: d.id}
+	c := content{ID: g.ids.next()}
 	if what == notifyDelivered {
-		m.Add(stanza.New(nsReceipts, "received", about))
+		c.Received = d.id
 	} else {
-		m.SetAttr("type", "chat")
-		m.Add(stanza.New(nsMarkers, "displayed", about))
+		c.Type, c.Displayed = "chat", d.id
 	}
+	c.appendTo(m)
 	m.Add(markOf(w.hops))
 	return m
 }

@@ -24,7 +24,7 @@ type session struct {
 	dialog *bridges.Dialog  // nil while our INVITE is not answered
 	sent   *bridges.Request // that INVITE
 	held   []heldLetter
-	takes  string // the types that our user's client takes
+	media  *offer // what our user's client has said that it takes; nil: nothing yet
 	info   bool   // it tells by INFO that somebody types
 	over   bool
 }
@@ -55,7 +55,7 @@ func (s *session) touch() { s.g.clock.start(&s.timer, sessionIdle, s) }
 
 // accept answers the INVITE of our user.
 func (s *session) accept(in *bridges.Incoming) {
-	d := in.Answer(bridges.Response{Status: 200, ContentType: typeSDP, Body: imAnswer(s.theirsURI)}, "")
+	d := in.Answer(bridges.Response{Status: 200, ContentType: typeSDP, Body: s.media.answer(s.g.set.host)}, "")
 	if d == nil {
 		s.g.sessions.drop(s)
 		return
@@ -71,19 +71,22 @@ func (s *session) accept(in *bridges.Incoming) {
 func (s *session) invitedAgain(in *bridges.Incoming) {
 	s.touch()
 	if len(in.Body) > 0 {
-		if _, refusal := readOffer(in); refusal.Status != 0 {
+		o, refusal := s.g.offerOf(&in.Request)
+		if refusal.Status != 0 {
 			in.Answer(refusal, "")
 			return
 		}
+		in.Answer(bridges.Response{Status: 200, ContentType: typeSDP, Body: o.answer(s.g.set.host)}, "")
+		return
 	}
-	in.Answer(bridges.Response{Status: 200, ContentType: typeSDP, Body: imAnswer(s.theirsURI)}, "")
+	in.Answer(bridges.Response{Status: 200, ContentType: typeSDP, Body: messageOffer(s.g.set.host)}, "")
 }
 
 // invite asks our user's client for a session. What was written waits for it.
 func (s *session) invite(w *inward) {
 	r := w.request("INVITE")
 	r.From.URI, r.URI = s.theirsURI, s.oursURI
-	r.ContentType, r.Body = typeSDP, imOffer(s.theirsURI)
+	r.ContentType, r.Body = typeSDP, messageOffer(s.g.set.host)
 	r.Data = s
 	if id := s.g.threads.toSIP(w.pair, w.thread); id != "" {
 		r.CallID = id
@@ -116,7 +119,7 @@ func (s *session) answered(resp *bridges.Response, d *bridges.Dialog) {
 	}
 	d.Data = s
 	s.dialog = d
-	s.takes = takesOf(resp.Body)
+	s.media, _ = readOffer(resp.Body)
 	s.mu.Unlock()
 	s.touch()
 	g.traits.wroteBySession(s.pair.ours, true)
@@ -191,7 +194,7 @@ func (s *session) send(w *inward, l *letter) bool {
 func (s *session) say(d *bridges.Dialog, w *inward, l *letter) {
 	g := s.g
 	r := &bridges.Request{Method: "MESSAGE", Fields: l.fields(), ContentType: typePlain, Body: []byte(l.text), Proof: w.proof, Hops: w.hops}
-	if l.wantsReport() && accepts(s.takes, typeCPIM) {
+	if l.wantsReport() && s.takes(typeCPIM) {
 		r.ContentType, r.Body = typeCPIM, g.wrap(w, l)
 	}
 	g.clock.start(&s.timer, sessionIdle, s)
@@ -223,7 +226,7 @@ func (g *gateway) again(w *inward, l *letter) {
 // knows.
 func (s *session) sendComposing(c *composing) {
 	s.mu.Lock()
-	d, info, proof := s.dialog, s.info || s.takes != "" && !accepts(s.takes, typeComposing), s.proof
+	d, info, proof := s.dialog, s.info || !s.takes(typeComposing), s.proof
 	s.mu.Unlock()
 	if d == nil || !s.g.traits.takesTyping(s.pair.ours) {
 		return
@@ -237,12 +240,16 @@ func (s *session) sendComposing(c *composing) {
 	d.Do(r, func(resp *bridges.Response) { s.g.composingAnswered(s.pair, resp) })
 }
 
+// takes reports whether our user's client takes a media type within the session. The
+// lock is held.
+func (s *session) takes(kind string) bool { return s.media != nil && s.media.takes(kind) }
+
 // keyboard notes that our user's client tells by INFO that he types, and so wants to
 // hear it.
 func (s *session) keyboard() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.info = !accepts(s.takes, typeComposing)
+	s.info = !s.takes(typeComposing)
 }
 
 // expired ends a session in which nothing was said, or gives up waiting for our INVITE.

@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"github.com/sipedge/sipedge/bridges"
-	"github.com/sipedge/sipedge/bridges/xmpp/stanza"
 )
 
 // Sessions of instant messages in the Microsoft dialect: an INVITE that offers m=message
@@ -123,7 +122,7 @@ func (l *sessions) take(w *inward, m *letter) bool {
 // invited answers the INVITE of one of our users (RFC 7573 §5): the gateway does so
 // itself, and asks nobody, since XMPP knows no such question.
 func (g *gateway) invited(in *bridges.Incoming) {
-	if s, ok := sessionOf(in.Dialog); ok {
+	if s, ok := dialogSession(in.Dialog); ok {
 		s.invitedAgain(in)
 		return
 	}
@@ -136,14 +135,14 @@ func (g *gateway) invited(in *bridges.Incoming) {
 		in.Answer(fault.response(), "")
 		return
 	}
-	offer, refusal := readOffer(in)
+	o, refusal := g.offerOf(&in.Request)
 	if refusal.Status != 0 {
 		in.Answer(refusal, "")
 		return
 	}
 	s := &session{
 		g: g, pair: w.pair, thread: in.CallID, ours: w.from, theirs: w.to,
-		oursURI: w.fromURI, theirsURI: w.toURI, hops: w.hops, takes: offer.takes,
+		oursURI: w.fromURI, theirsURI: w.toURI, hops: w.hops, media: o, proof: ownWord,
 	}
 	oldest, ok := g.sessions.add(s)
 	if !ok {
@@ -158,8 +157,35 @@ func (g *gateway) invited(in *bridges.Incoming) {
 	s.accept(in)
 }
 
-// sessionOf returns the session of a dialog.
-func sessionOf(d *bridges.Dialog) (*session, bool) {
+// offerOf reads what an INVITE offers; refusal, if it has a Status, is the answer where
+// that is no session of messages within the dialog. A client that would have had one over
+// MSRP, or a call, goes on without then.
+func (g *gateway) offerOf(r *bridges.Request) (o *offer, refusal bridges.Response) {
+	warn := func(code, text string) bridges.Response {
+		return bridges.Response{Status: 488, Fields: bridges.Fields{
+			{Name: "Warning", Value: code + " " + g.set.host + " \"" + text + "\""}, // RFC 3261 §20.43
+		}}
+	}
+	if len(r.Body) == 0 {
+		return nil, warn("399", "An offer is needed")
+	}
+	if parseMedia(r.ContentType).kind != typeSDP {
+		return nil, bridges.Response{Status: 415, Fields: bridges.Fields{{Name: "Accept", Value: typeSDP}}}
+	}
+	o, ok := readOffer(r.Body)
+	switch {
+	case !ok:
+		return nil, bridges.Response{Status: 400, Phrase: "Bad session description"}
+	case o.Kind == sessionMSRP:
+		return nil, warn("302", "Incompatible transport protocol")
+	case o.Kind != sessionSIP:
+		return nil, warn("304", "Media type not available")
+	}
+	return o, refusal
+}
+
+// dialogSession returns the session of a dialog.
+func dialogSession(d *bridges.Dialog) (*session, bool) {
 	if d == nil {
 		return nil, false
 	}
@@ -169,7 +195,7 @@ func sessionOf(d *bridges.Dialog) (*session, bool) {
 
 // updated answers an UPDATE: of a session it changes nothing.
 func (g *gateway) updated(in *bridges.Incoming) {
-	s, ok := sessionOf(in.Dialog)
+	s, ok := dialogSession(in.Dialog)
 	switch {
 	case !ok:
 		in.Answer(bridges.Response{Status: 481}, "")
@@ -183,7 +209,7 @@ func (g *gateway) updated(in *bridges.Incoming) {
 
 // hungUp takes a BYE: our user has closed the window.
 func (g *gateway) hungUp(in *bridges.Incoming) {
-	s, ok := sessionOf(in.Dialog)
+	s, ok := dialogSession(in.Dialog)
 	if !ok {
 		in.Answer(bridges.Response{Status: 481}, "")
 		return
@@ -203,7 +229,7 @@ func (g *gateway) gone(w *inward) {
 
 // info takes an INFO: the typing notice of older clients.
 func (g *gateway) info(in *bridges.Incoming) {
-	s, ok := sessionOf(in.Dialog)
+	s, ok := dialogSession(in.Dialog)
 	if !ok {
 		in.Answer(bridges.Response{Status: 481}, "")
 		return
@@ -233,9 +259,5 @@ func (g *gateway) sendGone(w *outward) {
 	if !g.traits.takesStates(w.pair.theirs) {
 		return
 	}
-	m := g.newMessage(w, g.ids.next())
-	m.SetAttr("type", "chat")
-	m.Add(stanza.New(nsStates, "gone"))
-	m.AddText(stanza.NS, "thread", g.threads.toXMPP(w.pair, w.callID))
-	g.send(m)
+	g.sendAlone(w, "gone")
 }

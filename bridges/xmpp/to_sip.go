@@ -46,9 +46,6 @@ func (g *gateway) inward(s *s2s.Stanza) (*inward, *addressError) {
 		from: from, to: to, pair: pair{bareOf(to), bareOf(from)},
 		chat: s.Attr("type") == "chat", proof: s.Proof, hops: hopsOf(s.Element), arrived: time.Now(), domain: s.From,
 	}
-	if t := s.Child(stanza.NS, "thread"); t != nil {
-		w.thread = strings.TrimSpace(t.Text)
-	}
 	if to.Localpart() == "" {
 		return w, nil
 	}
@@ -138,7 +135,8 @@ var noGroups = &stanza.Error{Condition: "service-unavailable", Text: "group chat
 
 // chatToSIP takes a message of one person to another.
 func (g *gateway) chatToSIP(s *s2s.Stanza, w *inward) {
-	switch refuse, why := crosses(s.Element); {
+	c := contentOf(s.Element)
+	switch refuse, why := crosses(s.Element, c); {
 	case refuse != nil:
 		g.refuse(s, refuse)
 		return
@@ -146,38 +144,20 @@ func (g *gateway) chatToSIP(s *s2s.Stanza, w *inward) {
 		g.journal.drop(why, "from", w.pair.theirs, "to", w.pair.ours)
 		return
 	}
-	g.traits.seen(w.pair.theirs, s.Element)
-	told := g.reportsFromXMPP(w, s.Element)
-	l := readLetter(s.Element)
-	if state := stateOf(s.Element); state != "" {
-		told = true
-		switch {
-		case l != nil:
-			g.typing.came(w.pair)
-		case state == "gone":
-			g.gone(w)
-		default:
-			g.typing.fromXMPP(w, state)
-		}
-	}
-	if l != nil {
-		g.typing.came(w.pair)
+	w.thread = c.Thread
+	g.traits.seen(w.pair.theirs, c)
+	told := g.reportsFromXMPP(w, c)
+	switch l := letterOf(c); {
+	case l != nil:
+		g.typing.came(w.pair) // whatever state comes with it
 		g.letterToSIP(w, l)
-		return
+	case c.State == "gone":
+		g.gone(w)
+	case c.State != "":
+		g.typing.fromXMPP(w, c.State)
+	case !told:
+		g.journal.drop("nothing in it that SIP knows", "from", w.pair.theirs, "to", w.pair.ours, "id", c.ID)
 	}
-	if !told {
-		g.journal.drop("nothing in it that SIP knows", "from", w.pair.theirs, "to", w.pair.ours, "id", s.Attr("id"))
-	}
-}
-
-// stateOf returns the chat state of a message, "" if there is none.
-func stateOf(m *stanza.Element) string {
-	for _, c := range m.Children {
-		if c.Space == nsStates {
-			return c.Local
-		}
-	}
-	return ""
 }
 
 // refuse answers a message from outside with an error.

@@ -73,7 +73,7 @@ func faultOf(err error) *addressError {
 func (g *gateway) messageToXMPP(in *bridges.Incoming) {
 	var w *outward
 	if in.Dialog != nil {
-		s, ok := in.Dialog.Data.(*session)
+		s, ok := dialogSession(in.Dialog)
 		if !ok {
 			in.Answer(bridges.Response{Status: 405, Fields: allowField}, "") // within a subscription
 			return
@@ -86,7 +86,7 @@ func (g *gateway) messageToXMPP(in *bridges.Incoming) {
 			return
 		}
 	}
-	c, refusal := g.readContent(&in.Request, w)
+	c, refusal := g.readWriting(&in.Request, w)
 	if refusal.Status != 0 {
 		in.Answer(refusal, "")
 		return
@@ -106,43 +106,29 @@ func (g *gateway) messageToXMPP(in *bridges.Incoming) {
 var allowField = bridges.Fields{{Name: "Allow", Value: bridges.Allow}}
 
 // textToXMPP sends what one of our users has written (RFC 7572 §5).
-func (g *gateway) textToXMPP(in *bridges.Incoming, w *outward, c *content) {
+func (g *gateway) textToXMPP(in *bridges.Incoming, w *outward, written *writing) {
 	g.contacts.met(w.pair)
 	g.traits.wroteBySession(w.pair.ours, w.session != nil)
-	id := g.ids.next()
-	m := g.newMessage(w, id)
+	c := content{ID: g.ids.next(), Bodies: written.texts, Subjects: written.subjects, Thread: g.threads.toXMPP(w.pair, w.callID)}
 	if w.session != nil || g.set.chat {
-		m.SetAttr("type", "chat")
+		c.Type = "chat"
 	}
-	addTexts(m, c)
-	m.AddText(stanza.NS, "thread", g.threads.toXMPP(w.pair, w.callID))
-	if isLate(c.date) {
-		m.Add(stanza.New(nsDelay, "delay", stanza.Attr{Local: "stamp", Value: stamp(c.date)}))
+	if len(c.Bodies) == 1 {
+		// A single language is that of the whole message (RFC 7572 §8).
+		c.Lang, c.Bodies[0].Lang = c.Bodies[0].Lang, ""
+	}
+	if isLate(written.date) {
+		c.Sent = written.date
 	}
 	if g.typing.wrote(w.pair) || g.traits.takesStates(w.pair.theirs) {
-		m.Add(stanza.New(nsStates, "active"))
+		c.State = "active"
 	}
-	g.askForReceipt(m, w, c, id)
-	p := g.pendings.begin(in, id, w)
+	g.askForReceipt(&c, w, written)
+	m := g.newMessage(w)
+	c.appendTo(m)
+	p := g.pendings.begin(in, c.ID, w)
 	g.sent.Add(1)
 	g.xmpp.Send(m, p.done)
-}
-
-// addTexts adds subjects and bodies. A single language is that of the whole message
-// (RFC 7572 §8).
-func addTexts(m *stanza.Element, c *content) {
-	if len(c.texts) == 1 {
-		m.SetLang(c.texts[0].Lang)
-	}
-	for _, s := range c.subjects {
-		m.AddText(stanza.NS, "subject", s.Text).SetLang(s.Lang)
-	}
-	for _, t := range c.texts {
-		body := m.AddText(stanza.NS, "body", t.Text)
-		if len(c.texts) > 1 {
-			body.SetLang(t.Lang)
-		}
-	}
 }
 
 // isLate reports whether a message was written some time ago. Many devices say of
@@ -153,13 +139,20 @@ func isLate(written time.Time) bool {
 
 // newMessage makes an empty message. The mark says through how many bridges it has
 // come, for those that it may meet on the other side.
-func (g *gateway) newMessage(w *outward, id string) *stanza.Element {
+func (g *gateway) newMessage(w *outward) *stanza.Element {
 	m := &stanza.Element{Space: stanza.NS, Local: "message", Attrs: make([]stanza.Attr, 0, 5), Children: make([]*stanza.Element, 0, 6)}
 	m.SetAttr("from", w.from.String())
 	m.SetAttr("to", w.to.String())
-	m.SetAttr("id", id)
 	m.Add(markOf(w.hops))
 	return m
+}
+
+// sendAlone sends a chat state without anything else (XEP-0085 §5.6).
+func (g *gateway) sendAlone(w *outward, state string) {
+	m := g.newMessage(w)
+	c := content{ID: g.ids.next(), Type: "chat", State: state, Thread: g.threads.toXMPP(w.pair, w.callID)}
+	c.appendTo(m)
+	g.send(m)
 }
 
 // nsBridge is the namespace of our mark.

@@ -3,8 +3,6 @@ package xmpp
 import (
 	"strings"
 	"time"
-
-	"github.com/sipedge/sipedge/bridges/xmpp/stanza"
 )
 
 // What is remembered of people: how many, and for how long.
@@ -121,19 +119,12 @@ func (t *traits) asked(ours string) {
 }
 
 // seen notes what a message of somebody outside says of his client.
-func (t *traits) seen(theirs string, m *stanza.Element) {
-	var p peer
-	for _, c := range m.Children {
-		switch c.Space {
-		case nsStates:
-			p.states = true
-		case nsReceipts:
-			p.receipts = true
-		case nsMarkers:
-			p.markers = true
-		}
-	}
-	t.offers(theirs, p)
+func (t *traits) seen(theirs string, c *content) {
+	t.offers(theirs, peer{
+		states:   c.State != "",
+		receipts: c.WantsReceipt || c.Received != "",
+		markers:  c.Markable || c.Displayed != "",
+	})
 }
 
 // offers adds to what somebody's client is known to understand.

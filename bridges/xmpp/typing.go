@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"github.com/sipedge/sipedge/bridges"
-	"github.com/sipedge/sipedge/bridges/xmpp/stanza"
 )
 
 // The times of typing notices.
@@ -54,7 +53,7 @@ func (t *typing) fromSIP(w *outward, c *composing) {
 	}
 	if !c.Active {
 		if t.forget(t.toXMPP, w.pair) != nil {
-			t.sendState(w, "active") // RFC 7573 §6
+			t.g.sendAlone(w, "active") // RFC 7573 §6
 		}
 		return
 	}
@@ -73,17 +72,8 @@ func (t *typing) fromSIP(w *outward, c *composing) {
 	t.mu.Unlock()
 	t.g.clock.start(&p.timer, c.Refresh, p)
 	if first {
-		t.sendState(w, "composing")
+		t.g.sendAlone(w, "composing")
 	}
-}
-
-// sendState sends a chat state alone (XEP-0085 §5.6).
-func (t *typing) sendState(w *outward, state string) {
-	m := t.g.newMessage(w, t.g.ids.next())
-	m.SetAttr("type", "chat")
-	m.Add(stanza.New(nsStates, state))
-	m.AddText(stanza.NS, "thread", t.g.threads.toXMPP(w.pair, w.callID))
-	t.g.send(m)
 }
 
 // wrote notes that our user has sent what he typed (RFC 3994 §3.3), and reports
@@ -114,7 +104,7 @@ func (p *typist) expired() {
 		}
 		t.mu.Unlock()
 		if mine {
-			t.sendState(w, "active")
+			t.g.sendAlone(w, "active")
 		}
 		return
 	}

@@ -7,8 +7,8 @@ import (
 	"github.com/sipedge/sipedge/bridges"
 )
 
-// A content is what a MESSAGE of one of our users says.
-type content struct {
+// A writing is what a MESSAGE of one of our users says.
+type writing struct {
 	texts     []text
 	subjects  []text
 	date      time.Time
@@ -17,9 +17,9 @@ type content struct {
 	report    *imdn      // what became of a message of the other one
 }
 
-// readContent reads the body and the fields of a MESSAGE; refusal, if it has a
+// readWriting reads the body and the fields of a MESSAGE; refusal, if it has a
 // Status, is the answer to one that cannot cross.
-func (g *gateway) readContent(r *bridges.Request, w *outward) (c *content, refusal bridges.Response) {
+func (g *gateway) readWriting(r *bridges.Request, w *outward) (c *writing, refusal bridges.Response) {
 	if coding := r.Fields.Get("Content-Encoding"); coding != "" && !strings.EqualFold(coding, "identity") {
 		return nil, bridges.Response{Status: 415, Fields: bridges.Fields{{Name: "Accept-Encoding", Value: "identity"}}}
 	}
@@ -27,7 +27,7 @@ func (g *gateway) readContent(r *bridges.Request, w *outward) (c *content, refus
 	if err != nil {
 		return nil, refusalOf(err)
 	}
-	c = &content{texts: p.Texts, composing: p.Composing, report: p.IMDN, cpim: p.CPIM}
+	c = &writing{texts: p.Texts, composing: p.Composing, report: p.IMDN, cpim: p.CPIM}
 	if p.CPIM != nil {
 		g.traits.wrapper(w.pair.ours, true)
 		if !g.wrapperFits(p.CPIM, w) {
@@ -56,7 +56,7 @@ func refusalOf(err error) bridges.Response {
 }
 
 // readable reports whether there is a text.
-func (c *content) readable() bool {
+func (c *writing) readable() bool {
 	for _, t := range c.texts {
 		if t.Text != "" {
 			return true

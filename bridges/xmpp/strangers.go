@@ -15,7 +15,7 @@ const (
 	keepKnown    = 30 * 24 * time.Hour
 )
 
-// contacts bounds first contacts. Blocking all strangers would break the network;
+// strangers bounds first contacts. Blocking all strangers would break the network;
 // letting them all through makes spam and lists of our users cheap. So what is limited
 // is how many *new* pairs a foreign domain makes, and within that how many a single
 // person there does, who gets an eighth: one spammer at a large public server
@@ -23,7 +23,7 @@ const (
 //
 // A pair is known as soon as our user has written to the other one, watches him, or
 // has taken a message of his.
-type contacts struct {
+type strangers struct {
 	seed    maphash.Seed
 	domains rate
 	people  rate
@@ -40,12 +40,12 @@ type bucket struct {
 	at   time.Time
 }
 
-func newContacts(hour int) *contacts {
+func newStrangers(hour int) *strangers {
 	if hour == 0 {
 		hour = defaultContacts
 	}
 	n := float64(hour)
-	return &contacts{
+	return &strangers{
 		seed:    maphash.MakeSeed(),
 		domains: rate{n, max(1, n/6)},
 		people:  rate{max(1, n/8), max(1, n/48)},
@@ -54,7 +54,7 @@ func newContacts(hour int) *contacts {
 	}
 }
 
-func (c *contacts) hash(who pair) uint64 {
+func (c *strangers) hash(who pair) uint64 {
 	var h maphash.Hash
 	h.SetSeed(c.seed)
 	h.WriteString(who.ours)
@@ -64,10 +64,10 @@ func (c *contacts) hash(who pair) uint64 {
 }
 
 // met notes that a pair knows each other.
-func (c *contacts) met(who pair) { c.known.put(c.hash(who), true) }
+func (c *strangers) met(who pair) { c.known.put(c.hash(who), true) }
 
 // haveMet reports whether a pair knows each other.
-func (c *contacts) haveMet(who pair) bool {
+func (c *strangers) haveMet(who pair) bool {
 	ok, _ := c.known.get(c.hash(who))
 	return ok
 }
@@ -75,7 +75,7 @@ func (c *contacts) haveMet(who pair) bool {
 // may reports whether somebody outside may write to one of our users: if the
 // pair is not new, or if there is room for one more. Whoever tries again what he has
 // tried before makes no new pair, and is left to the limits of the lists.
-func (c *contacts) may(who pair, domain string) bool {
+func (c *strangers) may(who pair, domain string) bool {
 	key := c.hash(who)
 	if _, ok := c.known.get(key); ok {
 		return true
@@ -88,7 +88,7 @@ func (c *contacts) may(who pair, domain string) bool {
 }
 
 // spend takes one of what is left to somebody.
-func (c *contacts) spend(whose string, r rate) (ok bool) {
+func (c *strangers) spend(whose string, r rate) (ok bool) {
 	c.buckets.change(whose, func(b *bucket) {
 		now := time.Now()
 		if b.at.IsZero() {
