@@ -30,6 +30,7 @@ import (
 	lru "github.com/hashicorp/golang-lru/v2"
 
 	"github.com/sipedge/sipedge/allowlists"
+	"github.com/sipedge/sipedge/bridges"
 	"github.com/sipedge/sipedge/federation"
 	"github.com/sipedge/sipedge/locate"
 	"github.com/sipedge/sipedge/remoteaccess"
@@ -65,6 +66,10 @@ type Edge struct {
 	wire    *wire
 	buffers *buffers
 	table   *table
+
+	bridges []*bridge                      // set before Listen
+	tunnels map[string]*bridge             // by the domain under which they take foreign addresses; nil: none
+	policy  atomic.Pointer[bridges.Policy] // who of our users may use them
 
 	remote    Remote
 	access    atomic.Pointer[remoteaccess.Access]
@@ -243,6 +248,9 @@ func (e *Edge) Run(ctx context.Context) {
 	}
 	for _, l := range e.listeners {
 		group.Go(func() { l.serve(e.ctx) })
+	}
+	for _, b := range e.bridges {
+		group.Go(func() { b.run(e.ctx) })
 	}
 	group.Wait()
 	e.work.Wait()

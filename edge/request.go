@@ -35,6 +35,7 @@ type request struct {
 
 	user   *signIn          // the user of ours who is outside: who sends it, or is sent it
 	path   bool             // the first Route is our Path: the token leads to a user's flow
+	tunnel *bridge          // To is in a domain under which a bridge takes foreign addresses
 	inside *pool            // whose home server sends it
 	grant  federation.Grant // what the lists say of the partner on the other side
 

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"net/netip"
 	"slices"
 	"time"
 
@@ -87,6 +86,9 @@ type Deps struct {
 	// Allow reports whether the lists let a foreign domain have a stream at all, in
 	// normal form. Each request is still asked about.
 	Allow func(domain string) bool
+	// Ports are open at Address and DirectTLS of the Config, and lent to each
+	// incarnation: Ports.Take. Nil in check and explain.
+	Ports *bridges.Ports
 	Log   *slog.Logger
 }
 
@@ -204,12 +206,8 @@ func (b *Bridge) domains(p *complaints) {
 // they change.
 func (b *Bridge) Roots() *certs.Roots { return b.roots }
 
-// Listen opens the ports, before Run is called, so that an edge which cannot have
-// them does not start. A Run that is not the first opens them itself.
-func (b *Bridge) Listen() error { return errors.New("xmpp: not yet") }
-
-// Addresses returns the open ports, after Listen.
-func (b *Bridge) Addresses() []netip.AddrPort { return nil }
+// Config returns the section with its defaults, and domains in normal form.
+func (b *Bridge) Config() Config { return b.config }
 
 // Name is the bridge's name.
 func (b *Bridge) Name() string { return Network }
