@@ -16,10 +16,15 @@ const clockSlots = 512
 // list of the timers due then or one or more turns later. Starting and stopping is a few
 // pointer writes, and no message costs a goroutine or a timer of the runtime.
 type clock struct {
+	wake chan struct{} // something is set, and nothing was
+
 	mu    sync.Mutex // guards what follows
 	slots [clockSlots]*timer
-	now   uint64 // ticks since the start
+	now   uint64 // ticks that were counted
+	set   int    // timers
 }
+
+func newClock() *clock { return &clock{wake: make(chan struct{}, 1)} }
 
 // A timer is set or not. Its zero value is not set. It belongs to one clock, whose
 // lock guards it.
@@ -47,6 +52,12 @@ func (c *clock) start(t *timer, d time.Duration, owner expirer) {
 		t.next.prev = t
 	}
 	*head = t
+	if c.set++; c.set == 1 {
+		select {
+		case c.wake <- struct{}{}:
+		default:
+		}
+	}
 }
 
 // stop takes t out, and reports whether it was set.
@@ -70,7 +81,15 @@ func (c *clock) take(t *timer) bool {
 		t.next.prev = t.prev
 	}
 	*t = timer{}
+	c.set--
 	return true
+}
+
+// idle reports whether no timer is set.
+func (c *clock) idle() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.set == 0
 }
 
 // advance goes on by one tick, and appends the owners of what is due.
@@ -89,16 +108,30 @@ func (c *clock) advance(due []expirer) []expirer {
 	return due
 }
 
-// run turns the wheel until ctx is done. A tick that came late is made up for.
+// run turns the wheel until ctx is done. It stands still while no timer is set.
 func (c *clock) run(ctx context.Context) {
-	t := time.NewTicker(tick)
-	defer t.Stop()
-	began, ticks := time.Now(), uint64(0)
 	var due []expirer
 	for {
 		select {
 		case <-ctx.Done():
 			return
+		case <-c.wake:
+		}
+		if due = c.turn(ctx, due); ctx.Err() != nil {
+			return
+		}
+	}
+}
+
+// turn turns the wheel until no timer is set. A tick that came late is made up for.
+func (c *clock) turn(ctx context.Context, due []expirer) []expirer {
+	t := time.NewTicker(tick)
+	defer t.Stop()
+	began, ticks := time.Now(), uint64(0)
+	for !c.idle() {
+		select {
+		case <-ctx.Done():
+			return due
 		case <-t.C:
 		}
 		for want := uint64(time.Since(began) / tick); ticks < want; ticks++ {
@@ -109,4 +142,5 @@ func (c *clock) run(ctx context.Context) {
 			}
 		}
 	}
+	return due
 }

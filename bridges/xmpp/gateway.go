@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime/debug"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -74,7 +75,7 @@ type gateway struct {
 	xmpp    network
 	addr    *addresses
 	set     settings
-	clock   clock
+	clock   *clock
 	ids     *idMaker
 	watch   watching
 
@@ -95,7 +96,7 @@ type gateway struct {
 
 func newGateway(set settings, addr *addresses, e caller, n network, log *slog.Logger) *gateway {
 	g := &gateway{
-		log: log, journal: newJournal(log), sip: e, xmpp: n, addr: addr, set: set,
+		log: log, journal: newJournal(log), sip: e, xmpp: n, addr: addr, set: set, clock: newClock(),
 		ids: newIDMaker(), later: bridges.NewLater(), broken: make(chan error, 1),
 	}
 	g.pendings = newPendings(g)
@@ -114,20 +115,19 @@ func newGateway(set settings, addr *addresses, e caller, n network, log *slog.Lo
 // gateway before.
 func (g *gateway) run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
+	var running sync.WaitGroup
+	defer running.Wait()
 	defer cancel()
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		defer g.guard()
-		g.clock.run(ctx)
-	}()
+	for _, f := range []func(context.Context){g.clock.run, g.later.Run} {
+		running.Go(func() {
+			defer g.guard()
+			f(ctx)
+		})
+	}
 	select {
 	case err := <-g.broken:
-		cancel()
-		<-ended
 		return err
 	case <-ctx.Done():
-		<-ended
 		return nil
 	}
 }

@@ -20,6 +20,7 @@ const (
 // lines than somebody can read; what is left out is counted.
 type journal struct {
 	log    *slog.Logger
+	noted  atomic.Uint64 // all, written down or not
 	failed atomic.Uint64
 
 	mu    sync.Mutex // guards what follows
@@ -47,6 +48,7 @@ func (j *journal) fail(why string, attrs ...any) {
 }
 
 func (j *journal) note(message, why string, attrs []any) {
+	j.noted.Add(1)
 	left, ok := j.mayWrite(message + why)
 	if !ok {
 		return

@@ -80,15 +80,17 @@ func (c *strangers) may(who pair, domain string) bool {
 	if _, ok := c.known.get(key); ok {
 		return true
 	}
-	if !c.spend(who.theirs, c.people) || !c.spend(domain, c.domains) {
+	// Who has none left costs his domain nothing, nor the other way round.
+	if !c.spend(who.theirs, c.people, 0) || !c.spend(domain, c.domains, 1) {
 		return false
 	}
+	c.spend(who.theirs, c.people, 1)
 	c.known.add(key, false)
 	return true
 }
 
-// spend takes one of what is left to somebody.
-func (c *strangers) spend(whose string, r rate) (ok bool) {
+// spend takes so much of what is left to somebody, if there is one left.
+func (c *strangers) spend(whose string, r rate, cost float64) (ok bool) {
 	c.buckets.change(whose, func(b *bucket) {
 		now := time.Now()
 		if b.at.IsZero() {
@@ -98,7 +100,7 @@ func (c *strangers) spend(whose string, r rate) (ok bool) {
 		}
 		b.at = now
 		if ok = b.left >= 1; ok {
-			b.left--
+			b.left -= cost
 		}
 	})
 	return ok
