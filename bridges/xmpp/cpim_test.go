@@ -98,6 +98,32 @@ func TestAWrapperIsWritten(t *testing.T) {
 	}
 }
 
+func TestAWrapperNamesItsRealSender(t *testing.T) {
+	for from, want := range map[string]bool{
+		"":                                     true,
+		"From: <sip:romeo@example.net>":        true,
+		"From: <im:Romeo@example.net>":         true,
+		"From: R <sip:romeo@example.net;gr=x>": true,
+		"From: <sip:+15551234567@example.net;user=phone>": true,
+		"From: <sip:anonymous@anonymous.invalid>":         true,
+		"From: <sip:tybalt@example.net>":                  false,
+		"From: <sip:romeo@example.com>":                   false,
+		"From: <sips:romeo@example.net>":                  false,
+		"From: <mailto:romeo@example.net>":                false,
+	} {
+		c, err := readCPIM([]byte(from + "\r\n\r\nContent-Type: text/plain\r\n\r\nx"))
+		if from == "" {
+			c, err = readCPIM([]byte("\r\nContent-Type: text/plain\r\n\r\nx"))
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := c.isFrom(new(addresses), "sip:romeo@example.net;transport=tls", "sip:+15551234567@example.net"); got != want {
+			t.Errorf("%q is of Romeo: %v", from, got)
+		}
+	}
+}
+
 func TestEscapesOfAWrapperAreUndone(t *testing.T) {
 	for in, want := range map[string]string{
 		`plain`:              "plain",

@@ -113,6 +113,17 @@ func TestABodyThatDoesNotCrossIsRefused(t *testing.T) {
 	}
 }
 
+func TestAStanzaMustFit(t *testing.T) {
+	for _, tt := range []struct {
+		n, limit int
+		want     bool
+	}{{10_000, 1, true}, {10_001, 1, false}, {10_001, 10_001, true}, {10_002, 10_001, false}, {maxBody, 0, true}, {maxBody + 1, 0, false}} {
+		if got := fits(tt.n, tt.limit); got != tt.want {
+			t.Errorf("%d octets into %d: %v", tt.n, tt.limit, got)
+		}
+	}
+}
+
 func TestLanguagesOfABodyAreBounded(t *testing.T) {
 	var b strings.Builder
 	for i := range maxParts {
