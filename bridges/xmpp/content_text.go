@@ -70,7 +70,8 @@ func choose(texts []text, acceptLanguage, own string) text {
 	return best
 }
 
-// preferred returns the index of the text to take (RFC 4647 §3.4).
+// preferred returns the index of the text to take: that of the language which is
+// wanted most, of whatever country.
 func preferred(texts []text, acceptLanguage, own string) int {
 	unlabelled := 0
 	for i, t := range texts {

@@ -24,6 +24,16 @@ const (
 	minStanza = 10_000    // octets that every XMPP server takes (RFC 6120 §13.12)
 )
 
+// fits reports whether a server takes a stanza of n octets that allows so many
+// (XEP-0478). 0 is not said: then it is as large as our own. None may allow less than
+// RFC 6120 §13.12 demands, whatever it says.
+func fits(n, limit int) bool {
+	if limit <= 0 {
+		limit = maxBody
+	}
+	return n <= max(limit, minStanza)
+}
+
 // A bodyError says why a body cannot cross.
 type bodyError struct {
 	Status int
