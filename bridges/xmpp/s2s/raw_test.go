@@ -17,10 +17,11 @@ import (
 
 // A raw is a peer that says what a test wants it to.
 type raw struct {
-	t     testing.TB
-	conn  net.Conn
-	r     *stanza.Reader
-	quiet bool // its failure is none of the test: that sees what comes of it
+	t       testing.TB
+	conn    net.Conn
+	r       *stanza.Reader
+	keypair *certs.Keypair
+	quiet   bool // its failure is none of the test: that sees what comes of it
 }
 
 func (p *raw) fail(format string, args ...any) {
@@ -192,13 +193,19 @@ func (p *raw) accept(k *certs.Keypair, from, to, features string) {
 	p.answer(from, to, "<starttls xmlns='"+nsTLS+"'/>")
 	p.expect(nsTLS, "starttls")
 	p.write("<proceed xmlns='%s'/>", nsTLS)
+	p.serverTLS(k)
+	p.answer(from, to, features)
+}
+
+// serverTLS does the server's side of TLS.
+func (p *raw) serverTLS(k *certs.Keypair) {
+	p.t.Helper()
 	conn := tls.Server(p.conn, &tls.Config{Certificates: []tls.Certificate{*k.Certificate()}, ClientAuth: tls.RequestClientCert})
 	if err := conn.Handshake(); err != nil {
 		p.fail("handshake: %v", err)
 	}
 	p.conn = conn
 	p.r.Reset(conn)
-	p.answer(from, to, features)
 }
 
 // answer reads a header, and sends one and features.
