@@ -191,8 +191,10 @@ func declaration(p xml.ProcInst) error {
 	for i, name := range []string{"version", "encoding", "standalone"} {
 		value, after, ok := pseudoAttr(rest, name)
 		switch {
-		case i == 0 && value != "1.0", i == 1 && ok && !strings.EqualFold(value, "utf-8"):
+		case i == 0 && value != "1.0":
 			return &SyntaxError{notWellFormed, "a broken XML declaration"}
+		case i == 1 && ok && !strings.EqualFold(value, "utf-8"):
+			return errEncoding
 		case i == 2 && ok && value != "yes":
 			return &SyntaxError{restrictedXML, "not standalone"}
 		}
@@ -244,11 +246,13 @@ func (r *Reader) Next() (*Element, error) {
 	if r.err != nil {
 		return nil, r.err
 	}
-	if err := r.skipSpace(); err != nil {
-		if _, ours := err.(*SyntaxError); ours {
-			r.err = err
-		}
-		return nil, err
+	r.octets.err = nil
+	switch err := r.skipSpace(); {
+	case err == nil:
+	case err == r.octets.err:
+		return nil, err // the source's, and it may have more later
+	default:
+		return nil, r.end(err)
 	}
 	r.scope.bound = r.scope.bound[:r.stream]
 	r.octets.left = r.limits.Stanza
