@@ -50,6 +50,7 @@ func (st *stream) authoritative(e *stanza.Element) error {
 	verdict := "invalid"
 	if st.s.keys.valid(e.Text, asking, ours, e.Attr("id")) {
 		verdict = "valid"
+		st.confirmed = true
 	} else {
 		st.s.strangers.log("dialback key refused", "asking", asking, "domain", ours, "addr", st.addr)
 	}
@@ -80,7 +81,7 @@ func (st *stream) claim(e *stanza.Element) error {
 		return &fault{condition: "improper-addressing", text: "dialback needs domains"}
 	}
 	refuse := func(condition, text string) error {
-		st.s.strangers.log("domain not proved", "remote", from, "local", to, "addr", st.addr, "reason", condition+": "+text)
+		st.s.strangers.log("domain not proved", "remote", from, "local", to, "addr", st.addr, "reason", reason(condition, text))
 		return st.answer(checkError(e, condition, text))
 	}
 	s := st.s
@@ -194,10 +195,8 @@ func checkCondition(err error) string {
 	switch kind(err) {
 	case ErrNoServer:
 		return "remote-server-not-found"
-	case ErrTimeout, ErrStopped:
-		return "remote-server-timeout"
 	case ErrUntrusted, ErrRefused:
 		return "not-acceptable"
 	}
-	return "remote-connection-failed"
+	return "remote-server-timeout"
 }

@@ -22,10 +22,7 @@ type fault struct {
 }
 
 func (f *fault) Error() string {
-	s := f.condition
-	if f.text != "" {
-		s += ": " + f.text
-	}
+	s := reason(f.condition, f.text)
 	if f.err != nil {
 		s += ": " + f.err.Error()
 	}
@@ -33,6 +30,14 @@ func (f *fault) Error() string {
 }
 
 func (f *fault) Unwrap() error { return f.err }
+
+// reason joins a condition and what is said about it.
+func reason(condition, text string) string {
+	if text == "" {
+		return condition
+	}
+	return condition + ": " + text
+}
 
 // A complaint is what the other side says is wrong: a stream error, a refusal of
 // SASL, or one of dialback.
@@ -43,11 +48,7 @@ type complaint struct {
 }
 
 func (c *complaint) Error() string {
-	s := "it says " + c.condition
-	if c.text != "" {
-		s += ": " + c.text
-	}
-	return s
+	return "it says " + reason(c.condition, c.text)
 }
 
 // complaintOf reads the condition and the text of an error of any kind: the first

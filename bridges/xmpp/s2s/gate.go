@@ -193,6 +193,8 @@ func (st *stream) tell(err error) {
 	s := st.s
 	switch {
 	case !st.known:
+	case st.stranger && st.confirmed:
+		s.log.Debug("dialback key confirmed", "addr", st.addr, "local", st.local, "remote", st.remote)
 	case st.stranger:
 		if st.unproved != "" {
 			reason += "; " + st.unproved

@@ -116,8 +116,10 @@ func (st *stream) greet() error {
 		local = st.s.first
 	}
 	st.mu.Lock()
-	st.local, st.remote, st.id = h.to, h.from, newID()
-	st.theirs = h
+	st.id = newID()
+	if !st.restarted {
+		st.local, st.remote, st.theirs = h.to, h.from, h
+	}
 	if err == nil {
 		st.openLocked(header{from: local, to: h.from, id: st.id})
 	}
@@ -251,6 +253,9 @@ func newID() string {
 	return hex.EncodeToString(b[:])
 }
 
+// farewellTime is how long the last words of a stream may take.
+const farewellTime = 2 * time.Second
+
 // end is the end of every stream: nothing new goes on it, what is not done goes
 // back to where it came from, the other side is told why, and all are told that it
 // is no more.
@@ -263,15 +268,16 @@ func (st *stream) end(err error) {
 	}
 	dead := st.broken || vanished(err) && err != io.EOF || errors.Is(err, errHandshake)
 	said := st.said
-	if !said {
+	if st.items.n > 0 && !said {
 		st.out = st.out[:0] // goes elsewhere
 	}
 	conn := st.conn
-	_ = conn.SetWriteDeadline(time.Now().Add(2 * time.Second))
+	st.endBy = time.Now().Add(farewellTime)
+	_ = conn.SetWriteDeadline(st.endBy)
 	st.mu.Unlock()
 	if dead {
 		_ = conn.Close()
-	} else if said {
+	} else {
 		st.flush()
 	}
 	close(st.quit)
@@ -302,7 +308,7 @@ func (st *stream) goodbye(err error, said bool) {
 	case st.opened:
 		out = append(out, ending...)
 	}
-	_ = st.conn.SetDeadline(time.Now().Add(2 * time.Second))
+	_ = st.conn.SetDeadline(time.Now().Add(farewellTime))
 	if len(out) > 0 {
 		if _, err := st.conn.Write(out); err != nil {
 			return

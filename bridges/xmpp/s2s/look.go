@@ -131,7 +131,7 @@ func (s *Server) Test(ctx context.Context, domain string) []bridges.Step {
 			return
 		}
 		l.step("stream", nil, st.detail())
-		st.end(nil)
+		s.endLater(st, nil)
 	})
 	if !started {
 		l.step("stream", ErrStopped, "")

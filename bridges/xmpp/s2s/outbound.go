@@ -141,6 +141,13 @@ func (s *Server) try(ctx context.Context, p pair, t Target, hop locate.Hop, secu
 	if n.stage <= stageStream {
 		s.c.Finder.Failed(hop.Addr)
 	}
-	st.end(err)
+	s.endLater(st, err)
 	return nil, &failure{n.stage, fmt.Errorf("%s: %w", hop, err)}
+}
+
+// endLater ends a stream while its owner goes on: goodbyes take time.
+func (s *Server) endLater(st *stream, err error) {
+	if !s.spawn(func() { st.end(err) }) {
+		st.end(err)
+	}
 }

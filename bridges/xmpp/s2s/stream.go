@@ -34,6 +34,7 @@ type stream struct {
 	failures  int       // of SASL
 	asked     bool      // a challenge is open
 	verified  int       // dialback keys that were looked at
+	confirmed bool      // they asked about a key of ours
 	restarted bool      // SASL has succeeded: the next header is the last one
 	early     []*stanza.Element
 
@@ -78,6 +79,7 @@ type stream struct {
 	why        error // it is to end
 
 	provedBy, elementBy, leaveBy time.Time // deadlines of reading; zero: none
+	endBy                        time.Time // deadline of the last words; zero: not yet
 	heard, spoke                 time.Time // when the last stanza came or went
 	wrote                        time.Time // when the last octet did
 	rechecked                    time.Time // when it was asked whether it may still be there

@@ -17,7 +17,7 @@ func (s *Server) verify(ctx context.Context, p pair, id, key string) error {
 	if err != nil {
 		return err
 	}
-	st.end(nil)
+	s.endLater(st, nil)
 	return nil
 }
 

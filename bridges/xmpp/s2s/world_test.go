@@ -103,10 +103,8 @@ type site struct {
 // configuration.
 func (w *world) site(domain string, change func(*Config)) *site {
 	w.t.Helper()
-	k, err := w.ca.Keypair(certs.Leaf{Names: []string{domain}, Usages: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}})
-	if err != nil {
-		w.t.Fatal(err)
-	}
+	k := w.keypair(domain, x509.ExtKeyUsageServerAuth)
+	var err error
 	x := &site{t: w.t, domain: domain, got: make(chan *Stanza, 100_000), log: &lockedBuffer{}, done: make(chan struct{})}
 	c := Config{
 		Domains: []string{domain}, Keypair: k, Verifier: w.trust(), Finder: w,
@@ -135,6 +133,16 @@ func (w *world) site(domain string, change func(*Config)) *site {
 	})
 	w.point(domain, x.plain.Addr().String())
 	return x
+}
+
+// keypair issues a certificate of a domain.
+func (w *world) keypair(domain string, usages ...x509.ExtKeyUsage) *certs.Keypair {
+	w.t.Helper()
+	k, err := w.ca.Keypair(certs.Leaf{Names: []string{domain}, Usages: usages})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return k
 }
 
 // trust is a Verifier that trusts the world's authority.

@@ -49,9 +49,13 @@ func (st *stream) turn() bool {
 	st.out, st.spare = st.spare[:0], nil
 	st.taken = st.offset
 	st.busy = true
+	deadline := now.Add(st.s.limits.Answer)
+	if !st.endBy.IsZero() {
+		deadline = st.endBy
+	}
+	_ = conn.SetWriteDeadline(deadline)
 	st.mu.Unlock()
 
-	_ = conn.SetWriteDeadline(now.Add(st.s.limits.Answer))
 	n, err := conn.Write(batch)
 
 	st.mu.Lock()
