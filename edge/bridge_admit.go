@@ -138,13 +138,15 @@ func (e *Edge) permitBridge(r *request, v allowlists.Verdict) allowlists.Verdict
 	switch {
 	case b == nil && pin != "" && pin != federation.NetworkSIP:
 		return step(r, "network", pin, allowlists.Refusal(allowlists.BridgeUnavailable, allowlists.Rule{Name: "no [bridge." + pin + "]", File: e.config.File}))
+	case r.tunnel != nil && b != r.tunnel:
+		return step(r, "network", pin, allowlists.Refusal(allowlists.BridgeNetwork, r.grant.Rule))
 	case b == nil && e.outside == nil:
 		return step(r, "network", "sip", noOutside)
 	case b == nil:
 		return v
 	case pin != "" || r.tunnel != nil || e.outside == nil:
 	default:
-		switch e.sipService(r) {
+		switch e.sipService(r.to, r.grant.Tier) {
 		case serviceThere:
 			return v
 		case serviceUnknown:
@@ -199,11 +201,11 @@ const (
 	serviceAbsent
 )
 
-// sipService says whether the domain that r is for has a SIP service, as far as is
-// known without waiting. A connection that is open says more than DNS.
-func (e *Edge) sipService(r *request) service {
-	domain := string(r.to)
-	d := e.directory(r.grant.Tier)
+// sipService says whether a domain has a SIP service, as far as is known without
+// waiting. A connection that is open says more than DNS.
+func (e *Edge) sipService(name []byte, tier federation.Tier) service {
+	domain := string(name)
+	d := e.directory(tier)
 	if _, ok := d.CachedPartner(domain); ok {
 		return serviceThere
 	}

@@ -56,6 +56,12 @@ func (f *far) outcome(to, branch string) string {
 	return got
 }
 
+// reasonSoon waits for the log to say why: it does so after the answer has gone.
+func (f *far) reasonSoon(want allowlists.Reason) {
+	f.t.Helper()
+	soon(f.t, "the log says "+string(want), func() bool { return strings.Contains(f.log.String(), "reason="+string(want)+" ") })
+}
+
 func TestABridgeIsTakenOnlyWhereThereIsNoSIPService(t *testing.T) {
 	dns, err := locatetest.Serve(zoneOfNobody)
 	if err != nil {
@@ -85,7 +91,7 @@ func TestABridgeIsTakenOnlyWhereThereIsNoSIPService(t *testing.T) {
 					t.Fatalf("%s: %s, want %s\n%s", branch, got, tt.want, f.log.String())
 				}
 				if tt.reason != "" {
-					f.reason(tt.reason)
+					f.reasonSoon(tt.reason)
 				}
 			}
 		})
@@ -122,7 +128,7 @@ func TestWhoMayNotUseABridgeIsToldWhenItIsKnownThatItIsOne(t *testing.T) {
 		if got := f.outcome("juliet@xmpp.example", branch); got != "403" {
 			t.Errorf("%s: %s, want 403", branch, got)
 		}
-		f.reason(allowlists.BridgeNotEnabled)
+		f.reasonSoon(allowlists.BridgeNotEnabled)
 	}
 	if got := f.outcome("juliet@sip.example", "m3"); got != "504" {
 		t.Errorf("to a SIP partner: %s, want 504: a bridge is none of its business", got)

@@ -314,6 +314,17 @@ func TestWhatMayNotLeaveByABridge(t *testing.T) {
 	}
 }
 
+// RFC 7247 §7 against RFC 4320 §4.2.
+func TestThatAForeignServerIsSilentIsTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFar(t, map[string]federation.PartnerConfig{"xmpp.example": {Network: "xmpp"}})
+		f.from(f.homes[0], toXMPP("MESSAGE", "bob@example.com", "juliet@xmpp.example", "m1"))
+		f.says(answer(f.hears("MESSAGE sip:juliet@xmpp.example SIP/2.0"), 408, ""), bridges.ProofNone)
+		f.expect(f.homes[0], "SIP/2.0 408 Request Timeout")
+		f.empty()
+	})
+}
+
 func TestAPartnerPinnedToABridgeDoesNotComeBySIP(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFar(t, map[string]federation.PartnerConfig{"fabrikam.example": {Network: "xmpp"}})

@@ -31,6 +31,7 @@ import (
 
 	"github.com/sipedge/sipedge/allowlists"
 	"github.com/sipedge/sipedge/bridges"
+	"github.com/sipedge/sipedge/certs"
 	"github.com/sipedge/sipedge/federation"
 	"github.com/sipedge/sipedge/locate"
 	"github.com/sipedge/sipedge/remoteaccess"
@@ -100,8 +101,10 @@ type Edge struct {
 	strangers atomic.Int64  // connections of those who were no partner when they came
 	refs      atomic.Uint64 // references that were given, from a random start
 
-	warnings []string    // of New
-	draining atomic.Bool // nothing new is taken
+	warnings []string                  // of New
+	pairs    map[string]*certs.Keypair // our certificates, by name
+	ports    []netip.AddrPort          // that others in this process listen on, set before Listen
+	draining atomic.Bool               // nothing new is taken
 
 	ctx  context.Context // of the run
 	stop context.CancelFunc

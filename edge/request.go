@@ -88,6 +88,9 @@ func (r *request) read(e *Edge) {
 	r.fromURI, _ = m.FromURI()
 	r.from = sip.AppendDomain(r.buf[:0:256], r.fromURI.Host)
 	r.to = sip.AppendDomain(r.buf[256:256], r.uri.Host)
+	if e.tunnels != nil {
+		r.unwrap(e)
+	}
 	if to, err := m.To(); err == nil {
 		r.inDialog = len(to.Tag()) > 0
 	}

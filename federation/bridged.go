@@ -57,6 +57,16 @@ func (p *Partners) Bridges(network string, domain []byte) bool {
 	return g.Allowed() && g.reaches(network)
 }
 
+// Network returns the only network by which the lists let a domain (in normal form) be
+// reached, "" if any may be, and how well it is known.
+func (p *Partners) Network(domain []byte) (string, Tier) {
+	if p == nil || p.lists == nil {
+		return NetworkSIP, TierNone
+	}
+	g, _ := p.find(domain)
+	return g.Network(), g.Tier
+}
+
 // ExamineBridged is Examine for what comes or goes by a bridge.
 func (p *Partners) ExamineBridged(d allowlists.Direction, network string, proof Proof, q Request) []Finding {
 	if p == nil || p.lists == nil {

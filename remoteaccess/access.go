@@ -80,7 +80,7 @@ type Terms struct {
 	Devices    int              // that may be signed in at a time
 	Rule       allowlists.Rule  // what decided Allow
 
-	KindsRule, FederationRule, DevicesRule allowlists.Rule // what decided those
+	KindsRule, FederationRule, BridgesRule, DevicesRule allowlists.Rule // what decided those
 }
 
 // maxGroups is how many groups there may be: each is looked at for each sign-in.
@@ -100,7 +100,7 @@ func (a *Access) Terms(user, domain []byte, groups []string) Terms {
 	return Terms{
 		Allow: f.allow == yes, Kinds: f.kinds, Federation: f.federation == yes, Bridges: f.bridges == yes,
 		Devices: f.devices, Rule: f.by[keyAllow].rule,
-		KindsRule: f.by[keyKinds].rule, FederationRule: f.by[keyFederation].rule, DevicesRule: f.by[keyDevices].rule,
+		KindsRule: f.by[keyKinds].rule, FederationRule: f.by[keyFederation].rule, BridgesRule: f.by[keyBridges].rule, DevicesRule: f.by[keyDevices].rule,
 	}
 }
 

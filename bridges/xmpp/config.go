@@ -86,6 +86,10 @@ type Deps struct {
 	// Allow reports whether the lists let a foreign domain have a stream at all, in
 	// normal form. Each request is still asked about.
 	Allow func(domain string) bool
+	// Roots are the authorities to trust, if they are loaded already: the edge reads
+	// those of the first Bridge again when they change, and gives them to all others.
+	// Nil: New loads them.
+	Roots *certs.Roots
 	// Ports are open at Address and DirectTLS of the Config, and lent to each
 	// incarnation: Ports.Take. Nil in check and explain.
 	Ports *bridges.Ports
@@ -154,6 +158,9 @@ func (b *Bridge) authorities(p *complaints) {
 	if c.PeerCA == "" {
 		c.PeerCA = certs.SystemRoots
 	}
+	if b.roots = b.deps.Roots; b.roots != nil {
+		return
+	}
 	ca, crl := c.PeerCA, c.PeerCRL
 	if ca != certs.SystemRoots {
 		ca = b.deps.Path(ca)
@@ -201,6 +208,9 @@ func (b *Bridge) domains(p *complaints) {
 		}
 	}
 }
+
+// Address says how XMPP calls a SIP URI, for explain.
+func (b *Bridge) Address(uri string) (string, error) { return "", errors.New("xmpp: not yet") }
 
 // Roots are the authorities that the bridge trusts; the edge reads them again when
 // they change.
