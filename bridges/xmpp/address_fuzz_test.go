@@ -49,7 +49,7 @@ func FuzzJID(f *testing.F) {
 	for _, v := range toXMPP {
 		f.Add(v.jid)
 	}
-	for _, s := range []string{`romeo\40example.net@sipgw.example.com`, `\2ḟ@a.b`, "a@b/\u00a0x", "Å@K.ß/ﷺ", "a@１９２.0.2.1", "\u0130@x.y"} {
+	for _, s := range []string{`romeo\40example.net@sipgw.example.com`, `\2ḟ@a.b`, "a@b/\u00a0x", "Å@K.ß/ﷺ", "c\\3a\\5cc\\5c3\u0588a\\3a\\5c@example.com", "a0", "a@１９２.0.2.1", "\u0130@x.y"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
@@ -124,6 +124,9 @@ func FuzzURI(f *testing.F) {
 				t.Fatalf("jid(%q) = %q, which is %q, %v", s, j, again, err)
 			}
 			uri, err := a.uri(j)
+			if err == errTunnel && j.Localpart() == "" {
+				continue // a domain without a dot
+			}
 			if err != nil {
 				t.Fatalf("jid(%q) = %q, and uri of that: %v", s, j, err)
 			}

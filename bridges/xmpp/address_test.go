@@ -345,6 +345,7 @@ func TestATunnelLeadsNowhereElse(t *testing.T) {
 		`romeo\40192.0.2.1@sipgw.example.com`:        errTunnel,
 		`juliet\40example.com@xmpp.example.net`:      errLoop,
 		"romeo@example.net":                          errPlain,
+		"localhost":                                  errTunnel,
 	} {
 		j, err := parseJID(address)
 		if err != nil {

@@ -27,7 +27,7 @@ func (a *addresses) uri(j jid.JID) (string, error) {
 	case a.tunnelled[domain]:
 		return "", errPlain
 	case a.sipGateway != "" && !a.native[domain]:
-		b = a.wrapJID(b, local, domain)
+		b, err = a.wrapJID(b, local, domain)
 	default:
 		b, err = a.plainJID(b, j, local, domain)
 	}
@@ -106,13 +106,17 @@ func (a *addresses) unwrapJID(b []byte, j jid.JID, local string) ([]byte, error)
 }
 
 // wrapJID appends user and host of a foreign JID that is written whole. Its own
-// escapes stay.
-func (a *addresses) wrapJID(b []byte, local, domain string) []byte {
-	if local != "" {
+// escapes stay. A mere domain needs a dot: "juliet" alone is rather a user whose domain
+// was forgotten.
+func (a *addresses) wrapJID(b []byte, local, domain string) ([]byte, error) {
+	switch {
+	case local != "":
 		local += "@"
+	case strings.IndexByte(domain, '.') < 0:
+		return nil, errTunnel
 	}
 	b = appendPercent(b, local+domain, &userOctets)
-	return append(append(b, '@'), a.sipGateway...)
+	return append(append(b, '@'), a.sipGateway...), nil
 }
 
 // unwrapURI returns the JID that the user part of an address in our SIP gateway

@@ -202,5 +202,16 @@ func unescapeLocal(local string) (string, error) {
 	if b[0] == ' ' || b[len(b)-1] == ' ' {
 		return "", errJID
 	}
-	return string(b), nil
+	// \5c where it is not needed does not come back. With letters that are written from
+	// right to left, PRECIS may have no place for the backslash alone: then there is
+	// no way back, and nobody could answer.
+	raw := string(b)
+	back, err := escapeUser(raw)
+	if err == nil && back != local {
+		_, err = newJID(back, "example.com", "")
+	}
+	if err != nil {
+		return "", errNoSIP
+	}
+	return raw, nil
 }
