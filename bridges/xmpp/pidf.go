@@ -112,7 +112,7 @@ func (t *tuple) stanza(from, to string) *stanza.Element {
 	if t.resource != "" {
 		from += "/" + t.resource
 	}
-	e := newPresence("", from, to)
+	e := presenceStanza("", from, to)
 	e.SetLang(t.lang)
 	if !t.open {
 		e.SetAttr("type", "unavailable")
@@ -131,8 +131,8 @@ func (t *tuple) stanza(from, to string) *stanza.Element {
 	return e
 }
 
-// newPresence makes a presence stanza; kind is its type.
-func newPresence(kind, from, to string) *stanza.Element {
+// presenceStanza makes a presence stanza; kind is its type.
+func presenceStanza(kind, from, to string) *stanza.Element {
 	e := stanza.New(stanza.NS, "presence",
 		stanza.Attr{Local: "from", Value: from}, stanza.Attr{Local: "to", Value: to})
 	e.SetAttr("type", kind)

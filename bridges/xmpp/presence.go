@@ -43,6 +43,7 @@ type presence struct {
 
 	effects []func(err error)
 	sweep   alarm
+	ending  bool
 
 	mu     sync.Mutex
 	public presenceStatus // guarded by mu
@@ -208,6 +209,9 @@ func (p *presence) publish() {
 // this order.
 func (p *presence) turn(events []func()) {
 	for _, f := range events {
+		if p.ending {
+			break // everybody was said goodbye to
+		}
 		f()
 	}
 	now := time.Now()

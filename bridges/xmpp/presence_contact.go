@@ -30,14 +30,15 @@ func (p *presence) denied(key rosterKey) {
 	if r == nil || !r.item.To && r.item.Asked == 0 {
 		return
 	}
-	p.revoke(r, "rejected")
+	p.revoke(r, "rejected", true)
 }
 
-// revoke takes the leave of our user away, and ends his subscriptions.
-func (p *presence) revoke(r *relation, reason string) {
+// revoke takes the leave of our user away, and ends his subscriptions. denied: the other
+// has said so, and is not asked again today if he never gave it.
+func (p *presence) revoke(r *relation, reason string, denied bool) {
 	now := time.Now().Unix()
 	p.change(r, func(i *rosterItem) {
-		if i.Asked != 0 && reason == "rejected" {
+		if i.Asked != 0 && denied {
 			i.Denied = now
 		}
 		i.To, i.Asked = false, 0
@@ -58,10 +59,10 @@ func (p *presence) errored(key rosterKey, err *stanza.Error) {
 	p.log.Info("presence was answered with an error", "user", key.ours, "contact", key.theirs, "condition", err.Condition, "text", err.Text)
 	switch err.Condition {
 	case "gone", "item-not-found", "jid-malformed":
-		p.revoke(r, "noresource")
+		p.revoke(r, "noresource", false)
 	case "forbidden", "not-allowed", "not-authorized", "registration-required":
-		p.revoke(r, "rejected")
-	default:
+		p.revoke(r, "rejected", true)
+	case "remote-server-not-found", "remote-server-timeout", "recipient-unavailable", "service-unavailable":
 		if r.contact != nil {
 			p.unreachable(r.contact)
 		}

@@ -193,7 +193,7 @@ func (p *presence) nowActive(w *watch, n notice) {
 	if w.state == pending {
 		p.change(w.r, func(i *rosterItem) { i.From, i.Pending = true, 0 })
 		p.become(w, active)
-		p.send(newPresence("subscribed", key.ours, key.theirs))
+		p.send(presenceStanza("subscribed", key.ours, key.theirs))
 	} else if w.state == suspended && !w.offline {
 		p.become(w, active)
 	}
@@ -232,7 +232,7 @@ func (p *presence) terminated(u *usage, n notice) {
 			return
 		}
 		w.jumped = time.Now()
-		p.subscribe(w, false)
+		p.follow(w, false)
 	default: // probation, giveup, and what may be invented
 		p.tryAfter(w, n.after)
 	}
@@ -262,13 +262,13 @@ func (p *presence) failed(u *usage, resp *bridges.Response) {
 	w := u.watch
 	refresh := !u.expires.IsZero()
 	if resp.Status == 423 && p.tooBrief(w, resp) {
-		p.subscribe(w, true)
+		p.follow(w, true)
 		return
 	}
 	if resp.Status == 481 && refresh {
 		// RFC 8048 §5.2.2: the authorization stays; the dialog is a new one.
 		p.forget(u)
-		p.subscribe(w, true)
+		p.follow(w, true)
 		return
 	}
 	ends := !refresh || endsSubscription(resp.Status)
@@ -435,7 +435,7 @@ func (p *presence) replay(w *watch, who asker) {
 		}
 	}
 	if !available {
-		e := newPresence("unavailable", key.ours, who.from)
+		e := presenceStanza("unavailable", key.ours, who.from)
 		if !w.at.IsZero() {
 			e.Add(stanza.New("urn:xmpp:delay", "delay", stanza.Attr{Local: "stamp", Value: w.at.UTC().Format(time.RFC3339)}))
 		}
@@ -485,7 +485,7 @@ func (p *presence) shrink(w *watch) {
 func (p *presence) freshen(w *watch) {
 	if w.stale {
 		w.stale = false
-		p.send(newPresence("unavailable", w.r.key.ours, w.r.key.theirs))
+		p.send(presenceStanza("unavailable", w.r.key.ours, w.r.key.theirs))
 	}
 }
 

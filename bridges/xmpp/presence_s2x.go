@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/sipedge/sipedge/bridges"
-	"github.com/sipedge/sipedge/bridges/xmpp/stanza"
 	"mellium.im/xmpp/jid"
 )
 
@@ -66,8 +65,8 @@ const (
 // cut off does not say that its users have gone.
 const ghosts = time.Hour
 
-// hear takes a SUBSCRIBE of our user.
-func (p *presence) hear(in *bridges.Incoming) {
+// subscribe takes a SUBSCRIBE of our user.
+func (p *presence) subscribe(in *bridges.Incoming) {
 	expires, refusal := readSubscribe(in)
 	if refusal.Status != 0 {
 		in.Answer(refusal, "")
@@ -236,7 +235,7 @@ func (p *presence) authorize(c *contact) (asks bool) {
 
 // sendSubscribe asks a contact for leave.
 func (p *presence) sendSubscribe(c *contact) {
-	e := newPresence("subscribe", c.r.key.ours, c.r.key.theirs)
+	e := presenceStanza("subscribe", c.r.key.ours, c.r.key.theirs)
 	e.SetAttr("id", p.newID("s"))
 	p.sendFor(e, func() {
 		// It is asked again with the next SUBSCRIBE.
@@ -346,7 +345,7 @@ func (p *presence) finish(l *listener, reason string) {
 		p.notifyState(l, "terminated;reason="+reason, doc, lang)
 	})
 	if reason == "timeout" && len(c.listeners) == 0 && (c.r.watch == nil || len(c.r.watch.openTold()) == 0) {
-		p.send(newPresence("unavailable", c.r.key.ours, c.r.key.theirs))
+		p.send(presenceStanza("unavailable", c.r.key.ours, c.r.key.theirs))
 	}
 	p.release(c.r)
 }
@@ -361,14 +360,19 @@ func (p *presence) finishAll(c *contact, reason string) {
 // listenOnce takes a SUBSCRIBE with Expires 0: what our user may see, once (RFC 6665
 // §4.4.3).
 func (p *presence) listenOnce(l *listener) {
+	l.over = true // it is never in the list
 	c := l.c
 	i := &c.r.item
 	if i.To && time.Since(c.heard) < fresh || i.Asked != 0 {
 		// A contact who was asked and has not answered is not probed: that his server
 		// says "unsubscribed" then would be taken for his answer.
-		p.after(func() { p.answerOnce(l) })
+		p.after(func() {
+			p.open(l, 0)
+			p.answerOnce(l)
+		})
 		return
 	}
+	p.after(func() { p.open(l, 0) })
 	c.fetches = append(c.fetches, l)
 	if !c.collect.isSet() {
 		p.alarms.set(&c.collect, time.Now().Add(fetchWait))
@@ -385,8 +389,8 @@ func (p *presence) answerFetches(c *contact) {
 	p.after(func() { p.release(c.r) })
 }
 
+// answerOnce sends the one NOTIFY of a fetch.
 func (p *presence) answerOnce(l *listener) {
-	p.open(l, 0)
 	var doc []byte
 	lang := ""
 	if c := l.c; c.known && c.r.item.Asked == 0 {

@@ -35,7 +35,7 @@ func (p *presence) take(e *stanza.Element, from, to jid.JID, proof bridges.Proof
 	if to.Localpart() == "" {
 		// The domain itself has no presence: what comes answers our probes.
 		if kind == "subscribe" {
-			p.send(newPresence("unsubscribed", to.String(), from.Bare().String()))
+			p.send(presenceStanza("unsubscribed", to.String(), from.Bare().String()))
 		}
 		return
 	}
@@ -78,7 +78,7 @@ func (p *presence) bounce(e *stanza.Element, condition, text string) {
 // presenceError makes a presence error from our user to somebody who asked; id is
 // that of his request.
 func presenceError(key rosterKey, id string, err *stanza.Error) *stanza.Element {
-	e := newPresence("error", key.ours, key.theirs)
+	e := presenceStanza("error", key.ours, key.theirs)
 	e.SetAttr("id", id)
 	e.Add(err.Element())
 	return e
@@ -181,7 +181,7 @@ func (p *presence) visit(key rosterKey, f func(ok bool)) {
 
 // newProbe makes a probe (RFC 6121 §4.3.1).
 func (p *presence) newProbe(from, to string) *stanza.Element {
-	e := newPresence("probe", from, to)
+	e := presenceStanza("probe", from, to)
 	e.SetAttr("id", p.newID("p"))
 	return e
 }

@@ -81,9 +81,9 @@ func (p *presence) leaveGate(domain string) {
 	p.after(f)
 }
 
-// subscribe sends SUBSCRIBE for a watch: within its dialog if there is one. urgent:
+// follow sends SUBSCRIBE for a watch: within its dialog if there is one. urgent:
 // somebody waits for it.
-func (p *presence) subscribe(w *watch, urgent bool) {
+func (p *presence) follow(w *watch, urgent bool) {
 	if w.queued || w.usage != nil && w.usage.asking {
 		return
 	}
@@ -314,7 +314,7 @@ func (p *presence) again(w *watch) {
 			if w.state == suspended {
 				p.become(w, active)
 			}
-			p.subscribe(w, false)
+			p.follow(w, false)
 		case w.state == active:
 			// His server does not know him, or cannot be reached. When he comes back he
 			// sends a probe.

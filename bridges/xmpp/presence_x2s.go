@@ -108,14 +108,14 @@ func (p *presence) wantsToWatch(e *stanza.Element, key rosterKey, proof bridges.
 		p.log.Info("subscription was refused", "user", user, "from", key.theirs, "reason", v.Reason, "rule", v.Rule)
 		p.stat.Refused++
 		if v.Action != allowlists.Drop {
-			p.send(newPresence("unsubscribed", key.ours, key.theirs))
+			p.send(presenceStanza("unsubscribed", key.ours, key.theirs))
 		}
 		return
 	}
 	now := time.Now()
 	if r != nil && isRecent(r.item.Refused, now) {
 		// Our user has said no, and is not asked again today.
-		p.send(newPresence("unsubscribed", key.ours, key.theirs))
+		p.send(presenceStanza("unsubscribed", key.ours, key.theirs))
 		return
 	}
 	if !p.hasRoom(key) || p.rosters.failed || !p.mayBegin(stanza.Domain(key.theirs)) {
@@ -134,7 +134,7 @@ func (p *presence) wantsToWatch(e *stanza.Element, key rosterKey, proof bridges.
 			p.endWatch(w)
 			p.bounce(e, "resource-constraint", "")
 		default:
-			p.subscribe(w, true)
+			p.follow(w, true)
 		}
 	})
 }
@@ -147,7 +147,7 @@ func (p *presence) watchesAlready(w *watch, proof bridges.Proof) {
 	if w.state == pending {
 		return
 	}
-	p.send(newPresence("subscribed", w.r.key.ours, w.r.key.theirs))
+	p.send(presenceStanza("subscribed", w.r.key.ours, w.r.key.theirs))
 	if w.state == active && w.said {
 		p.replay(w, asker{from: w.r.key.theirs, to: w.r.key.ours})
 		return
@@ -204,7 +204,7 @@ func (p *presence) farewell(w *watch) func() {
 		for i := range gone {
 			p.send(gone[i].stanza(key.ours, key.theirs))
 		}
-		p.send(newPresence("unsubscribed", key.ours, key.theirs))
+		p.send(presenceStanza("unsubscribed", key.ours, key.theirs))
 	}
 }
 
@@ -259,7 +259,7 @@ func (p *presence) probed(key rosterKey, from, to jid.JID, id string, proof brid
 	r := p.relations[key]
 	if r == nil || r.watch == nil {
 		// Also to one who asks for somebody that there is not.
-		e := newPresence("unsubscribed", key.ours, from.Bare().String())
+		e := presenceStanza("unsubscribed", key.ours, from.Bare().String())
 		e.SetAttr("id", id) // RFC 6121 §4.3.2.1
 		p.send(e)
 		return
@@ -298,7 +298,7 @@ func (p *presence) wakeUp(w *watch) {
 	}
 	w.jumped = time.Now()
 	p.become(w, active)
-	p.subscribe(w, true)
+	p.follow(w, true)
 }
 
 // cameAndWent notes that somebody of the network came online or has no resource left,
