@@ -11,7 +11,6 @@ import (
 	"github.com/sipedge/sipedge/allowlists"
 	"github.com/sipedge/sipedge/bridges"
 	"github.com/sipedge/sipedge/bridges/xmpp/s2s"
-	"github.com/sipedge/sipedge/bridges/xmpp/stanza"
 )
 
 // Each row of the table of our user who watches somebody of the network. Each begins
@@ -309,7 +308,7 @@ func TestOurUserWatchesSomebodyOfTheNetwork(t *testing.T) {
 			}
 		}},
 		{"subscribe cannot be delivered", func(s *stage) {
-			s.wire.fail = func(*stanza.Element) error { return s2s.ErrUnreachable }
+			s.wire.cut(s2s.ErrUnreachable)
 			d := s.listening(3600)
 			s.told("pending;expires=3600", 200)
 			s.want(s.to("subscribe"))
@@ -319,7 +318,7 @@ func TestOurUserWatchesSomebodyOfTheNetwork(t *testing.T) {
 		}},
 		{"probe cannot be delivered", func(s *stage) {
 			s.grantedWith()
-			s.wire.fail = func(*stanza.Element) error { return s2s.ErrUnreachable }
+			s.wire.cut(s2s.ErrUnreachable)
 			time.Sleep(fresh)
 			s.listening(600)
 			s.tells(s.told("active;expires=600", 200), "+balcony")

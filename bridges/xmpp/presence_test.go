@@ -33,7 +33,7 @@ var pair = rosterKey{romeo, juliet}
 type wire struct {
 	mu   sync.Mutex
 	sent []string
-	fail func(e *stanza.Element) error // why a stanza cannot be delivered; nil: it can
+	fail error // why stanzas cannot be delivered; nil: they can
 }
 
 func (w *wire) Send(e *stanza.Element, done func(s2s.Outcome)) bool {
@@ -43,15 +43,19 @@ func (w *wire) Send(e *stanza.Element, done func(s2s.Outcome)) bool {
 		e.SetAttr("id", "") // ours, and another one each time
 	}
 	w.sent = append(w.sent, string(stanza.Append(nil, e)))
-	var err error
-	if w.fail != nil {
-		err = w.fail(e)
-	}
+	err := w.fail
 	w.mu.Unlock()
 	if done != nil {
 		done(s2s.Outcome{Acked: err == nil, Err: err})
 	}
 	return true
+}
+
+// cut lets nothing be delivered any more.
+func (w *wire) cut(err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.fail = err
 }
 
 // take returns what was sent since it was asked last.
