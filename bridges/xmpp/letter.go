@@ -3,7 +3,6 @@ package xmpp
 import (
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/sipedge/sipedge/bridges"
 	"github.com/sipedge/sipedge/bridges/xmpp/stanza"
@@ -86,15 +85,4 @@ func crosses(m *stanza.Element, c *content) (refuse *stanza.Error, why string) {
 		return errEncrypted, ""
 	}
 	return nil, ""
-}
-
-// clip cuts s off after n octets, between two characters.
-func clip(s string, n int) string {
-	if len(s) <= n {
-		return s
-	}
-	for n > 0 && !utf8.RuneStart(s[n]) {
-		n--
-	}
-	return s[:n]
 }
