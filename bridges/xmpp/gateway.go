@@ -11,8 +11,8 @@ import (
 	"github.com/sipedge/sipedge/bridges/xmpp/stanza"
 )
 
-// A sip is what the gateway needs of the SIP side; *bridges.Endpoint is it.
-type sip interface {
+// A userAgent is what the gateway needs of the SIP side; *bridges.Endpoint is it.
+type userAgent interface {
 	Do(r *bridges.Request, answer func(resp *bridges.Response, dialog *bridges.Dialog))
 }
 
@@ -28,6 +28,6 @@ type network interface {
 // A gateway is one bridge at work.
 type gateway struct {
 	log  *slog.Logger
-	sip  sip
+	sip  userAgent
 	xmpp network
 }
