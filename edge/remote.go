@@ -156,18 +156,24 @@ func isAddress(uri *sip.URI, address string) bool {
 	return ok && string(a) == address
 }
 
-// appendAOR appends the address of record that a URI names, in normal form: as lists
-// compare it, and with a name that is short enough for our tokens.
+// appendAOR appends the address of record that a URI names, in normal form: as it is
+// shown, so that who is signed in is found by what a person writes, and short enough
+// for our tokens.
 func appendAOR(dst []byte, uri *sip.URI) ([]byte, bool) {
 	if !uri.IsSIP() || len(uri.User) == 0 || uri.Password != nil {
 		return dst, false
 	}
 	var room [maxParty]byte
 	user, ok := allowlists.AppendUser(room[:0], uri.User)
-	if !ok || len(user)+1+len(uri.Host) > maxParty {
+	if !ok {
 		return dst, false
 	}
-	return sip.AppendDomain(append(append(dst, user...), '@'), uri.Host), true
+	from := len(dst)
+	dst = append(allowlists.AppendShown(dst, user), '@')
+	if len(dst)-from+len(uri.Host) > maxParty {
+		return dst, false
+	}
+	return sip.AppendDomain(dst, uri.Host), true
 }
 
 // termsAllow asks whether what is between a user outside and somebody else may be: of this

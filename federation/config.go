@@ -83,8 +83,8 @@ type PartnerConfig struct {
 	// "alice@example.com", "sales-*@example.com" (* stands for any characters, also
 	// none), "*@example.com", or "bob" for that user in any domain of ours. Upper
 	// and lower case are equal, and so are +1-555-0100 and +15550100. A star itself
-	// is written %2A. Up to 256 with a star, others without end. It is asked where
-	// something begins, not within a dialog. Default: everybody.
+	// is written %2A, and a blank %20. Up to 256 with a star, others without end. It is
+	// asked where something begins, not within a dialog. Default: everybody.
 	Users []string `toml:"users" json:"users,omitzero"`
 	// The same for users on the partner's side, like ["helpdesk", "ops-*"].
 	// Default: everybody.
