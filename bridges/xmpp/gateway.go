@@ -79,7 +79,7 @@ type gateway struct {
 	ids     *idMaker
 	watch   watching
 
-	pendings *pendings
+	sendings *sendings
 	sessions *sessions
 	typing   *typing
 	receipts *receipts
@@ -99,7 +99,7 @@ func newGateway(set settings, addr *addresses, e caller, n network, log *slog.Lo
 		log: log, journal: newJournal(log), sip: e, xmpp: n, addr: addr, set: set, clock: newClock(),
 		ids: newIDMaker(), later: bridges.NewLater(), broken: make(chan error, 1),
 	}
-	g.pendings = newPendings(g)
+	g.sendings = newSendings(g)
 	g.sessions = newSessions(g)
 	g.typing = newTyping(g)
 	g.receipts = newReceipts()

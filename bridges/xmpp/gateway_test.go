@@ -16,8 +16,8 @@ import (
 )
 
 const (
-	alice  = "sip:alice@example.com"
-	juliet = "sip:juliet@fabrikam.example"
+	aliceURI  = "sip:alice@example.com"
+	julietURI = "sip:juliet@fabrikam.example"
 )
 
 // A beyond is the XMPP side of a gateway under test: it keeps what is sent there, and
@@ -140,8 +140,8 @@ func (w *world) arrives(xml string) {
 	})
 }
 
-// message is one from juliet to alice, with what is in it.
-func message(attrs, content string) string {
+// messageXML is one from juliet to alice, with what is in it.
+func messageXML(attrs, content string) string {
 	if !strings.Contains(attrs, "from=") {
 		attrs += " from='juliet@fabrikam.example/balcony'"
 	}
@@ -154,7 +154,7 @@ func message(attrs, content string) string {
 // say lets alice send a text to juliet and returns the answer.
 func (w *world) say(text string) *bridges.Response {
 	w.t.Helper()
-	resp, _ := w.home.Send(w.t, bridgestest.Message(alice, juliet, text))
+	resp, _ := w.home.Send(w.t, bridgestest.Message(aliceURI, julietURI, text))
 	return resp
 }
 

@@ -53,9 +53,9 @@ type question struct {
 	from, to jid.JID
 }
 
-// unavailable is the answer to all that we do not know, and to what somebody may not
+// notAvailable is the answer to all that we do not know, and to what somebody may not
 // know (RFC 6120 §8.2.3, RFC 6121 §8.5.1).
-var unavailable = &stanza.Error{Condition: "service-unavailable"}
+var notAvailable = &stanza.Error{Condition: "service-unavailable"}
 
 // answerTo returns what the result of a question carries, nil for one that carries
 // nothing.
@@ -64,7 +64,7 @@ func (g *gateway) answerTo(q *question) (reply *stanza.Element, fault *stanza.Er
 	case b.Is(nsGateway, "query"):
 		return g.promptFor(q)
 	case q.set:
-		return nil, unavailable
+		return nil, notAvailable
 	case b.Is(nsPing, "ping"):
 		return nil, nil // XEP-0199 §4.1
 	case b.Is(nsInfo, "query"):
@@ -82,7 +82,7 @@ func (g *gateway) answerTo(q *question) (reply *stanza.Element, fault *stanza.Er
 		t.AddText(nsTime, "utc", stamp(time.Now()))
 		return t, nil
 	}
-	return nil, unavailable
+	return nil, notAvailable
 }
 
 // resultOf makes the result of a question.
@@ -101,7 +101,7 @@ func resultOf(s *s2s.Stanza, reply *stanza.Element) *stanza.Element {
 // get the JID (XEP-0100 §5.2).
 func (g *gateway) promptFor(q *question) (*stanza.Element, *stanza.Error) {
 	if q.to.Localpart() != "" || !g.set.served[q.to.Domainpart()] {
-		return nil, unavailable
+		return nil, notAvailable
 	}
 	reply := stanza.New(nsGateway, "query")
 	if !q.set {

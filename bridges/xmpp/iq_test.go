@@ -251,7 +251,7 @@ func TestEveryKindOfStanzaIsAnsweredOrLogged(t *testing.T) {
 		for i, content := range contents {
 			before := w.journal.noted.Load()
 			id := fmt.Sprintf("%s%d", kind, i)
-			w.arrives(message("type='"+kind+"' id='"+id+"'", content))
+			w.arrives(messageXML("type='"+kind+"' id='"+id+"'", content))
 			select {
 			case m := <-w.beyond.sent:
 				if m.Attr("type") != "error" || m.Attr("id") != id {

@@ -11,7 +11,7 @@ import (
 )
 
 // The types of bodies that cross, as an Accept field lists them (RFC 3261 §21.4.13).
-const accepted = "text/plain, text/html, message/cpim, application/im-iscomposing+xml, " +
+const crossing = "text/plain, text/html, message/cpim, application/im-iscomposing+xml, " +
 	"message/imdn+xml, multipart/mixed, multipart/alternative"
 
 // Limits of sizes.
@@ -48,7 +48,7 @@ func (e *bodyError) response() bridges.Response {
 	resp := bridges.Response{Status: e.Status, Phrase: phrase(e.Text)}
 	if e.Status == 415 {
 		resp.Phrase = ""
-		resp.Fields = bridges.Fields{{Name: "Accept", Value: accepted}}
+		resp.Fields = bridges.Fields{{Name: "Accept", Value: crossing}}
 	}
 	return resp
 }

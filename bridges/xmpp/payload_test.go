@@ -104,7 +104,7 @@ func TestABodyThatDoesNotCrossIsRefused(t *testing.T) {
 			t.Errorf("%s: %+v, %v; want %v", tt.name, p, err, tt.want)
 			continue
 		}
-		if resp := fault.response(); resp.Status != fault.Status || (resp.Fields.Get("Accept") == accepted) != (fault.Status == 415) {
+		if resp := fault.response(); resp.Status != fault.Status || (resp.Fields.Get("Accept") == crossing) != (fault.Status == 415) {
 			t.Errorf("%s: answered with %+v", tt.name, resp)
 		}
 	}

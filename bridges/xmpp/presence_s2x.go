@@ -502,7 +502,7 @@ func (p *presence) document(c *contact) (doc []byte, lang string) {
 		tuples = append(tuples, gone)
 	}
 	c.doc = appendPIDF(nil, p.entity(c), tuples)
-	c.docLang = languageOf(tuples)
+	c.docLang = commonLanguage(tuples)
 	return c.doc, c.docLang
 }
 
@@ -511,8 +511,8 @@ func (p *presence) closedDoc(c *contact) (doc []byte, lang string) {
 	return appendPIDF(nil, p.entity(c), []tuple{{}}), ""
 }
 
-// languageOf returns the language of all tuples, "" if they differ.
-func languageOf(tuples []tuple) string {
+// commonLanguage returns the language of all tuples, "" if they differ.
+func commonLanguage(tuples []tuple) string {
 	lang := tuples[0].lang
 	for i := range tuples {
 		if tuples[i].lang != lang {

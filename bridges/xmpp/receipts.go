@@ -24,7 +24,7 @@ type receipts struct {
 // A receiptKey is a message between two: ids of others mean nothing, so that nobody
 // can report on what he never got.
 type receiptKey struct {
-	pair pair
+	pair ends
 	id   string
 }
 
@@ -123,7 +123,7 @@ func (g *gateway) reportToSIP(w *inward, id string, what notify) {
 
 // receiptFailed tells our user that his message was not delivered, if he wanted to
 // know. It reports whether the message is one of those about which somebody did.
-func (g *gateway) receiptFailed(who pair, id string, why *stanza.Error) bool {
+func (g *gateway) receiptFailed(who ends, id string, why *stanza.Error) bool {
 	key := receiptKey{who, id}
 	if _, ok := g.receipts.ours.get(key); !ok {
 		return false

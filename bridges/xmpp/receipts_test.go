@@ -14,12 +14,12 @@ import (
 
 // wrapped is a MESSAGE of alice's to juliet with a wrapper.
 func wrapped(c cpim) *bridges.Request {
-	c.From, c.To = cpimParty{URI: alice}, []cpimParty{{URI: juliet}}
+	c.From, c.To = cpimParty{URI: aliceURI}, []cpimParty{{URI: julietURI}}
 	if c.ContentType == "" {
 		c.ContentType = "text/plain"
 	}
 	return &bridges.Request{
-		Method: "MESSAGE", URI: juliet, From: bridges.Party{URI: alice}, To: bridges.Party{URI: juliet},
+		Method: "MESSAGE", URI: julietURI, From: bridges.Party{URI: aliceURI}, To: bridges.Party{URI: julietURI},
 		ContentType: typeCPIM, Body: c.append(nil),
 	}
 }
@@ -72,19 +72,19 @@ func TestAReceiptFromOutsideBecomesAReport(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := newWorld(t, nil)
 				id := w.ask(t, tt.wants)
-				w.arrives(message("from='mallory@fabrikam.example'", fmt.Sprintf(tt.stanza, id)))
+				w.arrives(messageXML("from='mallory@fabrikam.example'", fmt.Sprintf(tt.stanza, id)))
 				synctest.Wait()
 				w.home.None(t) // she never got it
 				for range 2 {
-					w.arrives(message("", fmt.Sprintf(tt.stanza, id)))
+					w.arrives(messageXML("", fmt.Sprintf(tt.stanza, id)))
 				}
 				if tt.want != "" {
 					n, c := w.report(t, 200)
 					get(t, n.Kind+" "+n.Status, tt.want)
 					get(t, n.MessageID, "34jk324j")
-					get(t, n.Recipient, juliet)
-					get(t, c.From.URI, juliet)
-					get(t, c.To[0].URI, alice)
+					get(t, n.Recipient, julietURI)
+					get(t, c.From.URI, julietURI)
+					get(t, c.To[0].URI, aliceURI)
 					if n.DateTime.IsZero() {
 						t.Error("it does not say when the message was sent")
 					}
@@ -112,7 +112,7 @@ func TestAnErrorThatComesLateBecomesAReport(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := newWorld(t, nil)
-				fault := message("type='error' from='juliet@fabrikam.example' id='"+w.ask(t, tt.wants)+"'",
+				fault := messageXML("type='error' from='juliet@fabrikam.example' id='"+w.ask(t, tt.wants)+"'",
 					"<error type='wait'><"+tt.condition+" xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error>")
 				time.Sleep(time.Hour) // nobody remembers the request
 				w.arrives(fault)
@@ -157,10 +157,10 @@ func TestAReportGoesWhereTheMessageSaysItShould(t *testing.T) {
 			"imdn.IMDN-Record-Route: <sip:lists@example.com>\r\nimdn.IMDN-Record-Route: <sip:second@example.com>\r\nimdn.Message-ID", 1))
 		w.home.Send(t, r)
 		id := w.beyond.next(t).Attr("id")
-		w.arrives(message("", "<received xmlns='urn:xmpp:receipts' id='"+id+"'/>"))
+		w.arrives(messageXML("", "<received xmlns='urn:xmpp:receipts' id='"+id+"'/>"))
 		in := w.home.Take(t, "MESSAGE", 200)
 		get(t, in.URI, "sip:lists@example.com")
-		get(t, in.To.URI, alice)
+		get(t, in.To.URI, aliceURI)
 		c, err := readCPIM(in.Body)
 		if err != nil || fmt.Sprint(c.Route) != "[sip:lists@example.com sip:second@example.com]" || len(c.RecordRoute) != 0 {
 			t.Errorf("routes %v, %v, %v", c.Route, c.RecordRoute, err)
@@ -179,7 +179,7 @@ func (w *world) tellsSheKnows(t testing.TB) {
 // wrapper that alice gets.
 func (w *world) wants(t testing.TB, id, asks string) *cpim {
 	t.Helper()
-	w.arrives(message("type='chat' id='"+id+"'", "<body>hello</body>"+asks))
+	w.arrives(messageXML("type='chat' id='"+id+"'", "<body>hello</body>"+asks))
 	in := w.home.Take(t, "MESSAGE", 200)
 	c, err := readCPIM(in.Body)
 	if in.ContentType != typeCPIM || err != nil {
@@ -260,7 +260,7 @@ func TestAReportOfSomebodyElseIsNone(t *testing.T) {
 	n := imdn{MessageID: c.MessageID, Kind: "delivery", Status: "delivered"}
 	r := wrapped(cpim{MessageID: "other", ContentType: typeIMDN, Body: n.append(nil)})
 	r.From.URI = "sip:bob@example.com"
-	r.Body = []byte(strings.ReplaceAll(string(r.Body), alice, r.From.URI))
+	r.Body = []byte(strings.ReplaceAll(string(r.Body), aliceURI, r.From.URI))
 	if resp, _ := w.home.Send(t, r); resp.Status != 200 {
 		t.Errorf("answered with %d", resp.Status)
 	}
@@ -293,7 +293,7 @@ func TestAWrapperGoesOnlyToWhoKnowsIt(t *testing.T) {
 				device := &telling{caller: w.gateway.sip, accept: tt.accept}
 				w.gateway.sip = device
 				for i, want := range []string{typePlain, tt.then, tt.then} {
-					w.arrives(message("id='1'", "<body>hello</body>"+wantsReceipt))
+					w.arrives(messageXML("id='1'", "<body>hello</body>"+wantsReceipt))
 					get(t, w.home.Take(t, "MESSAGE", 200).ContentType, want)
 					synctest.Wait()
 					if device.asked != 1 {
@@ -309,12 +309,12 @@ func TestWhoRefusesAWrapperGetsTheTextAlone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, nil)
 		w.tellsSheKnows(t)
-		w.arrives(message("id='1'", "<body>hello</body>"+wantsReceipt))
+		w.arrives(messageXML("id='1'", "<body>hello</body>"+wantsReceipt))
 		get(t, w.home.Take(t, "MESSAGE", 415).ContentType, typeCPIM)
 		in := w.home.Take(t, "MESSAGE", 200)
 		get(t, in.ContentType, typePlain)
 		get(t, string(in.Body), "hello")
-		w.arrives(message("id='2'", "<body>hello</body>"+wantsReceipt))
+		w.arrives(messageXML("id='2'", "<body>hello</body>"+wantsReceipt))
 		get(t, w.home.Take(t, "MESSAGE", 200).ContentType, typePlain)
 		synctest.Wait()
 		w.home.None(t)
@@ -325,7 +325,7 @@ func TestWhoRefusesAWrapperGetsTheTextAlone(t *testing.T) {
 func TestReceiptsAreForgottenAfterAWeek(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newReceipts()
-		key := receiptKey{pair{"a", "b"}, "1"}
+		key := receiptKey{ends{"a", "b"}, "1"}
 		r.ours.put(key, &asked{wants: notifyDelivered})
 		time.Sleep(keepReceipts - time.Second)
 		if _, ok := r.ours.get(key); !ok {
@@ -336,7 +336,7 @@ func TestReceiptsAreForgottenAfterAWeek(t *testing.T) {
 			t.Error("it is never forgotten")
 		}
 		for i := range maxReceipts + 10 {
-			r.theirs.put(receiptKey{pair{"a", "b"}, fmt.Sprint(i)}, &due{})
+			r.theirs.put(receiptKey{ends{"a", "b"}, fmt.Sprint(i)}, &due{})
 		}
 		if n := r.theirs.size(); n != maxReceipts {
 			t.Errorf("%d are kept, want %d", n, maxReceipts)

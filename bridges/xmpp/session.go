@@ -11,7 +11,7 @@ import (
 // A session is one of instant messages, between one of our users and somebody outside.
 type session struct {
 	g                  *gateway
-	pair               pair
+	pair               ends
 	ours               jid.JID
 	oursURI, theirsURI string
 	hops               int
@@ -94,7 +94,7 @@ func (s *session) invite(w *inward) {
 	s.mu.Lock()
 	s.sent = r
 	s.mu.Unlock()
-	s.g.clock.start(&s.timer, sessionPending, s)
+	s.g.clock.start(&s.timer, sessionOpening, s)
 	s.g.sip.Do(r, s.answered)
 }
 

@@ -17,7 +17,7 @@ const microsoftOffer = "v=0\r\no=- 0 0 IN IP4 192.0.2.1\r\ns=session\r\nc=IN IP4
 
 // invitation is an INVITE of alice's to juliet with this session description.
 func invitation(sdp string) *bridges.Request {
-	r := &bridges.Request{Method: "INVITE", URI: juliet, From: bridges.Party{URI: alice}, To: bridges.Party{URI: juliet}, Body: []byte(sdp)}
+	r := &bridges.Request{Method: "INVITE", URI: julietURI, From: bridges.Party{URI: aliceURI}, To: bridges.Party{URI: julietURI}, Body: []byte(sdp)}
 	if sdp != "" {
 		r.ContentType = typeSDP
 	}
@@ -54,13 +54,13 @@ func TestASessionOfOursIsAChat(t *testing.T) {
 		get(t, c.Thread, d.CallID())
 		get(t, c.Bodies[0].Text, "hello")
 
-		w.arrives(message("type='chat' id='r'", "<body>yes?</body><active xmlns='"+nsChatStates+"'/><thread>"+d.CallID()+"</thread>"))
+		w.arrives(messageXML("type='chat' id='r'", "<body>yes?</body><active xmlns='"+nsChatStates+"'/><thread>"+d.CallID()+"</thread>"))
 		in := w.home.Take(t, "MESSAGE", 200)
 		if in.Dialog != d {
 			t.Error("the reply is not within the session")
 		}
 		get(t, string(in.Body), "yes?")
-		w.arrives(message("type='chat'", "<body>and?</body>")) // without a thread
+		w.arrives(messageXML("type='chat'", "<body>and?</body>")) // without a thread
 		if in := w.home.Take(t, "MESSAGE", 200); in.Dialog != d {
 			t.Error("the reply is not within the session")
 		}
@@ -125,7 +125,7 @@ func TestASessionInWhichNothingIsSaidEnds(t *testing.T) {
 		w := newWorld(t, nil)
 		w.invite(t)
 		time.Sleep(9 * time.Minute)
-		w.arrives(message("type='chat'", "<body>x</body>"))
+		w.arrives(messageXML("type='chat'", "<body>x</body>"))
 		w.home.Take(t, "MESSAGE", 200)
 		time.Sleep(9 * time.Minute)
 		synctest.Wait()
@@ -138,7 +138,7 @@ func TestASessionInWhichNothingIsSaidEnds(t *testing.T) {
 // chat lets juliet write a chat message.
 func (w *world) chat(id, text string) {
 	w.t.Helper()
-	w.arrives(message("type='chat' id='"+id+"'", "<body>"+text+"</body>"))
+	w.arrives(messageXML("type='chat' id='"+id+"'", "<body>"+text+"</body>"))
 }
 
 func TestWhoWantsSessionsGetsThem(t *testing.T) {
@@ -147,7 +147,7 @@ func TestWhoWantsSessionsGetsThem(t *testing.T) {
 		w.chat("1", "one")
 		w.chat("2", "two")
 		in := w.home.Next(t)
-		if in.Method != "INVITE" || in.From.URI != juliet {
+		if in.Method != "INVITE" || in.From.URI != julietURI {
 			t.Fatalf("a %s from %s came", in.Method, in.From.URI)
 		}
 		o, ok := readOffer(in.Body)
@@ -167,7 +167,7 @@ func TestWhoWantsSessionsGetsThem(t *testing.T) {
 		w.chat("4", "four")
 		get(t, string(w.home.Take(t, "MESSAGE", 200).Body), "four")
 		w.beyond.none(t)
-		w.arrives(message("", "<body>no chat</body>"))
+		w.arrives(messageXML("", "<body>no chat</body>"))
 		get(t, string(w.home.Take(t, "MESSAGE", 200).Body), "no chat")
 	})
 }
@@ -224,7 +224,7 @@ func TestNoMoreWaitsForASessionThanIsBounded(t *testing.T) {
 		get(t, m.Attr("id"), fmt.Sprint(maxHeld))
 		get(t, stanza.ErrorOf(m.Element).Condition, "resource-constraint")
 		w.home.Next(t)
-		time.Sleep(sessionPending + time.Second) // nobody answers
+		time.Sleep(sessionOpening + time.Second) // nobody answers
 		w.home.NextCanceled(t)
 		for i := range maxHeld {
 			get(t, w.beyond.next(t).Attr("id"), fmt.Sprint(i))

@@ -18,7 +18,7 @@ const (
 	maxOfPair      = 4 // of the same two; the oldest ends
 	maxHeld        = 16
 	sessionIdle    = 10 * time.Minute
-	sessionPending = time.Minute // for our INVITE to be answered
+	sessionOpening = time.Minute // for our INVITE to be answered
 )
 
 // sessions are those that are open or being opened.
@@ -27,12 +27,12 @@ type sessions struct {
 	max int
 
 	mu     sync.Mutex // guards what follows
-	byPair map[pair][]*session
+	byPair map[ends][]*session
 	count  int
 }
 
 func newSessions(g *gateway) *sessions {
-	return &sessions{g: g, max: maxSessions, byPair: make(map[pair][]*session)}
+	return &sessions{g: g, max: maxSessions, byPair: make(map[ends][]*session)}
 }
 
 // add enters a session, as the newest of its pair. The oldest of too many is returned:
@@ -74,7 +74,7 @@ func (l *sessions) drop(s *session) {
 
 // of returns the session of a pair with this thread, else the newest one, nil if there
 // is none: who answers is in the conversation that he sees, whatever he calls it.
-func (l *sessions) of(who pair, thread string) *session {
+func (l *sessions) of(who ends, thread string) *session {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	list := l.byPair[who]

@@ -54,7 +54,7 @@ func newStrangers(hour int) *strangers {
 	}
 }
 
-func (c *strangers) hash(who pair) uint64 {
+func (c *strangers) hash(who ends) uint64 {
 	var h maphash.Hash
 	h.SetSeed(c.seed)
 	h.WriteString(who.ours)
@@ -64,10 +64,10 @@ func (c *strangers) hash(who pair) uint64 {
 }
 
 // met notes that a pair knows each other.
-func (c *strangers) met(who pair) { c.known.put(c.hash(who), true) }
+func (c *strangers) met(who ends) { c.known.put(c.hash(who), true) }
 
 // haveMet reports whether a pair knows each other.
-func (c *strangers) haveMet(who pair) bool {
+func (c *strangers) haveMet(who ends) bool {
 	ok, _ := c.known.get(c.hash(who))
 	return ok
 }
@@ -75,7 +75,7 @@ func (c *strangers) haveMet(who pair) bool {
 // may reports whether somebody outside may write to one of our users: if the
 // pair is not new, or if there is room for one more. Whoever tries again what he has
 // tried before makes no new pair, and is left to the limits of the lists.
-func (c *strangers) may(who pair, domain string) bool {
+func (c *strangers) may(who ends, domain string) bool {
 	key := c.hash(who)
 	if _, ok := c.known.get(key); ok {
 		return true

@@ -14,7 +14,7 @@ const (
 type threads struct {
 	ids *idMaker
 	// owners says whose a Call-ID is that came from a thread, or went out as one.
-	owners *memory[string, pair]
+	owners *memory[string, ends]
 	// callIDs are those that we made, names their threads.
 	callIDs *memory[threadKey, string]
 	names   *memory[threadKey, string]
@@ -22,21 +22,21 @@ type threads struct {
 
 // A threadKey is a thread or a Call-ID between two.
 type threadKey struct {
-	pair pair
+	pair ends
 	id   string
 }
 
 func newThreads(ids *idMaker) *threads {
 	return &threads{
 		ids:     ids,
-		owners:  newMemory[string, pair](maxThreads, keepThreads),
+		owners:  newMemory[string, ends](maxThreads, keepThreads),
 		callIDs: newMemory[threadKey, string](maxThreads, keepThreads),
 		names:   newMemory[threadKey, string](maxThreads, keepThreads),
 	}
 }
 
 // toXMPP returns the thread for a Call-ID.
-func (t *threads) toXMPP(who pair, callID string) string {
+func (t *threads) toXMPP(who ends, callID string) string {
 	if name, ok := t.names.get(threadKey{who, callID}); ok {
 		return name
 	}
@@ -46,7 +46,7 @@ func (t *threads) toXMPP(who pair, callID string) string {
 
 // toSIP returns the Call-ID for a thread; "" if there is none, and the message begins
 // a new one.
-func (t *threads) toSIP(who pair, thread string) string {
+func (t *threads) toSIP(who ends, thread string) string {
 	if thread == "" || len(thread) > maxThread {
 		return ""
 	}

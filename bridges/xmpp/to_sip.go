@@ -15,7 +15,7 @@ import (
 type inward struct {
 	echo     *stanza.Element // name and attributes of the stanza
 	from, to jid.JID
-	pair     pair
+	pair     ends
 	fromURI  string // with the device, if our users may know it
 	bareURI  string // without
 	toURI    string // where the request goes: the user, or one device of his
@@ -43,7 +43,7 @@ func (g *gateway) inward(s *s2s.Stanza) (*inward, *addressError) {
 	}
 	w := &inward{
 		echo: &stanza.Element{Space: s.Space, Local: s.Local, Attrs: s.Attrs},
-		from: from, to: to, pair: pair{bareOf(to), bareOf(from)},
+		from: from, to: to, pair: ends{bareOf(to), bareOf(from)},
 		chat: s.Attr("type") == "chat", proof: s.Proof, hops: hopsOf(s.Element), arrived: time.Now(), domain: s.From,
 	}
 	if to.Localpart() == "" {
@@ -256,8 +256,8 @@ func (g *gateway) errorFromXMPP(s *s2s.Stanza) {
 		g.journal.drop("error to a malformed address", "to", s.Attr("to"), "condition", why.Condition)
 		return
 	}
-	who := pair{bareOf(to), bareOf(from)}
-	if g.pendings.failed(id, who, why) || g.receiptFailed(who, id, why) {
+	who := ends{bareOf(to), bareOf(from)}
+	if g.sendings.failed(id, who, why) || g.receiptFailed(who, id, why) {
 		return
 	}
 	g.journal.drop("error that nobody waits for", "from", who.theirs, "to", who.ours, "id", id, "condition", why.Condition, "text", why.Text)

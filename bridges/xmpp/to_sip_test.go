@@ -13,14 +13,14 @@ import (
 
 func TestAStanzaBecomesAMessage(t *testing.T) {
 	w := newWorld(t, nil)
-	w.arrives(message("id='1' xml:lang='en' type='chat'", `<subject>A&#10;question</subject>
+	w.arrives(messageXML("id='1' xml:lang='en' type='chat'", `<subject>A&#10;question</subject>
 		<thread>D9AA95FD@x</thread><body>Neither, fair saint</body><body xml:lang='cs'>Nic</body>
 		<delay xmlns='urn:xmpp:delay' from='fabrikam.example' stamp='2010-11-13T23:29:00Z'/>
 		<bridged xmlns='urn:sipedge:bridge:0' hops='1'/>`))
 	in := w.home.Take(t, "MESSAGE", 200)
-	get(t, in.URI, alice)
-	get(t, in.To.URI, alice)
-	get(t, in.From.URI, juliet+";gr=balcony")
+	get(t, in.URI, aliceURI)
+	get(t, in.To.URI, aliceURI)
+	get(t, in.From.URI, julietURI+";gr=balcony")
 	get(t, in.ContentType, "text/plain;charset=UTF-8")
 	get(t, string(in.Body), "Neither, fair saint")
 	get(t, in.Fields.Get("Subject"), "A question")
@@ -36,7 +36,7 @@ func TestAStanzaBecomesAMessage(t *testing.T) {
 func TestAThreadIsAConversation(t *testing.T) {
 	w := newWorld(t, nil)
 	say := func(thread string) string {
-		w.arrives(message("", "<body>x</body><thread>"+thread+"</thread>"))
+		w.arrives(messageXML("", "<body>x</body><thread>"+thread+"</thread>"))
 		return w.home.Take(t, "MESSAGE", 200).CallID
 	}
 	if a, b := say("with blanks"), say("with blanks"); a != b || a == "with blanks" {
@@ -47,7 +47,7 @@ func TestAThreadIsAConversation(t *testing.T) {
 		get(t, childOf(w.beyond.next(t).Element, stanza.NS, "thread"), "with blanks")
 	}
 	get(t, say("abc@host"), "abc@host")
-	w.arrives(message("from='nurse@fabrikam.example'", "<body>x</body><thread>abc@host</thread>"))
+	w.arrives(messageXML("from='nurse@fabrikam.example'", "<body>x</body><thread>abc@host</thread>"))
 	if id := w.home.Take(t, "MESSAGE", 200).CallID; id == "abc@host" {
 		t.Error("somebody else got the same Call-ID")
 	}
@@ -59,29 +59,29 @@ func TestAThreadIsAConversation(t *testing.T) {
 // reply is a MESSAGE of alice's with a Call-ID.
 func (w *world) reply(callID string) *bridges.Request {
 	return &bridges.Request{
-		Method: "MESSAGE", URI: juliet, From: bridges.Party{URI: alice}, To: bridges.Party{URI: juliet},
+		Method: "MESSAGE", URI: julietURI, From: bridges.Party{URI: aliceURI}, To: bridges.Party{URI: julietURI},
 		CallID: callID, ContentType: "text/plain", Body: []byte("x"),
 	}
 }
 
 func TestADeviceIsAddressedOnlyIfItWasSeen(t *testing.T) {
 	w := newWorld(t, nil)
-	w.arrives(message("to='alice@example.com/ID-17'", "<body>x</body>"))
-	get(t, w.home.Take(t, "MESSAGE", 200).URI, alice)
+	w.arrives(messageXML("to='alice@example.com/ID-17'", "<body>x</body>"))
+	get(t, w.home.Take(t, "MESSAGE", 200).URI, aliceURI)
 	r := w.reply("")
-	r.From.URI = alice + ";gr=urn:uuid:f81d4fae-7dec-11d0-a765-00a0c91e6bf6"
+	r.From.URI = aliceURI + ";gr=urn:uuid:f81d4fae-7dec-11d0-a765-00a0c91e6bf6"
 	w.home.Send(t, r)
 	w.beyond.next(t)
-	w.arrives(message("to='alice@example.com/urn:uuid:f81d4fae-7dec-11d0-a765-00a0c91e6bf6'", "<body>x</body>"))
+	w.arrives(messageXML("to='alice@example.com/urn:uuid:f81d4fae-7dec-11d0-a765-00a0c91e6bf6'", "<body>x</body>"))
 	in := w.home.Take(t, "MESSAGE", 200)
 	get(t, in.URI, r.From.URI)
-	get(t, in.To.URI, alice)
+	get(t, in.To.URI, aliceURI)
 }
 
 func TestTheDeviceThatWroteCanBeHidden(t *testing.T) {
 	w := newWorld(t, func(s *settings) { s.hideResources = true })
-	w.arrives(message("", "<body>x</body>"))
-	get(t, w.home.Take(t, "MESSAGE", 200).From.URI, juliet)
+	w.arrives(messageXML("", "<body>x</body>"))
+	get(t, w.home.Take(t, "MESSAGE", 200).From.URI, julietURI)
 }
 
 func TestAnAnswerThatIsBadBecomesAnError(t *testing.T) {
@@ -95,7 +95,7 @@ func TestAnAnswerThatIsBadBecomesAnError(t *testing.T) {
 	} {
 		t.Run(fmt.Sprint(tt.status), func(t *testing.T) {
 			w := newWorld(t, nil)
-			w.arrives(message("id='7' type='chat'", "<body>x</body>"))
+			w.arrives(messageXML("id='7' type='chat'", "<body>x</body>"))
 			w.home.Take(t, "MESSAGE", tt.status)
 			m := w.beyond.next(t)
 			get(t, m.Attr("type"), "error")
@@ -118,7 +118,7 @@ func TestStrangersCannotTellByTheTimeWhoExists(t *testing.T) {
 		var times []time.Duration
 		for i, after := range []time.Duration{0, 40 * time.Millisecond, 190 * time.Millisecond} {
 			began := time.Now()
-			w.arrives(message(fmt.Sprintf("id='%d' from='stranger%d@fabrikam.example'", i, i), "<body>x</body>"))
+			w.arrives(messageXML(fmt.Sprintf("id='%d' from='stranger%d@fabrikam.example'", i, i), "<body>x</body>"))
 			in := w.home.Next(t)
 			time.Sleep(after)
 			in.Answer(bridges.Response{Status: 404}, "")
@@ -131,7 +131,7 @@ func TestStrangersCannotTellByTheTimeWhoExists(t *testing.T) {
 		}
 		w.say("hello")
 		w.beyond.next(t)
-		w.arrives(message("id='x'", "<body>x</body>"))
+		w.arrives(messageXML("id='x'", "<body>x</body>"))
 		began := time.Now()
 		w.home.Take(t, "MESSAGE", 480)
 		w.beyond.next(t)
@@ -169,7 +169,7 @@ func TestMessagesThatDoNotCross(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			before := len(w.log.String())
-			w.arrives(message(tt.attrs+" id='e'", tt.content))
+			w.arrives(messageXML(tt.attrs+" id='e'", tt.content))
 			if tt.condition != "" {
 				m := w.beyond.next(t)
 				get(t, m.Attr("id"), "e")
@@ -196,7 +196,7 @@ func TestWhatBecomesOfTexts(t *testing.T) {
 		{"1301 octets", "<body>" + strings.Repeat("é", 650) + "x</body>", strings.Repeat("é", 650) + "x"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			w.arrives(message("", tt.content))
+			w.arrives(messageXML("", tt.content))
 			get(t, string(w.home.Take(t, "MESSAGE", 200).Body), tt.want)
 		})
 	}
@@ -205,10 +205,10 @@ func TestWhatBecomesOfTexts(t *testing.T) {
 func TestADelayOfSomebodyElseIsNone(t *testing.T) {
 	w := newWorld(t, nil)
 	for _, by := range []string{"example.com", "contoso.example"} {
-		w.arrives(message("", "<body>x</body><delay xmlns='urn:xmpp:delay' from='"+by+"' stamp='2010-11-13T23:29:00Z'/>"))
+		w.arrives(messageXML("", "<body>x</body><delay xmlns='urn:xmpp:delay' from='"+by+"' stamp='2010-11-13T23:29:00Z'/>"))
 		get(t, w.home.Take(t, "MESSAGE", 200).Fields.Get("Date"), "")
 	}
-	w.arrives(message("", "<body>x</body><delay xmlns='urn:xmpp:delay' stamp='"+stamp(time.Now().Add(time.Hour))+"'/>"))
+	w.arrives(messageXML("", "<body>x</body><delay xmlns='urn:xmpp:delay' stamp='"+stamp(time.Now().Add(time.Hour))+"'/>"))
 	get(t, w.home.Take(t, "MESSAGE", 200).Fields.Get("Date"), "")
 }
 
@@ -217,25 +217,25 @@ func TestFirstContactsAreLimited(t *testing.T) {
 		w := newWorld(t, func(s *settings) { s.contacts = 48 }) // 8 at once, and 1 at once for a person
 		from := func(i int) string { return fmt.Sprintf("from='s%d@fabrikam.example' id='x'", i) }
 		for i := range 8 {
-			w.arrives(message(from(i), "<body>buy</body>"))
+			w.arrives(messageXML(from(i), "<body>buy</body>"))
 			w.home.Take(t, "MESSAGE", 200)
 		}
-		w.arrives(message(from(8), "<body>buy</body>"))
+		w.arrives(messageXML(from(8), "<body>buy</body>"))
 		get(t, stanza.ErrorOf(w.beyond.next(t).Element).Condition, "resource-constraint")
 		w.home.None(t)
 		if !strings.Contains(w.log.String(), "too many first contacts") {
 			t.Error("nobody tells the administrator")
 		}
-		w.arrives(message(from(0), "<body>again</body>")) // no new pair
+		w.arrives(messageXML(from(0), "<body>again</body>")) // no new pair
 		w.home.Take(t, "MESSAGE", 200)
 		w.say("hello") // our user begins, so she knows juliet
 		w.beyond.next(t)
-		w.arrives(message("", "<body>hello</body>"))
+		w.arrives(messageXML("", "<body>hello</body>"))
 		w.home.Take(t, "MESSAGE", 200)
-		w.arrives(message(from(9)+" to='bob@contoso.example'", "<body>buy</body>"))
+		w.arrives(messageXML(from(9)+" to='bob@contoso.example'", "<body>buy</body>"))
 		w.beyond.next(t)
 		time.Sleep(80 * time.Second)
-		w.arrives(message(from(8), "<body>buy</body>"))
+		w.arrives(messageXML(from(8), "<body>buy</body>"))
 		w.home.Take(t, "MESSAGE", 200)
 	})
 }
@@ -243,13 +243,13 @@ func TestFirstContactsAreLimited(t *testing.T) {
 func TestOnePersonDoesNotUseUpWhatIsForAll(t *testing.T) {
 	w := newWorld(t, func(s *settings) { s.contacts = 96 }) // 16 at once, 2 for a person
 	for i := range 3 {
-		w.arrives(message(fmt.Sprintf("to='u%d@example.com' id='x'", i), "<body>buy</body>"))
+		w.arrives(messageXML(fmt.Sprintf("to='u%d@example.com' id='x'", i), "<body>buy</body>"))
 		if i < 2 {
 			w.home.Take(t, "MESSAGE", 200)
 		}
 	}
 	get(t, stanza.ErrorOf(w.beyond.next(t).Element).Condition, "resource-constraint")
-	w.arrives(message("from='nurse@fabrikam.example'", "<body>x</body>"))
+	w.arrives(messageXML("from='nurse@fabrikam.example'", "<body>x</body>"))
 	w.home.Take(t, "MESSAGE", 200)
 }
 

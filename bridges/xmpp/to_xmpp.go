@@ -12,7 +12,7 @@ import (
 // outward is who of our users says something to whom outside.
 type outward struct {
 	from, to jid.JID
-	pair     pair
+	pair     ends
 	fromURI  string   // his address as a user, without a device
 	toURI    string   // what the other one is called here
 	callID   string   // of the request, or of the session
@@ -39,7 +39,7 @@ func (g *gateway) outward(in *bridges.Incoming) (*outward, *addressError) {
 	}
 	g.addr.learn(in.From.URI)
 	w := &outward{
-		from: from, to: to, pair: pair{bareOf(from), bareOf(to)},
+		from: from, to: to, pair: ends{bareOf(from), bareOf(to)},
 		fromURI: in.From.URI, toURI: in.URI, callID: in.CallID, hops: in.Hops,
 		// A request that somebody has forwarded has other ends, too (RFC 3261 §16.7).
 		sole: in.To.URI == in.URI,
@@ -126,7 +126,7 @@ func (g *gateway) textToXMPP(in *bridges.Incoming, w *outward, written *writing)
 	g.askForReceipt(&c, w, written)
 	m := g.newMessage(w)
 	c.appendTo(m)
-	p := g.pendings.begin(in, c.ID, w)
+	p := g.sendings.begin(in, c.ID, w)
 	g.sent.Add(1)
 	g.xmpp.Send(m, p.done)
 }
@@ -179,7 +179,7 @@ func hopsOf(e *stanza.Element) int {
 
 // notDelivered is told of an error that came after the answer. Who asked for it is
 // notified, and in any case the log knows.
-func (g *gateway) notDelivered(p *pending, why *stanza.Error) {
+func (g *gateway) notDelivered(p *sending, why *stanza.Error) {
 	g.journal.fail("after it was accepted", "from", p.pair.ours, "to", p.pair.theirs, "id", p.id, "condition", why.Condition, "text", why.Text)
 	g.receiptFailed(p.pair, p.id, why)
 }

@@ -15,7 +15,7 @@ import (
 
 func TestAMessageOfOursBecomesAStanza(t *testing.T) {
 	w := newWorld(t, nil)
-	r := bridgestest.Message(alice+";gr=desk", juliet, "Art thou not Romeo?")
+	r := bridgestest.Message(aliceURI+";gr=desk", julietURI, "Art thou not Romeo?")
 	r.CallID = "9E97FB43@host"
 	r.Fields = bridges.Fields{
 		{Name: "Subject", Value: "A question"}, {Name: "Content-Language", Value: "en"},
@@ -62,11 +62,11 @@ func TestATextOfOursIsWhatItWas(t *testing.T) {
 		{"what XML cannot carry", "text/plain", "a\x01b\x00c\uFFFEd", "a\uFFFDb\uFFFDc\uFFFDd"},
 		{"html", "text/html", "<p>Hello <b>there</b></p><script>x()</script>", "Hello there"},
 		{"two forms", "multipart/alternative;boundary=b", "--b\r\nContent-Type: text/html\r\n\r\n<i>no</i>\r\n--b\r\n\r\nyes\r\n--b--\r\n", "yes"},
-		{"a wrapper", "message/cpim", "From: <" + alice + ">\r\nTo: <im:juliet@fabrikam.example>\r\n\r\nContent-Type: text/plain\r\n\r\nwrapped", "wrapped"},
+		{"a wrapper", "message/cpim", "From: <" + aliceURI + ">\r\nTo: <im:juliet@fabrikam.example>\r\n\r\nContent-Type: text/plain\r\n\r\nwrapped", "wrapped"},
 		{"1301 octets", "text/plain", strings.Repeat("é", 650) + "x", strings.Repeat("é", 650) + "x"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			r := bridgestest.Message(alice, juliet, tt.body)
+			r := bridgestest.Message(aliceURI, julietURI, tt.body)
 			r.ContentType = tt.contentType
 			if resp, _ := w.home.Send(t, r); resp.Status != 200 {
 				t.Fatalf("answered with %d %s", resp.Status, resp.Phrase)
@@ -101,7 +101,7 @@ func TestWhatCannotCrossIsRefused(t *testing.T) {
 		{"through too many bridges", func(r *bridges.Request) { r.Hops = bridges.MaxHops }, 482, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			r := bridgestest.Message(alice, juliet, "x")
+			r := bridgestest.Message(aliceURI, julietURI, "x")
 			tt.change(r)
 			resp, _ := w.home.Send(t, r)
 			if resp.Status != tt.want {
@@ -128,7 +128,7 @@ func TestWhenTheSenderIsAnswered(t *testing.T) {
 		{"with the error that comes first", func(w *world, m sentStanza) {
 			m.done(s2s.Outcome{Sent: true})
 			time.Sleep(time.Second)
-			w.arrives(message("type='error' from='juliet@fabrikam.example' id='"+m.Attr("id")+"'",
+			w.arrives(messageXML("type='error' from='juliet@fabrikam.example' id='"+m.Attr("id")+"'",
 				"<error type='cancel'><item-not-found xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error>"))
 		}, 604, time.Second},
 		{"with what became of the stream", func(w *world, m sentStanza) {
@@ -136,12 +136,12 @@ func TestWhenTheSenderIsAnswered(t *testing.T) {
 		}, 404, 0},
 		{"not by an error of somebody else", func(w *world, m sentStanza) {
 			m.done(s2s.Outcome{Sent: true})
-			w.arrives(message("type='error' from='mallory@fabrikam.example' id='"+m.Attr("id")+"'",
+			w.arrives(messageXML("type='error' from='mallory@fabrikam.example' id='"+m.Attr("id")+"'",
 				"<error type='cancel'><item-not-found xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error>"))
 		}, 202, 2 * time.Second},
 		{"not by an error for somebody else", func(w *world, m sentStanza) {
 			m.done(s2s.Outcome{Sent: true})
-			w.arrives(message("type='error' from='juliet@fabrikam.example' to='bob@example.com' id='"+m.Attr("id")+"'",
+			w.arrives(messageXML("type='error' from='juliet@fabrikam.example' to='bob@example.com' id='"+m.Attr("id")+"'",
 				"<error type='cancel'><item-not-found xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error>"))
 		}, 202, 2 * time.Second},
 	} {
@@ -151,7 +151,7 @@ func TestWhenTheSenderIsAnswered(t *testing.T) {
 				w.beyond.set(func(*stanza.Element) (s2s.Outcome, bool) { return s2s.Outcome{}, false })
 				began := time.Now()
 				got := make(chan *bridges.Response, 1)
-				w.home.Do(bridgestest.Message(alice, juliet, "x"), func(r *bridges.Response, _ *bridges.Dialog) { got <- r })
+				w.home.Do(bridgestest.Message(aliceURI, julietURI, "x"), func(r *bridges.Response, _ *bridges.Dialog) { got <- r })
 				tt.then(w, w.beyond.next(t))
 				resp := <-got
 				if resp.Status != tt.want {
@@ -172,7 +172,7 @@ func TestAnErrorThatComesLateIsLogged(t *testing.T) {
 			t.Fatalf("answered with %d", got)
 		}
 		id := w.beyond.next(t).Attr("id")
-		fault := message("type='error' from='juliet@fabrikam.example' id='"+id+"'",
+		fault := messageXML("type='error' from='juliet@fabrikam.example' id='"+id+"'",
 			"<error type='wait'><recipient-unavailable xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error>")
 		time.Sleep(64 * 500 * time.Millisecond)
 		w.arrives(fault)
@@ -180,7 +180,7 @@ func TestAnErrorThatComesLateIsLogged(t *testing.T) {
 		if log := w.log.String(); !strings.Contains(log, "after it was accepted") || !strings.Contains(log, "recipient-unavailable") {
 			t.Errorf("log: %s", log)
 		}
-		if got := w.pendings.size(); got != 0 {
+		if got := w.sendings.size(); got != 0 {
 			t.Errorf("%d messages are remembered, want none", got)
 		}
 		w.home.None(t)
@@ -192,11 +192,11 @@ func TestMessagesAreForgottenAfterAWhile(t *testing.T) {
 		w := newWorld(t, nil)
 		w.say("x")
 		time.Sleep(time.Minute)
-		if got := w.pendings.size(); got != 1 {
+		if got := w.sendings.size(); got != 1 {
 			t.Errorf("%d are remembered after a minute, want 1", got)
 		}
-		time.Sleep(keepPending)
-		if got := w.pendings.size(); got != 0 {
+		time.Sleep(keepSending)
+		if got := w.sendings.size(); got != 0 {
 			t.Errorf("%d are remembered, want none", got)
 		}
 	})
@@ -205,17 +205,17 @@ func TestMessagesAreForgottenAfterAWhile(t *testing.T) {
 func TestTheOldestOfTooManyMessagesIsAnswered(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, func(s *settings) { s.hold = 20 * time.Second })
-		w.pendings.max = 3
+		w.sendings.max = 3
 		w.beyond.set(func(*stanza.Element) (s2s.Outcome, bool) { return s2s.Outcome{}, false })
 		got := make(chan int, 8)
 		for range 4 {
-			w.home.Do(bridgestest.Message(alice, juliet, "x"), func(r *bridges.Response, _ *bridges.Dialog) { got <- r.Status })
+			w.home.Do(bridgestest.Message(aliceURI, julietURI, "x"), func(r *bridges.Response, _ *bridges.Dialog) { got <- r.Status })
 			w.beyond.next(t)
 		}
 		if status := <-got; status != 202 {
 			t.Errorf("the oldest is answered with %d, want 202", status)
 		}
-		if n := w.pendings.size(); n != 3 {
+		if n := w.sendings.size(); n != 3 {
 			t.Errorf("%d are remembered, want 3", n)
 		}
 	})
@@ -225,13 +225,13 @@ func TestOneLineForManyErrors(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, nil)
 		for range 1000 {
-			w.arrives(message("type='headline'", "<body>news</body>"))
+			w.arrives(messageXML("type='headline'", "<body>news</body>"))
 		}
 		if n := strings.Count(w.log.String(), "why=headline"); n != journalLines {
 			t.Errorf("%d lines, want %d", n, journalLines)
 		}
 		time.Sleep(journalPeriod)
-		w.arrives(message("type='headline'", "<body>news</body>"))
+		w.arrives(messageXML("type='headline'", "<body>news</body>"))
 		if log := w.log.String(); !strings.Contains(log, "left_out=980") {
 			t.Error("nobody says how many were left out")
 		}

@@ -27,8 +27,8 @@ type typing struct {
 	max int
 
 	mu     sync.Mutex // guards what follows, and the fields of each typist
-	toXMPP map[pair]*typist
-	toSIP  map[pair]*typist
+	toXMPP map[ends]*typist
+	toSIP  map[ends]*typist
 }
 
 // A typist is somebody who types just now, as the other side was told.
@@ -42,7 +42,7 @@ type typist struct {
 }
 
 func newTyping(g *gateway) *typing {
-	return &typing{g: g, max: maxTyping, toXMPP: make(map[pair]*typist), toSIP: make(map[pair]*typist)}
+	return &typing{g: g, max: maxTyping, toXMPP: make(map[ends]*typist), toSIP: make(map[ends]*typist)}
 }
 
 // fromSIP takes a notice of one of our users. It goes on only to whom chat states were
@@ -78,10 +78,10 @@ func (t *typing) fromSIP(w *outward, c *composing) {
 
 // wrote notes that our user has sent what he typed (RFC 3994 §3.3), and reports
 // whether the other one had been told that he types.
-func (t *typing) wrote(who pair) bool { return t.forget(t.toXMPP, who) != nil }
+func (t *typing) wrote(who ends) bool { return t.forget(t.toXMPP, who) != nil }
 
 // forget takes out who does not type any more.
-func (t *typing) forget(from map[pair]*typist, who pair) *typist {
+func (t *typing) forget(from map[ends]*typist, who ends) *typist {
 	t.mu.Lock()
 	p := from[who]
 	delete(from, who)
@@ -153,7 +153,7 @@ func (t *typing) fromXMPP(w *inward, state string) {
 }
 
 // came notes that somebody outside has sent what he typed.
-func (t *typing) came(who pair) { t.forget(t.toSIP, who) }
+func (t *typing) came(who ends) { t.forget(t.toSIP, who) }
 
 // sendComposing tells one of our users whether somebody types (RFC 3994 §4).
 func (g *gateway) sendComposing(w *inward, c *composing) {
@@ -168,7 +168,7 @@ func (g *gateway) sendComposing(w *inward, c *composing) {
 }
 
 // composingAnswered looks whether a user wants such notices.
-func (g *gateway) composingAnswered(who pair, resp *bridges.Response) {
+func (g *gateway) composingAnswered(who ends, resp *bridges.Response) {
 	switch resp.Status {
 	case 405, 415, 488:
 		// RFC 3994 §4: a 415 ends it.

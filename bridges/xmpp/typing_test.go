@@ -16,7 +16,7 @@ import (
 func (w *world) types(active bool, refresh time.Duration) {
 	w.t.Helper()
 	c := composing{Active: active, Refresh: refresh}
-	r := bridgestest.Message(alice, juliet, string(c.append(nil)))
+	r := bridgestest.Message(aliceURI, julietURI, string(c.append(nil)))
 	r.ContentType = typeComposing
 	if resp, _ := w.home.Send(w.t, r); resp.Status != 200 {
 		w.t.Fatalf("answered with %d", resp.Status)
@@ -32,7 +32,7 @@ func (w *world) state() string {
 // known lets juliet write something with a chat state, so that both know each other.
 func (w *world) known() {
 	w.t.Helper()
-	w.arrives(message("type='chat'", "<body>x</body><active xmlns='"+nsChatStates+"'/>"))
+	w.arrives(messageXML("type='chat'", "<body>x</body><active xmlns='"+nsChatStates+"'/>"))
 	w.home.Take(w.t, "MESSAGE", 200)
 	synctest.Wait()
 }
@@ -96,7 +96,7 @@ func TestWhatIsWrittenEndsTyping(t *testing.T) {
 // chatState lets juliet say a chat state alone.
 func (w *world) chatState(state string) {
 	w.t.Helper()
-	w.arrives(message("type='chat'", "<"+state+" xmlns='"+nsChatStates+"'/>"))
+	w.arrives(messageXML("type='chat'", "<"+state+" xmlns='"+nsChatStates+"'/>"))
 }
 
 // notice returns the next typing notice that alice gets, answered.
@@ -226,15 +226,15 @@ func TestTypistsAreLimited(t *testing.T) {
 		w.typing.max = 2
 		for i := range 3 {
 			from := fmt.Sprintf("type='chat' from='s%d@fabrikam.example'", i)
-			w.arrives(message(from, "<body>x</body><active xmlns='"+nsChatStates+"'/>"))
+			w.arrives(messageXML(from, "<body>x</body><active xmlns='"+nsChatStates+"'/>"))
 			w.home.Take(t, "MESSAGE", 200)
 			synctest.Wait()
-			w.arrives(message(from, "<composing xmlns='"+nsChatStates+"'/>"))
+			w.arrives(messageXML(from, "<composing xmlns='"+nsChatStates+"'/>"))
 			if i < 2 {
 				w.notice(200)
 			}
 			c := composing{Active: true}
-			r := bridgestest.Message(alice, fmt.Sprintf("sip:s%d@fabrikam.example", i), string(c.append(nil)))
+			r := bridgestest.Message(aliceURI, fmt.Sprintf("sip:s%d@fabrikam.example", i), string(c.append(nil)))
 			r.ContentType = typeComposing
 			w.home.Send(t, r)
 			if i < 2 {

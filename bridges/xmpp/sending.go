@@ -9,36 +9,36 @@ import (
 	"github.com/sipedge/sipedge/bridges/xmpp/stanza"
 )
 
-// A pair is one of our users and somebody outside, by their bare JIDs.
-type pair struct{ ours, theirs string }
+// The ends of a conversation are one of our users and somebody outside, by their bare JIDs.
+type ends struct{ ours, theirs string }
 
 const (
-	// keepPending is how long an error that comes late still finds its message. SIP
+	// keepSending is how long an error that comes late still finds its message. SIP
 	// would be content with 64*T1, 32 s; servers that store a message, or try to reach
 	// another domain with it, take longer.
-	keepPending = 5 * time.Minute
-	// maxPendings bounds the messages that are remembered: twice as many as the
+	keepSending = 5 * time.Minute
+	// maxSendings bounds the messages that are remembered: twice as many as the
 	// Endpoint has open requests.
-	maxPendings = 32_768
+	maxSendings = 32_768
 )
 
-// pendings are the messages of our users that are under way, or were a moment ago.
-type pendings struct {
+// sendings are the messages of our users that are under way, or were a moment ago.
+type sendings struct {
 	g   *gateway
 	max int
 
-	mu          sync.Mutex // guards what follows, and the fields of each pending
-	byID        map[string]*pending
-	first, last *pending // in the order in which they began
+	mu          sync.Mutex // guards what follows, and the fields of each sending
+	byID        map[string]*sending
+	first, last *sending // in the order in which they began
 }
 
-// A pending is a message of one of our users, under way to somebody outside.
-type pending struct {
-	all        *pendings
+// A sending is a message of one of our users, under way to somebody outside.
+type sending struct {
+	all        *sendings
 	timer      timer
-	next, prev *pending
+	next, prev *sending
 	id         string
-	pair       pair
+	pair       ends
 	full       bool              // it was addressed to one device
 	sole       bool              // nobody else could answer for the address
 	in         *bridges.Incoming // nil once it was answered
@@ -46,15 +46,15 @@ type pending struct {
 	gone       bool              // it is not in the list any more
 }
 
-func newPendings(g *gateway) *pendings {
-	return &pendings{g: g, max: maxPendings, byID: make(map[string]*pending)}
+func newSendings(g *gateway) *sendings {
+	return &sendings{g: g, max: maxSendings, byID: make(map[string]*sending)}
 }
 
 // begin notes a message before it is sent.
-func (l *pendings) begin(in *bridges.Incoming, id string, w *outward) *pending {
-	p := &pending{all: l, id: id, pair: w.pair, full: w.to.Resourcepart() != "", sole: w.sole, in: in}
+func (l *sendings) begin(in *bridges.Incoming, id string, w *outward) *sending {
+	p := &sending{all: l, id: id, pair: w.pair, full: w.to.Resourcepart() != "", sole: w.sole, in: in}
 	l.mu.Lock()
-	var oldest *pending
+	var oldest *sending
 	if len(l.byID) >= l.max {
 		oldest = l.first
 		l.take(oldest)
@@ -76,7 +76,7 @@ func (l *pendings) begin(in *bridges.Incoming, id string, w *outward) *pending {
 }
 
 // take takes p out. The lock is held.
-func (l *pendings) take(p *pending) {
+func (l *sendings) take(p *sending) {
 	if p.gone {
 		return
 	}
@@ -103,7 +103,7 @@ var (
 )
 
 // answer answers the request, unless that was done; it reports whether it did.
-func (p *pending) answer(resp bridges.Response) bool {
+func (p *sending) answer(resp bridges.Response) bool {
 	p.all.mu.Lock()
 	in := p.in
 	p.in = nil
@@ -117,7 +117,7 @@ func (p *pending) answer(resp bridges.Response) bool {
 
 // expired ends the hold: nothing is known yet, and the sender waits no longer. What
 // is answered is kept for errors that come late, and then forgotten.
-func (p *pending) expired() {
+func (p *sending) expired() {
 	p.answer(unsure)
 	l := p.all
 	l.mu.Lock()
@@ -127,12 +127,12 @@ func (p *pending) expired() {
 	}
 	l.mu.Unlock()
 	if again {
-		l.g.clock.start(&p.timer, keepPending, p)
+		l.g.clock.start(&p.timer, keepSending, p)
 	}
 }
 
 // done is told what became of the stanza.
-func (p *pending) done(o s2s.Outcome) {
+func (p *sending) done(o s2s.Outcome) {
 	switch {
 	case o.Acked:
 		// RFC 7572 does not say when; the other server has taken it on, which is what a
@@ -146,7 +146,7 @@ func (p *pending) done(o s2s.Outcome) {
 
 // fail ends a message that was not delivered: its sender is told by the answer, or by
 // a notification if he wanted one, else the log is.
-func (p *pending) fail(resp bridges.Response, why *stanza.Error) {
+func (p *sending) fail(resp bridges.Response, why *stanza.Error) {
 	l := p.all
 	l.mu.Lock()
 	l.take(p)
@@ -159,7 +159,7 @@ func (p *pending) fail(resp bridges.Response, why *stanza.Error) {
 
 // failed is told of an error stanza; false: it is about no message that is known.
 // Only whom it was sent to can say so, and only to who sent it.
-func (l *pendings) failed(id string, who pair, why *stanza.Error) bool {
+func (l *sendings) failed(id string, who ends, why *stanza.Error) bool {
 	l.mu.Lock()
 	p := l.byID[id]
 	l.mu.Unlock()
@@ -171,7 +171,7 @@ func (l *pendings) failed(id string, who pair, why *stanza.Error) bool {
 }
 
 // size returns how many are remembered.
-func (l *pendings) size() int {
+func (l *sendings) size() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return len(l.byID)
