@@ -161,6 +161,23 @@ func (e *entry) decide(n networks, d allowlists.Direction) (v allowlists.Verdict
 	return notEnabled(e.rule), false
 }
 
+// Named returns the section of the file that names a user, in normal form, and says
+// whether he may use a network one way: there a decision counts for nothing.
+func (p *Policy) Named(user, network string, d allowlists.Direction) (allowlists.Rule, bool) {
+	pattern, err := allowlists.NewPattern(user)
+	if p == nil || err != nil {
+		return allowlists.Rule{}, false
+	}
+	for _, key := range []string{pattern.Key(), strings.TrimSuffix(pattern.Key(), pattern.Domain())} {
+		if e := p.exact[key]; e != nil {
+			if v, said := e.decide(networkOf(network), d); said {
+				return v.Rule, true
+			}
+		}
+	}
+	return allowlists.Rule{}, false
+}
+
 // Accounts returns those that users have on a network, in the order of the users.
 func (p *Policy) Accounts(network string) (list []Account) {
 	if p == nil {

@@ -87,7 +87,8 @@ func serve(ctx context.Context, config string, log *slog.Logger, hup <-chan os.S
 	control, err := admin.Listen(admin.SocketPath(stateDir(set.Edge)), admin.Config{
 		Name: set.Edge.Name, Domains: set.Edge.Domains, Version: version(),
 		Edge: e, Lists: watcher, Discovery: i.discovery, Access: watcher, Decisions: i.decisions,
-		Guard: i.remote.Guard, Directory: i.remote.Directory, Log: log,
+		Guard: i.remote.Guard, Directory: i.remote.Directory, Crossings: i.crossings(), Bridging: watcher, BridgeDecisions: i.bridging,
+		Pauses: i.pauses, Log: log,
 	})
 	if err != nil {
 		i.closeBridges()

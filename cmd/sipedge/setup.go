@@ -27,6 +27,7 @@ type installation struct {
 	decisions *remoteaccess.Decisions // about users outside
 	remote    edge.Remote
 	bridging  *bridges.Decisions // about users and bridges
+	pauses    *bridges.Pauses
 	spans     []*span
 	store     *store.Store
 	locked    error // another process has the store
@@ -150,7 +151,11 @@ func (s *installation) openState(dir string, open func(dir string) (*store.Store
 	if err != nil {
 		return fmt.Errorf("state_dir: %w", err)
 	}
-	s.bridging = bridges.OpenDecisions(bridging, log)
+	pauses, err := bridges.PausesBucket(s.store)
+	if err != nil {
+		return fmt.Errorf("state_dir: %w", err)
+	}
+	s.bridging, s.pauses = bridges.OpenDecisions(bridging, log), bridges.OpenPauses(pauses, log)
 	return nil
 }
 

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/sipedge/sipedge/admin"
 	"github.com/sipedge/sipedge/allowlists"
 	"github.com/sipedge/sipedge/bridges"
 	"github.com/sipedge/sipedge/bridges/xmpp"
@@ -21,7 +22,8 @@ type span struct {
 	name      string
 	keeper    *bridges.Keeper
 	seat      *edge.BridgeSeat
-	addresses []string // that it listens on
+	addresses []string // to listen on
+	open      []string // that it listens on
 	ports     *bridges.Ports
 }
 
@@ -46,6 +48,9 @@ func (s *installation) addBridges(set *settings.Settings, log *slog.Logger) []er
 		made, errs := xmpp.New(*c, d)
 		return made, errors.Join(errs...)
 	}, log)
+	if _, paused := s.pauses.Of(b.name); paused {
+		b.keeper.Pause(true)
+	}
 	b.seat = s.edge.AddBridge(edge.Bridge{
 		Name: b.name, Domains: servedBy(conf, d.Domains), Tunnels: tunnels(conf), Receive: b.keeper.Receive, Paused: b.keeper.Paused,
 		Address: first.Address, Rule: allowlists.Rule{Name: "[bridge.xmpp]", File: set.Edge.File, Line: c.Line},
@@ -87,8 +92,8 @@ func tunnels(c xmpp.Config) []string {
 	return []string{c.SIPGateway}
 }
 
-// open opens the ports of a bridge.
-func (b *span) open(e *edge.Edge, log *slog.Logger) error {
+// listen opens the ports of a bridge.
+func (b *span) listen(e *edge.Edge, log *slog.Logger) error {
 	for _, a := range b.addresses {
 		addr, err := b.ports.Open(a)
 		if err != nil {
@@ -96,15 +101,24 @@ func (b *span) open(e *edge.Edge, log *slog.Logger) error {
 		}
 		addr = netip.AddrPortFrom(addr.Addr().Unmap(), addr.Port())
 		e.Own(addr)
+		b.open = append(b.open, addr.String())
 		log.Info("listening", "listener", "bridge "+b.name, "role", edge.RoleBridge, "address", addr)
 	}
 	return nil
 }
 
+// crossings are the bridges, for the control socket.
+func (s *installation) crossings() (list []admin.Crossing) {
+	for _, b := range s.spans {
+		list = append(list, admin.Crossing{Keeper: b.keeper, Addresses: b.open})
+	}
+	return list
+}
+
 // openBridges opens the ports of all.
 func (s *installation) openBridges(log *slog.Logger) error {
 	for _, b := range s.spans {
-		if err := b.open(s.edge, log); err != nil {
+		if err := b.listen(s.edge, log); err != nil {
 			s.closeBridges()
 			return err
 		}
