@@ -2,11 +2,13 @@ package account
 
 import (
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"net"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -199,6 +201,9 @@ func (g *gate) authenticate(offered *stanza.Element) error {
 		}
 		switch {
 		case e.Is(nsSASL, "challenge"):
+			if rounds(e.Text) > maxRounds {
+				return fmt.Errorf("%w: it wants more than %d rounds of SCRAM", ErrCredentials, maxRounds)
+			}
 		case e.Is(nsSASL, "success"):
 			return g.client.write(e)
 		case e.Is(nsSASL, "failure"):
@@ -214,6 +219,29 @@ func (g *gate) authenticate(offered *stanza.Element) error {
 			return err
 		}
 	}
+}
+
+// maxRounds is how much work a server may make us do: the library does what it is
+// told, and cannot be stopped (RFC 5802 §9).
+const maxRounds = 1_000_000
+
+// rounds reads the iteration count of a SCRAM challenge (RFC 5802 §5.1).
+func rounds(challenge string) int {
+	text, err := base64.StdEncoding.DecodeString(challenge)
+	if err != nil {
+		return 0
+	}
+	most := 0
+	for part := range strings.SplitSeq(string(text), ",") {
+		if count, ok := strings.CutPrefix(part, "i="); ok {
+			n, err := strconv.Atoi(count)
+			if err != nil {
+				n = maxRounds + 1
+			}
+			most = max(most, n)
+		}
+	}
+	return most
 }
 
 // unwilling says why the library ended a login that the server did not.

@@ -73,6 +73,8 @@ func TestALoginFailsAndSaysWhy(t *testing.T) {
 		{"an account that is no more", func(s *server, a *Account) { s.refuse = "account-disabled" }, ErrCredentials, "account-disabled"},
 		{"a server that is not well", func(s *server, a *Account) { s.refuse = "temporary-auth-failure" }, ErrUnreachable, "temporary-auth-failure"},
 		{"a server that does not know the password", func(s *server, a *Account) { s.proof = "AAAA" }, ErrCredentials, "server signature mismatch"},
+		{"a server that wants too much work", func(s *server, a *Account) { s.rounds = "2000000000" }, ErrCredentials, "rounds of SCRAM"},
+		{"a server that wants nonsense", func(s *server, a *Account) { s.rounds = "99999999999999999999" }, ErrCredentials, "rounds of SCRAM"},
 		{"only passwords in the clear", func(s *server, a *Account) { s.mechanisms = []string{"PLAIN"} }, ErrCredentials, `it offers ["PLAIN"], and we want a SCRAM mechanism`},
 		{"only mechanisms that bind to a channel", func(s *server, a *Account) { s.mechanisms = []string{"SCRAM-SHA-1-PLUS"} }, ErrCredentials, "it offers [], and we want a SCRAM mechanism"},
 		{"not the mechanism that was named", func(s *server, a *Account) { a.Mechanism = "SCRAM-SHA-512" }, ErrCredentials, "and we want SCRAM-SHA-512"},
