@@ -24,7 +24,8 @@ type Bridge struct {
 	deps   Deps
 	roots  *certs.Roots
 	addr   *addresses
-	finder s2s.Finder // nil: the Locator; tests have their own DNS
+	finder s2s.Finder    // nil: the Locator; tests have their own DNS
+	begun  chan struct{} // closed when it carries traffic
 
 	mu   sync.Mutex
 	work *work // guarded by mu; nil before Run
@@ -35,7 +36,7 @@ var _ bridges.Bridge = (*Bridge)(nil)
 // New makes the bridge and opens no port. Errors are of type [allowlists.Problem];
 // all are returned at once.
 func New(c Config, d Deps) (*Bridge, []error) {
-	b := &Bridge{config: c, deps: d}
+	b := &Bridge{config: c, deps: d, begun: make(chan struct{})}
 	if errs := b.check(); len(errs) > 0 {
 		return b, errs
 	}
@@ -256,6 +257,7 @@ func (w *work) run(ctx context.Context, e *bridges.Endpoint) error {
 		}
 	}
 	e.Handle(w.gateway)
+	close(w.b.begun)
 	over, end := context.WithCancel(ctx)
 	defer end()
 	var looks guarded
