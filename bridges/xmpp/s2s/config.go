@@ -71,6 +71,7 @@ type Limits struct {
 	Pairs        int           // pairs of domains with something to send: 4,096
 	Builds       int           // streams that are being built: 64
 	Build        time.Duration // until a stream is there: 30 s
+	Pause        time.Duration // after a failure, until a domain is tried again; twice as long each time, up to 60 times: 1 s
 
 	Stanza       int           // octets of one that comes in: 256 KiB
 	Unproved     int           // octets that come before anything is proved: 8 KiB
@@ -106,7 +107,7 @@ func (l Limits) orDefaults() Limits {
 		limit *time.Duration
 		value time.Duration
 	}{
-		{&l.Build, 30 * time.Second}, {&l.UnprovedTime, 20 * time.Second}, {&l.Idle, 10 * time.Minute},
+		{&l.Build, 30 * time.Second}, {&l.Pause, time.Second}, {&l.UnprovedTime, 20 * time.Second}, {&l.Idle, 10 * time.Minute},
 		{&l.Keepalive, 3 * time.Minute}, {&l.Answer, 30 * time.Second}, {&l.Goodbye, 5 * time.Second},
 	} {
 		if *d.limit <= 0 {

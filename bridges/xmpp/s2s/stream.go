@@ -197,7 +197,7 @@ func (st *stream) put(it *item) fit {
 	st.out = append(st.out, it.octets...)
 	st.offset += uint64(len(it.octets))
 	it.end, it.counted, it.until = st.offset, st.acks, time.Time{}
-	it.written++
+	it.written = true
 	st.items.push(it)
 	st.mu.Unlock()
 	st.sent.Add(1)
