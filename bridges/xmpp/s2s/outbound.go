@@ -115,6 +115,9 @@ func (s *Server) try(ctx context.Context, p pair, t Target, hop locate.Hop, secu
 	conn, err := d.DialContext(ctx, "tcp", hop.Addr.String())
 	h.look.step("connect to "+hop.String(), err, "")
 	if err != nil {
+		if ctx.Err() != nil {
+			return nil, &failure{stageConnect, fmt.Errorf("%w: %w", ErrTimeout, err)}
+		}
 		s.c.Finder.Failed(hop.Addr)
 		return nil, &failure{stageConnect, fmt.Errorf("%w: %w", ErrUnreachable, err)}
 	}
