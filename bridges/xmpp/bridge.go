@@ -182,8 +182,8 @@ func (b *Bridge) streams(w *work) s2s.Config {
 		forbidden[domain] = true
 	}
 	finder := b.finder
-	if finder == nil {
-		finder, _ = any(d.Locator).(s2s.Finder)
+	if finder == nil && d.Locator != nil {
+		finder = d.Locator
 	}
 	return s2s.Config{
 		Domains: b.served(), Keypair: d.Certificates[c.Certificate], Verifier: b.roots.Verifier(), Finder: finder,
