@@ -194,6 +194,7 @@ func (b *Bridge) streams(w *work) s2s.Config {
 		},
 		Handle: func(s *s2s.Stanza) { w.gateway.stanza(s) },
 		Limits: s2s.Limits{Queue: c.Queue, Stanza: c.MaxStanza, OfAddress: c.StreamsPerSource, Streams: c.Streams},
+		Guard:  func(f func()) func() { return func() { defer w.gateway.guard(); f() } },
 		Log:    d.Log,
 	}
 }
