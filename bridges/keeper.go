@@ -69,6 +69,10 @@ type State struct {
 	Next      time.Time // when it begins again, if it is restarting
 }
 
+// A Restarter is a Host that wants to know when an incarnation has ended: what was
+// handed to it, and was not answered, never will be.
+type Restarter interface{ Restarted() }
+
 // The Keeper's times.
 const (
 	firstWait = time.Second
@@ -201,6 +205,9 @@ func (k *Keeper) Run(ctx context.Context, host Host) {
 	for ctx.Err() == nil {
 		began := time.Now()
 		err := k.live(ctx, host)
+		if h, ok := host.(Restarter); ok {
+			h.Restarted() // nothing is handed to the bridge now
+		}
 		if ctx.Err() != nil {
 			break
 		}

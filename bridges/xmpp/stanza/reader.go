@@ -156,6 +156,7 @@ func (r *Reader) root() (xml.StartElement, error) {
 	r.octets.left = r.limits.Stanza
 	c, err := r.octets.peek()
 	if err != nil {
+		r.octets.err = err // of the source, and no fault in what was received
 		return none, err
 	}
 	if c == 0 || c >= 0x80 {

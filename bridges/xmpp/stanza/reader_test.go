@@ -3,8 +3,10 @@ package stanza
 import (
 	"errors"
 	"io"
+	"os"
 	"strings"
 	"testing"
+	"testing/iotest"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -405,4 +407,17 @@ func condition(err error) string {
 		return syntax.Condition
 	}
 	return ""
+}
+
+func TestAnErrorOfTheSourceIsNoFaultOfTheOtherSide(t *testing.T) {
+	for _, begun := range []string{"", "<?xml version='1.0'?>", "<stream:stream"} {
+		r := NewReader(io.MultiReader(strings.NewReader(begun), iotest.ErrReader(os.ErrDeadlineExceeded)), Limits{})
+		if _, err := r.Open(); !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("after %q: %v", begun, err)
+		}
+		r = NewReader(strings.NewReader(begun), Limits{})
+		if _, err := r.Open(); begun == "" && !errors.Is(err, io.ErrUnexpectedEOF) {
+			t.Errorf("after nothing: %v", err)
+		}
+	}
 }
