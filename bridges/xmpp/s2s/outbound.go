@@ -86,6 +86,9 @@ func (s *Server) connect(ctx context.Context, p pair, h how) (*stream, error) {
 			}
 		}
 	}
+	if worst.stage < stageDNS && ctx.Err() != nil {
+		return nil, fmt.Errorf("%w: %w", ErrTimeout, context.Cause(ctx))
+	}
 	return nil, as(worst.err)
 }
 
