@@ -50,10 +50,10 @@ type Config struct {
 type Finder interface {
 	// XMPP finds the servers of a domain, in the order in which they are to be
 	// tried.
-	XMPP(ctx context.Context, domain string) (Records, error)
+	XMPP(ctx context.Context, domain string) (locate.XMPPRecords, error)
 	// TLSA finds what DNS says about the certificate of a server. Only records that
 	// are signed count: secure says so.
-	TLSA(ctx context.Context, host string, port int) (records []TLSA, secure bool, err error)
+	TLSA(ctx context.Context, host string, port int) (records []locate.TLSA, secure bool, err error)
 	// Control is the check of an address when it is dialled.
 	Control(locate.Hop) func(network, address string, c syscall.RawConn) error
 	// Failed and Succeeded remember which addresses are of use.
@@ -71,6 +71,7 @@ type Limits struct {
 	Pairs        int           // pairs of domains with something to send: 4,096
 	Builds       int           // streams that are being built: 64
 	Build        time.Duration // until a stream is there: 30 s
+	Pause        time.Duration // after a failure, until a domain is tried again; twice as long each time, up to 60 times: 1 s
 
 	Stanza       int           // octets of one that comes in: 256 KiB
 	Unproved     int           // octets that come before anything is proved: 8 KiB
@@ -106,7 +107,7 @@ func (l Limits) orDefaults() Limits {
 		limit *time.Duration
 		value time.Duration
 	}{
-		{&l.Build, 30 * time.Second}, {&l.UnprovedTime, 20 * time.Second}, {&l.Idle, 10 * time.Minute},
+		{&l.Build, 30 * time.Second}, {&l.Pause, time.Second}, {&l.UnprovedTime, 20 * time.Second}, {&l.Idle, 10 * time.Minute},
 		{&l.Keepalive, 3 * time.Minute}, {&l.Answer, 30 * time.Second}, {&l.Goodbye, 5 * time.Second},
 	} {
 		if *d.limit <= 0 {

@@ -11,7 +11,9 @@ type item struct {
 	until   time.Time // when it has waited for a stream for too long; zero while it is on one
 	end     uint64    // where its last octet is among all that its stream wrote
 	counted bool      // its stream acknowledges it
-	written int       // on how many streams it was
+	born    time.Time
+	written bool // it was on a stream
+	ends    int  // how many of them the other side ended with an error
 }
 
 // A queue holds items in their order. The zero queue is empty.

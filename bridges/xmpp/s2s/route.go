@@ -9,15 +9,11 @@ import (
 	"time"
 )
 
-// maxWritten is on how many streams a stanza may be written. One that ends each
-// stream that it is on would go on for ever.
-const maxWritten = 3
-
-// How long a domain that was not reached is not tried again: the first time, and at
-// most.
+// A stanza may be the reason why the other side ends each stream that it is on, and
+// it may be that there is no stream that holds: at some point it is given up.
 const (
-	firstPause = time.Second
-	mostPause  = time.Minute
+	maxEnds = 3 // streams that ended with an error of theirs
+	maxAge  = 5 * time.Minute
 )
 
 // A route is the way from a domain of ours to a foreign one: what waits, and the
@@ -129,7 +125,9 @@ func (r *route) tryBuild(ctx context.Context, pause time.Duration) (*stream, err
 	return r.s.connect(ctx, r.pair, how{})
 }
 
-// built says that no stream could be built. What waits hears why.
+// built says that no stream could be built. What waits hears why at once: its
+// senders wait for that. What was on a stream before may yet come through, until its
+// time is over.
 func (r *route) built(err error) {
 	r.mu.Lock()
 	r.building, r.since = false, time.Now()
@@ -144,15 +142,33 @@ func (r *route) built(err error) {
 	err = as(err)
 	r.failures++
 	r.err = err
-	pause := min(firstPause<<min(r.failures-1, 10), mostPause)
+	pause := r.pause()
 	r.retry = r.since.Add(pause)
 	items := r.waiting.take(r.waiting.n)
+	if k := kind(err); k == ErrUnreachable || k == ErrTimeout {
+		again := func(it item) bool { return it.written && it.until.After(r.retry) && !r.stopped }
+		for i := range items {
+			if again(items[i]) {
+				r.waiting.push(&items[i])
+			}
+		}
+		items = slices.DeleteFunc(items, again)
+	}
+	if r.waiting.n > 0 {
+		r.buildLocked()
+	}
 	failures := r.failures
 	r.mu.Unlock()
 	if !errors.Is(err, ErrStopped) {
 		r.s.log.Warn("domain not reached", "local", r.local, "remote", r.remote, "reason", err, "stanzas", len(items), "attempt", failures, "again_in", pause)
 	}
 	r.s.fail(items, err)
+}
+
+// pause is how long a domain is not tried after so many failures in a row.
+func (r *route) pause() time.Duration {
+	first := r.s.limits.Pause
+	return min(first<<min(r.failures-1, 10), 60*first)
 }
 
 // attach gives the route a stream, and reports whether it is still one. What waits
@@ -243,12 +259,16 @@ func (r *route) detachLocked(st *stream) {
 // again before all that is new, on the next stream.
 func (r *route) back(st *stream, items []item, cause error) {
 	now := time.Now()
+	_, complained := errors.AsType[*complaint](cause)
 	var lost []item
 	r.mu.Lock()
 	was := r.cur == st
 	for i := len(items) - 1; i >= 0; i-- {
 		it := &items[i]
-		if it.written >= maxWritten || r.s.stopping() || !r.s.allows(r.remote) {
+		if complained {
+			it.ends++
+		}
+		if it.ends >= maxEnds || now.Sub(it.born) > maxAge || r.s.stopping() || !r.s.allows(r.remote) {
 			lost = append(lost, *it)
 			continue
 		}
@@ -262,7 +282,7 @@ func (r *route) back(st *stream, items []item, cause error) {
 		// A stream that ends as soon as it is there is no better than none.
 		if now.Sub(st.began) < 5*time.Second && len(items) > 0 {
 			r.failures++
-			r.retry = now.Add(min(firstPause<<min(r.failures-1, 10), mostPause) - firstPause)
+			r.retry = now.Add(r.pause() - r.s.limits.Pause)
 		} else {
 			r.retry = time.Time{}
 		}
@@ -299,8 +319,7 @@ func (r *route) sweep(now time.Time) (idle bool) {
 		n++
 	}
 	items := r.waiting.take(n)
-	idle = r.cur == nil && len(r.spares) == 0 && !r.building && r.waiting.n == 0 && now.After(r.retry.Add(mostPause)) &&
-		now.Sub(r.used) > mostPause
+	idle = r.cur == nil && len(r.spares) == 0 && !r.building && r.waiting.n == 0 && now.Sub(r.used) > time.Minute && now.Sub(r.retry) > time.Minute
 	r.retired = r.retired || idle
 	err := r.err
 	r.mu.Unlock()

@@ -151,7 +151,7 @@ func (s *Server) finish() {
 //
 // The element may be changed when Send has returned.
 func (s *Server) Send(e *stanza.Element, done func(Outcome)) (up bool) {
-	it := item{done: done}
+	it := item{done: done, born: time.Now()}
 	p, err := s.address(e)
 	if err == nil {
 		it.octets = stanza.Append(make([]byte, 0, 256), e)
@@ -269,7 +269,7 @@ func (s *Server) settle(items []item, o Outcome) {
 func (s *Server) fail(items []item, err error) {
 	for i := range items {
 		e := err
-		if items[i].written > 0 && !errors.Is(err, ErrLost) {
+		if items[i].written && !errors.Is(err, ErrLost) {
 			e = fmt.Errorf("%w: %w", ErrLost, err)
 		}
 		s.settle(items[i:i+1], Outcome{Err: e})

@@ -36,6 +36,7 @@ type stream struct {
 	verified  int       // dialback keys that were looked at
 	confirmed bool      // they asked about a key of ours
 	restarted bool      // SASL has succeeded: the next header is the last one
+	vouched   string    // the domain for which signed DNS says that this is its certificate
 	early     []*stanza.Element
 
 	received atomic.Uint64
@@ -197,7 +198,7 @@ func (st *stream) put(it *item) fit {
 	st.out = append(st.out, it.octets...)
 	st.offset += uint64(len(it.octets))
 	it.end, it.counted, it.until = st.offset, st.acks, time.Time{}
-	it.written++
+	it.written = true
 	st.items.push(it)
 	st.mu.Unlock()
 	st.sent.Add(1)
