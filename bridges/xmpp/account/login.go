@@ -50,6 +50,8 @@ func (a *Account) login(ctx context.Context, server *stream, bare jid.JID) (full
 		}
 		ended <- err
 	}()
+	// Whoever else on this machine is faster gets a login at the server, which he could
+	// have without us; the library's then fails, and so does ours.
 	conn, err := l.Accept()
 	if err != nil {
 		return "", "", fmt.Errorf("%w: %w", err, <-ended)
@@ -129,7 +131,7 @@ type gate struct {
 }
 
 // pass lets a login pass: a stream on which it proves who it is, and one on
-// which it binds (RFC 6120 §6.4, §7.4).
+// which it binds (RFC 6120 §6.4, §7).
 func (g *gate) pass() error {
 	offered, err := g.begin()
 	if err != nil {
@@ -279,7 +281,7 @@ func (g *gate) bind() error {
 		return err
 	}
 	if err := stanza.ErrorOf(e); err != nil {
-		return fmt.Errorf("%w: %w", ErrCredentials, &Refusal{"binding", err.Condition, err.Text})
+		return fmt.Errorf("%w: %w", ErrUnreachable, &Refusal{"binding", err.Condition, err.Text})
 	}
 	bound := e.Child(nsBind, "bind")
 	if !e.Is(stanza.NS, "iq") || e.Attr("id") != id || bound == nil || bound.Child(nsBind, "jid") == nil {
