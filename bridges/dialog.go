@@ -3,6 +3,8 @@ package bridges
 import (
 	"slices"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/sipedge/sipedge/sip"
 )
@@ -19,11 +21,14 @@ type dialogID struct{ call, local, remote string }
 type Dialog struct {
 	Data any // its owner's
 
-	e      *Endpoint
-	id     dialogID
-	from   string // ours, as a value of From without its tag
-	to     string // the other side's
-	invite bool   // a call, no subscription
+	e       *Endpoint
+	id      dialogID
+	from    string       // ours, as a value of From without its tag
+	to      string       // the other side's
+	invite  bool         // a call, no subscription
+	contact string       // user part of our Contact; "": that of from
+	size    int64        // octets of all this; Endpoint.mu guards it
+	used    atomic.Int64 // when something went or came last, by the Endpoint's clock
 
 	mu       sync.Mutex // guards what follows; nothing is locked or called under it
 	ended    bool
@@ -41,13 +46,6 @@ type Dialog struct {
 	posting  bool
 }
 
-// posted is a message that goes out in its turn.
-type posted struct {
-	o     *output
-	c     *client // nil: an ACK
-	proof Proof
-}
-
 // target returns the URI of Contact, "" if there is none that can be sent to.
 func target(m *sip.Message) string {
 	n, err := sip.ParseNameAddr(m.Value(sip.Contact))
@@ -57,26 +55,45 @@ func target(m *sip.Message) string {
 	return string(n.URI)
 }
 
-// routes copies the route set (RFC 3261 §12.1.1, §12.1.2). The message has no
-// Fault, so that each can be read.
-func routes(m *sip.Message) (list []string) {
+// routes copies the route set (RFC 3261 §12.1.1, §12.1.2); false: it is none that
+// could be used.
+func routes(m *sip.Message) (list []string, ok bool) {
+	if m.Count(sip.RecordRoute) == 0 {
+		return nil, true
+	}
 	elements := m.Elements(sip.RecordRoute)
 	for {
-		elem, ok := elements.Next()
-		if !ok || len(list) == maxRoutes {
-			return list
+		elem, more := elements.Next()
+		if !more {
+			return list, true
 		}
-		list = append(list, unfold(elem))
+		n, err := sip.ParseNameAddr(elem)
+		if err != nil || len(list) == maxRoutes {
+			return nil, false
+		}
+		// Without the display name, which is for nobody.
+		route := "<" + string(n.URI) + ">"
+		if params := unfold(n.Params); params != "" && clean(params) {
+			route += ";" + params
+		}
+		list = append(list, route)
 	}
+}
+
+// routed reports whether the route set of m could be used.
+func routed(m *sip.Message) bool {
+	_, ok := routes(m)
+	return ok
 }
 
 // maxRoutes bounds a route set.
 const maxRoutes = 32
 
 // newDialog makes the dialog of a message that came: of a request (as its server),
-// or of an answer (as its client).
+// or of an answer (as its client). Its routes have been looked at.
 func newDialog(e *Endpoint, callID, local string, m *sip.Message, server bool) *Dialog {
-	d := &Dialog{e: e, target: target(m), routes: routes(m)}
+	d := &Dialog{e: e, target: target(m)}
+	d.routes, _ = routes(m)
 	var n sip.NameAddr
 	if server {
 		n, _ = m.From()
@@ -90,46 +107,76 @@ func newDialog(e *Endpoint, callID, local string, m *sip.Message, server bool) *
 	return d
 }
 
-// dialog makes the dialog of a request that is answered.
-func (in *Incoming) dialog() *Dialog {
+// dialog makes the dialog of a request that is answered; nil: there is no room.
+func (in *Incoming) dialog(contact string) *Dialog {
 	m := &in.raw.m
 	d := newDialog(in.e, in.CallID, in.tag, m, true)
 	from, _ := m.From()
 	to, _ := m.To()
 	d.from, d.to = value(to), value(from)
 	d.invite = in.Method == "INVITE"
-	d.seq = in.e.seq.Add(1) & (1<<31 - 1)
+	d.seq = in.e.nextSeq()
+	d.contact, d.Data = contact, in.Data
 	if d.invite {
 		d.pending = in
 	}
 	if !in.e.keepDialog(d) {
-		in.e.log.Warn("too many dialogs of a bridge", "bridge", in.e.name, "call_id", in.CallID)
+		return nil
 	}
 	return d
 }
 
 // value is an address as it came, without the parameters of its field.
 func value(n sip.NameAddr) string {
-	if len(n.Display) == 0 {
+	if len(n.Display) == 0 || !clean(unfold(n.Display)) {
 		return "<" + string(n.URI) + ">"
 	}
 	return unfold(n.Display) + " <" + string(n.URI) + ">"
 }
 
-// keepDialog enters a dialog; false: there is no room, and the dialog is over.
+// keepDialog enters a dialog; false: there is no room. One that is not kept can still
+// send, but nothing comes in it.
 func (e *Endpoint) keepDialog(d *Dialog) bool {
+	d.size = int64(len(d.id.call) + len(d.id.local) + len(d.id.remote) + len(d.from) + len(d.to) + len(d.target))
+	for _, r := range d.routes {
+		d.size += int64(len(r))
+	}
+	d.used.Store(int64(e.clock.now()))
 	e.mu.Lock()
-	ok := !e.ended && len(e.dialogs) < e.lim.dialogs
+	ok := !e.ended && len(e.dialogs) < e.lim.dialogs && e.described+d.size <= e.lim.described
 	if ok {
 		e.dialogs[d.id] = d
+		e.described += d.size
 	}
 	e.mu.Unlock()
 	if !ok {
-		d.mu.Lock()
-		d.ended = true
-		d.mu.Unlock()
+		e.warn("too many dialogs of a bridge", "call_id", d.id.call)
 	}
 	return ok
+}
+
+// forgetDialog takes a dialog out. Endpoint.mu is held.
+func (e *Endpoint) forgetDialog(d *Dialog) {
+	if e.dialogs[d.id] == d {
+		delete(e.dialogs, d.id)
+		e.described -= d.size
+	}
+}
+
+// sweep ends dialogs that their owner has forgotten: neither side said anything in
+// them for days.
+func (e *Endpoint) sweep(now time.Duration) {
+	var old []*Dialog
+	e.mu.Lock()
+	for _, d := range e.dialogs {
+		if now-time.Duration(d.used.Load()) > idle {
+			old = append(old, d)
+		}
+	}
+	e.mu.Unlock()
+	for _, d := range old {
+		d.End()
+	}
 }
 
 // dialogOf finds the dialog of a request that came, nil if there is none.
@@ -163,167 +210,5 @@ func (d *Dialog) End() {
 	e := d.e
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.dialogs[d.id] == d {
-		delete(e.dialogs, d.id)
-	}
-}
-
-// Do sends a request within the dialog; URI, From, To, Call-ID, CSeq and Route
-// are the dialog's. answer is called as that of [Endpoint.Do].
-//
-// A BYE ends the dialog at once (RFC 3261 §15.1.1), and so does a NOTIFY whose
-// Subscription-State is terminated.
-func (d *Dialog) Do(r *Request, answer func(*Response)) {
-	e := d.e
-	c := &client{e: e, method: r.Method, callID: d.id.call, dialog: d, answer: func(resp *Response, _ *Dialog) { answer(resp) }}
-	if err := r.check(true); err != nil {
-		c.local(status(err))
-		return
-	}
-	s := e.site.Load()
-	if s == nil {
-		c.local(503, "Bridge is not running")
-		return
-	}
-	c.id = e.dice.branch()
-	d.mu.Lock()
-	switch {
-	case d.ended:
-		d.mu.Unlock()
-		c.local(481, "Dialog is over")
-		return
-	case r.Method == "INVITE" && (d.asking || d.pending != nil):
-		d.mu.Unlock()
-		c.local(491, "Request Pending") // RFC 3261 §14.1
-		return
-	}
-	o := e.outputs.Get().(*output)
-	d.seq++
-	c.seq = d.seq
-	if r.Proof != ProofNone {
-		d.proof = r.Proof
-	}
-	c.proof = d.proof
-	if err := d.write(o, s, c, r); err != nil {
-		d.mu.Unlock()
-		e.done(o)
-		c.local(status(err))
-		return
-	}
-	if r.Method == "INVITE" {
-		d.asking = true
-		c.invite = &invite{raw: append([]byte(nil), o.b...), request: r}
-	}
-	d.out = append(d.out, posted{o, c, c.proof})
-	d.mu.Unlock()
-	d.post()
-	if r.Method == "BYE" || r.Method == "NOTIFY" && !d.invite && terminated(r.Fields) {
-		d.End()
-	}
-}
-
-// write makes a request within the dialog (RFC 3261 §12.2.1.1). Dialog.mu is held.
-func (d *Dialog) write(o *output, s *site, c *client, r *Request) (err error) {
-	h := head{method: r.Method, branch: c.id, callID: d.id.call, seq: c.seq, contact: r.Contact}
-	if h.contact == "" && needsContact(r.Method) {
-		h.contact = userOfValue(d.from)
-	}
-	dst := d.appendStart(o.b[:0], s, &h, r.MaxForwards)
-	o.b, err = appendFields(dst, r.Fields, r.ContentType, r.Body, false)
-	return err
-}
-
-// appendStart appends all that a request has by its dialog. Dialog.mu is held.
-func (d *Dialog) appendStart(dst []byte, s *site, h *head, maxForwards int) []byte {
-	list, last := d.routes, ""
-	if h.target = d.target; len(list) > 0 && !loose(list[0]) {
-		// RFC 3261 §12.2.1.1: a strict router wants to be the Request-URI.
-		n, _ := sip.ParseNameAddr([]byte(list[0]))
-		h.target, last, list = string(n.URI), "<"+d.target+">", list[1:]
-	}
-	dst = s.appendTop(dst, h, maxForwards)
-	for _, r := range list {
-		dst = appendLine(dst, "Route", r)
-	}
-	if last != "" {
-		dst = appendLine(dst, "Route", last)
-	}
-	dst = append(append(append(dst, "From: "...), d.from...), ";tag="...)
-	dst = append(append(append(dst, d.id.local...), "\r\nTo: "...), d.to...)
-	if d.id.remote != "" {
-		dst = append(append(dst, ";tag="...), d.id.remote...)
-	}
-	return s.appendIDs(append(dst, "\r\n"...), h)
-}
-
-// loose reports whether a Route names a loose router (RFC 3261 §19.1.1).
-func loose(route string) bool {
-	n, err := sip.ParseNameAddr([]byte(route))
-	if err != nil {
-		return true
-	}
-	u, err := sip.ParseURI(n.URI)
-	_, lr := u.Param("lr")
-	return err != nil || lr
-}
-
-// userOfValue is the user part of an address with brackets.
-func userOfValue(v string) string {
-	n, err := sip.ParseNameAddr([]byte(v))
-	if err != nil {
-		return ""
-	}
-	return userOf(string(n.URI))
-}
-
-// post sends what stands in line, one after the other, so that the numbers in CSeq
-// come in their order. Whoever finds a sender leaves it to that one.
-func (d *Dialog) post() {
-	for {
-		d.mu.Lock()
-		if len(d.out) == 0 || d.posting {
-			d.mu.Unlock()
-			return
-		}
-		p := d.out[0]
-		d.out = slices.Delete(d.out, 0, 1)
-		d.posting = true
-		d.mu.Unlock()
-		d.transmit(p)
-		d.mu.Lock()
-		d.posting = false
-		d.mu.Unlock()
-	}
-}
-
-func (d *Dialog) transmit(p posted) {
-	e := d.e
-	defer e.done(p.o)
-	switch {
-	case p.c == nil:
-		if err := e.send(p.o.b, p.proof); err != nil {
-			e.log.Warn("request of a bridge not taken", "bridge", e.name, "method", "ACK", "call_id", d.id.call, "err", err)
-		}
-	case !e.open(p.c):
-		p.c.local(503, "Too many requests are open")
-	default:
-		p.c.send(p.o.b)
-	}
-}
-
-// ack acknowledges a 2xx to our INVITE: a request of its own, with the number of the
-// INVITE (RFC 3261 §13.2.2.4).
-func (d *Dialog) ack(seq uint32, proof Proof) {
-	s := d.e.site.Load()
-	if s == nil {
-		return
-	}
-	o := d.e.outputs.Get().(*output)
-	h := head{method: "ACK", branch: d.e.dice.branch(), callID: d.id.call, seq: seq}
-	d.mu.Lock()
-	dst := d.appendStart(o.b[:0], s, &h, 0)
-	o.b, _ = appendFields(dst, nil, "", nil, false)
-	d.out = append(d.out, posted{o, nil, proof})
-	d.mu.Unlock()
-	d.post()
+	e.forgetDialog(d)
 }

@@ -7,11 +7,13 @@ import (
 
 // What a lookup may end with, besides servers.
 var (
-	ErrNoRecords        = errors.New("no records")                   // NXDOMAIN, no data, or the target "."
-	ErrServfail         = errors.New("dns server failed")            // SERVFAIL, REFUSED, nonsense, or nobody there
-	ErrTimeout          = errors.New("dns timeout")                  // no usable answer in time
-	ErrForbiddenAddress = errors.New("forbidden address")            // DNS points at loopback, a private range, or us
-	errTooManyAliases   = errors.New("cname chain too long or loop") // wrapped in ErrServfail
+	ErrNoRecords        = errors.New("no records")                                                    // NXDOMAIN, no data, or the target "."
+	ErrServfail         = errors.New("dns server failed")                                             // SERVFAIL, REFUSED, nonsense, or nobody there
+	ErrTimeout          = errors.New("dns timeout")                                                   // no usable answer in time
+	ErrForbiddenAddress = errors.New("forbidden address")                                             // DNS points at loopback, a private range, or us
+	errTooManyAliases   = errors.New("cname chain too long or loop")                                  // wrapped in ErrServfail
+	errNotOffered       = fmt.Errorf("%w: the domain says that it has no such service", ErrNoRecords) // the target "."
+	errNoTarget         = fmt.Errorf("%w: none that leads anywhere", ErrNoRecords)
 	errTooMany          = fmt.Errorf("%w: too many lookups under way", ErrTimeout)
 )
 
@@ -21,6 +23,9 @@ type Error struct {
 	Domain string // the partner or host that was looked for
 	Query  string // the last question, if there was one
 	Err    error
+	// NoService: the domain has no SRV record of ours at all, so that nothing there is
+	// broken. Err wraps ErrNoRecords.
+	NoService bool
 }
 
 func (e *Error) Error() string {
@@ -31,3 +36,10 @@ func (e *Error) Error() string {
 }
 
 func (e *Error) Unwrap() error { return e.Err }
+
+// NoService reports whether an error of Directory.Partner says that the domain has no
+// such service, and not only that it is broken or that DNS is.
+func NoService(err error) bool {
+	e, ok := errors.AsType[*Error](err)
+	return ok && e.NoService
+}

@@ -135,8 +135,8 @@ func (a *addresses) split(uri string) (user string, host, params []byte, err err
 	return user, u.Host, u.Params, nil
 }
 
-// splitCommon takes an im or pres URI apart (RFC 3859 §3, RFC 3860 §3). It always names
-// a person; what follows a "?" is for composing a message.
+// splitCommon takes an im or pres URI apart (RFC 3860, RFC 3859). It always names a
+// person; what follows a "?" is for composing a message.
 func splitCommon(u sip.URI) (user string, host, params []byte, err error) {
 	if !strings.EqualFold(string(u.Scheme), "im") && !strings.EqualFold(string(u.Scheme), "pres") {
 		return "", nil, nil, errScheme

@@ -161,6 +161,11 @@ func FuzzPlain(f *testing.F) {
 				t.Fatalf("%q, %q are not plain: %q, %v", local, resource, j, err)
 			}
 		}
+		if j, err := newJID(local, domain, resource); err == nil {
+			if m, err := jid.New(local, domain, resource); err != nil || m.Bare().Domainpart() != j.Domainpart() && !strings.HasPrefix(domain, "[") {
+				t.Fatalf("newJID(%q, %q, %q) = %q, but %q, %v", local, domain, resource, j, m, err)
+			}
+		}
 		uri := "sip:" + local + "@" + domain
 		if user, host, ok := plainURI(uri); ok {
 			local, err := escapeUser(user)

@@ -114,7 +114,7 @@ func decodeUser(s string) (string, error) {
 }
 
 // escaped returns the character that the three octets at s[i] stand for, 0 if
-// they are none of the ten escapes (XEP-0106 §4.2). Case does not count: PRECIS makes
+// they are none of the ten escapes (XEP-0106 §3.3). Case does not count: PRECIS makes
 // lower case of all.
 func escaped(s string, i int) byte {
 	if i+2 >= len(s) || s[i] != '\\' {
@@ -144,7 +144,7 @@ func countEscapes(local string) (n int) {
 	return n
 }
 
-// escapeUser makes a local part of a decoded user part (XEP-0106 §4.2). All ten
+// escapeUser makes a local part of a decoded user part (XEP-0106 §3.2). All ten
 // characters are escaped, not only the three of RFC 7247 §6.4: the others come
 // as %xx.
 func escapeUser(user string) (string, error) {
@@ -152,7 +152,7 @@ func escapeUser(user string) (string, error) {
 		return user, nil
 	}
 	if strings.HasPrefix(user, " ") || strings.HasSuffix(user, " ") {
-		return "", errUser // \20 may stand at neither end (XEP-0106 §4.2)
+		return "", errUser // \20 may stand at neither end (XEP-0106 §3.2)
 	}
 	// PRECIS takes wide letters for narrow ones. A wide "@" must not become one
 	// behind our back, nor a wide digit the second half of an escape.

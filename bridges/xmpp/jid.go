@@ -33,6 +33,7 @@ func newJID(local, domain, resource string) (jid.JID, error) {
 	if len(local) > maxPart || len(domain) > maxPart || len(resource) > maxPart {
 		return jid.JID{}, errLong
 	}
+	local, domain = lowerASCII(local), lowerASCII(domain)
 	if isPlain(local, &plainLocal) && isPlain(resource, &plainResource) && isPlainDomain(domain) {
 		return jid.NewUnsafe(local, domain, resource).JID, nil
 	}
@@ -56,6 +57,17 @@ func newJID(local, domain, resource string) (jid.JID, error) {
 		local, resource = j.Localpart(), j.Resourcepart()
 	}
 	return jid.JID{}, whichPart(local, "")
+}
+
+// lowerASCII puts ASCII into lower case, which is all that PRECIS and IDNA do with it.
+// Of other letters they know more.
+func lowerASCII(s string) string {
+	for i := range len(s) {
+		if s[i] >= utf8.RuneSelf {
+			return s
+		}
+	}
+	return strings.ToLower(s)
 }
 
 // whichPart says which part of a JID is at fault, if its domain is not.

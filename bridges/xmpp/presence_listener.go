@@ -122,17 +122,20 @@ func (p *presence) notifyNow(l *listener) {
 	case !c.known:
 		p.notifyState(l, "active"+state, nil, "")
 	default:
+		l.shown = true
 		doc, lang := p.document(c)
 		p.notifyState(l, "active"+state, doc, lang)
 	}
 }
 
-// notifySoon sends a NOTIFY now, or when the last one is old enough.
+// notifySoon sends a NOTIFY now, or when the last one is old enough (RFC 3856 §6.10).
+// What a device sees first does not wait: leave comes a moment before the presence that
+// it is for, and nobody would be there for five seconds.
 func (p *presence) notifySoon(l *listener) {
 	if l.next.isSet() || l.dialog == nil {
 		return
 	}
-	if due := l.last.Add(notifyPause); due.After(time.Now()) {
+	if due := l.last.Add(notifyPause); l.shown && due.After(time.Now()) {
 		p.alarms.set(&l.next, due)
 		return
 	}
@@ -208,7 +211,7 @@ func (p *presence) document(c *contact) (doc []byte, lang string) {
 		tuples = append(tuples, gone)
 	}
 	c.doc = appendPIDF(nil, p.entity(c), tuples)
-	c.docLang = languageOf(tuples)
+	c.docLang = commonLanguage(tuples)
 	return c.doc, c.docLang
 }
 
@@ -217,8 +220,8 @@ func (p *presence) closedDoc(c *contact) (doc []byte, lang string) {
 	return appendPIDF(nil, p.entity(c), []tuple{{}}), ""
 }
 
-// languageOf returns the language of all tuples, "" if they differ.
-func languageOf(tuples []tuple) string {
+// commonLanguage returns the language of all tuples, "" if they differ.
+func commonLanguage(tuples []tuple) string {
 	lang := tuples[0].lang
 	for i := range tuples {
 		if tuples[i].lang != lang {

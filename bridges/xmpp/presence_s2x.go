@@ -46,6 +46,7 @@ type listener struct {
 	index   int // in c.listeners
 	expires time.Time
 	last    time.Time // of the last NOTIFY
+	shown   bool      // it has seen a document
 	end     alarm
 	next    alarm // of a NOTIFY that must wait
 	over    bool

@@ -1,6 +1,9 @@
 package stanza
 
-import "io"
+import (
+	"errors"
+	"io"
+)
 
 // octets is where the decoder gets its octets from, one at a time, so that it
 // never asks for more than it needs. On their way they are watched for what
@@ -55,18 +58,8 @@ func (o *octets) reset(src io.Reader) {
 	}
 }
 
-// Read is there because the decoder wants an io.Reader; it calls ReadByte.
-func (o *octets) Read(p []byte) (int, error) {
-	if len(p) == 0 {
-		return 0, nil
-	}
-	c, err := o.ReadByte()
-	if err != nil {
-		return 0, err
-	}
-	p[0] = c
-	return 1, nil
-}
+// Read is there because the decoder wants an io.Reader, and calls ReadByte.
+func (o *octets) Read([]byte) (int, error) { return 0, errors.ErrUnsupported }
 
 // fill gets more from the source. It is called when nothing is left.
 func (o *octets) fill() error {
@@ -86,12 +79,11 @@ func (o *octets) fill() error {
 	return io.ErrNoProgress
 }
 
-// peek returns the next octet without taking it. Its error is not kept: between
-// two elements a source may have nothing in time, and more later.
+// peek returns the next octet without taking it.
 func (o *octets) peek() (byte, error) {
 	if o.r == o.w {
-		if err := o.fill(); err != nil {
-			return 0, err
+		if o.err = o.fill(); o.err != nil {
+			return 0, o.err
 		}
 	}
 	return o.buf[o.r], nil

@@ -3,6 +3,7 @@ package stanza
 import (
 	"encoding/xml"
 	"errors"
+	"fmt"
 	"io"
 	"strings"
 )
@@ -155,6 +156,7 @@ func (r *Reader) root() (xml.StartElement, error) {
 	r.octets.left = r.limits.Stanza
 	c, err := r.octets.peek()
 	if err != nil {
+		r.octets.err = err // of the source, and no fault in what was received
 		return none, err
 	}
 	if c == 0 || c >= 0x80 {
@@ -191,8 +193,10 @@ func declaration(p xml.ProcInst) error {
 	for i, name := range []string{"version", "encoding", "standalone"} {
 		value, after, ok := pseudoAttr(rest, name)
 		switch {
-		case i == 0 && value != "1.0", i == 1 && ok && !strings.EqualFold(value, "utf-8"):
+		case i == 0 && value != "1.0":
 			return &SyntaxError{notWellFormed, "a broken XML declaration"}
+		case i == 1 && ok && !strings.EqualFold(value, "utf-8"):
+			return errEncoding
 		case i == 2 && ok && value != "yes":
 			return &SyntaxError{restrictedXML, "not standalone"}
 		}
@@ -238,17 +242,20 @@ func (r *Reader) skipSpace() error {
 
 // Next reads the next element of the stream. io.EOF means that the other side has
 // ended the stream, and io.ErrUnexpectedEOF that it went without a word. An error of
-// the source is not the Reader's end as long as it comes between two elements: a
-// deadline may be set, and be over, many times.
+// the source is returned as it is, and is not the Reader's end, as long as it comes
+// between two elements: a deadline may be set, and be over, many times. Within an
+// element it is wrapped, and is returned ever after.
 func (r *Reader) Next() (*Element, error) {
 	if r.err != nil {
 		return nil, r.err
 	}
-	if err := r.skipSpace(); err != nil {
-		if _, ours := err.(*SyntaxError); ours {
-			r.err = err
-		}
-		return nil, err
+	r.octets.err = nil
+	switch err := r.skipSpace(); {
+	case err == nil:
+	case err == r.octets.err:
+		return nil, err // the source's, and it may have more later
+	default:
+		return nil, r.end(err)
 	}
 	r.scope.bound = r.scope.bound[:r.stream]
 	r.octets.left = r.limits.Stanza
@@ -302,7 +309,9 @@ func topLevel(e *Element) error {
 func (r *Reader) end(err error) error {
 	var ours *SyntaxError
 	switch {
-	case err == io.EOF || errors.As(err, &ours) || r.octets.err != nil && errors.Is(err, r.octets.err):
+	case err == io.EOF, err == io.ErrUnexpectedEOF, errors.As(err, &ours):
+	case r.octets.err != nil && errors.Is(err, r.octets.err):
+		err = fmt.Errorf("stanza: within an element: %w", err)
 	case errors.Is(err, errEncoding):
 		err = &SyntaxError{unsupportedEncoding, err.Error()}
 	default:

@@ -1,6 +1,9 @@
 package stanza
 
-import "encoding/xml"
+import (
+	"encoding/xml"
+	"strings"
+)
 
 // Namespaces that have their prefixes for ever (Namespaces in XML 1.0 §3).
 const (
@@ -37,12 +40,21 @@ func (s *scope) declare(prefix, space string, own int) error {
 		return &SyntaxError{notWellFormed, "a prefix that is taken"}
 	case prefix != "" && (space == "" || !validName(xml.Name{Space: "xmlns", Local: prefix})):
 		return &SyntaxError{notWellFormed, "a declaration that is none"}
+	case strings.ContainsFunc(space, notInURI):
+		return &SyntaxError{notWellFormed, "a namespace that is no URI"}
 	case space == "xml":
 		// In an Attr that is how xml:lang is called.
 		return &SyntaxError{badNamespacePrefix, "a namespace that is none"}
 	}
 	s.bound = append(s.bound, binding{prefix, s.meant(space)})
 	return nil
+}
+
+// notInURI reports characters that are in no URI, nor in what passes for one
+// (RFC 3986 §2, RFC 3987 §2.2). Namespaces are names and nobody looks there, but
+// libxml2 refuses these.
+func notInURI(r rune) bool {
+	return r <= ' ' || r == 0x7f || strings.ContainsRune("<>\"{}|\\^`", r)
 }
 
 // meant is what a namespace on the wire is in the model.
