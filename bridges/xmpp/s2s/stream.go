@@ -224,7 +224,7 @@ func (st *stream) armLocked() {
 	_ = st.conn.SetReadDeadline(first) // fails only when the connection is closed
 }
 
-// Status of a stream for people.
+// detail describes a stream for people.
 func (st *stream) detail() string {
 	st.mu.Lock()
 	defer st.mu.Unlock()
@@ -242,7 +242,12 @@ func (st *stream) detail() string {
 		s += ", acknowledges"
 	}
 	if st.where != "" {
-		return s + ", " + st.where
+		s += ", " + st.where
+	} else {
+		s += ", from " + st.addr.String()
 	}
-	return s + ", from " + st.addr.String()
+	if st.unproved != "" {
+		s += "; " + words(st.unproved)
+	}
+	return s
 }
