@@ -89,6 +89,19 @@ func (l *sessions) of(who ends, thread string) *session {
 	return list[len(list)-1]
 }
 
+// endAll ends all sessions, since the gateway ends: nobody would know them afterwards.
+func (l *sessions) endAll() {
+	l.mu.Lock()
+	var list []*session
+	for _, of := range l.byPair {
+		list = append(list, of...)
+	}
+	l.mu.Unlock()
+	for _, s := range list {
+		s.hangUp()
+	}
+}
+
 // size returns how many there are.
 func (l *sessions) size() int {
 	l.mu.Lock()
