@@ -29,6 +29,9 @@ const (
 type answer struct {
 	targets []target     // of SRV
 	addrs   []netip.Addr // of A and AAAA
+	tlsa    []TLSA
+	alias   string // what the name is an alias of in the end, "" if it is none
+	secure  bool   // signed from the first alias to the last record, or to the proof that there is none
 	err     error
 	end     time.Time // until when the records are true, by their TTL
 	until   time.Time // when it is to be asked again: end, unless the answer is stale
@@ -76,12 +79,15 @@ func (l *Locator) failure(err error) *answer {
 }
 
 // keep returns the old answer for a while instead of a failure, if it has not
-// been out of date for too long (RFC 8767 §5).
+// been out of date for too long (RFC 8767 §5). It never does with what is said about
+// certificates: a key that is no longer named must not be believed any more.
 func (l *Locator) keep(old, failed *answer) *answer {
-	if old == nil || old.err != nil || !l.usable(old.end) {
+	if old == nil || old.err != nil || old.tlsa != nil || !l.usable(old.end) {
 		return failed
 	}
-	return &answer{targets: old.targets, addrs: old.addrs, end: old.end, until: failed.until, stale: failed.err}
+	kept := *old
+	kept.until, kept.stale = failed.until, failed.err
+	return &kept
 }
 
 // usable reports whether records that were true until end may still be used
@@ -90,7 +96,7 @@ func (l *Locator) usable(end time.Time) bool { return l.now().Before(end.Add(l.s
 
 // ask puts the question to the resolvers and follows aliases.
 func (d *Directory) ask(ctx context.Context, name string, qtype uint16) *answer {
-	r := reader{name: dns.Fqdn(name), qtype: qtype, ttl: maxTTL}
+	r := newReader(name, qtype)
 	for {
 		m, err := d.l.dns.ask(ctx, r.name, qtype)
 		if err != nil {
@@ -99,12 +105,14 @@ func (d *Directory) ask(ctx context.Context, name string, qtype uint16) *answer 
 		again, err := r.read(m)
 		switch {
 		case errors.Is(err, ErrNoRecords):
-			return &answer{err: err, until: d.l.now().Add(negative(m))}
+			return &answer{err: err, secure: r.secure, until: d.l.now().Add(negative(m))}
 		case err != nil:
 			return d.l.failure(err)
 		case !again:
 			end := d.l.now().Add(max(r.ttl, minTTL))
-			return &answer{targets: best(r.targets), addrs: r.addrs, end: end, until: end}
+			return &answer{
+				targets: best(r.targets), addrs: r.addrs, tlsa: r.tlsa, alias: r.alias(), secure: r.secure, end: end, until: end,
+			}
 		}
 	}
 }
@@ -139,10 +147,26 @@ type reader struct {
 	name    string // what is asked for now: the end of the aliases so far
 	qtype   uint16
 	aliases int
+	secure  bool // all that was read so far is signed
 	ttl     time.Duration
 	targets []target
 	addrs   []netip.Addr
+	tlsa    []TLSA
+	octets  int  // of data in tlsa
 	refused bool // the target "." was among the records
+}
+
+func newReader(name string, qtype uint16) reader {
+	return reader{name: dns.Fqdn(name), qtype: qtype, secure: true, ttl: maxTTL}
+}
+
+// alias is where the name led, "" if it is no alias or leads to no host.
+func (r *reader) alias() string {
+	if r.aliases == 0 {
+		return ""
+	}
+	host, _ := hostName(r.name)
+	return host
 }
 
 // read takes the records of one message. Only those count that belong to the
@@ -150,6 +174,8 @@ type reader struct {
 // in an alias whose records are still to be asked for.
 func (r *reader) read(m *message) (again bool, err error) {
 	asked := r.name
+	// One link without a signature makes the chain one (RFC 7672 §2.1.3).
+	r.secure = r.secure && m.authentic
 	if err := r.follow(m); err != nil {
 		return false, err
 	}
@@ -157,10 +183,12 @@ func (r *reader) read(m *message) (again bool, err error) {
 	switch {
 	case err != nil:
 		return false, fmt.Errorf("%w: %w", ErrServfail, err)
-	case len(r.targets) > 0 || len(r.addrs) > 0:
+	case len(r.targets) > 0 || len(r.addrs) > 0 || len(r.tlsa) > 0:
 		return false, nil
 	case r.refused:
-		return false, fmt.Errorf("%w: the domain says that it has no such service", ErrNoRecords)
+		return false, errNotOffered
+	case n > 0 && r.qtype == dns.TypeSRV:
+		return false, errNoTarget
 	case n == 0 && m.rcode == dns.RcodeSuccess && r.name != asked && m.authority == 0:
 		return true, nil
 	}
@@ -218,6 +246,8 @@ func (r *reader) take(rr dns.RR) {
 		r.takeAddr(rr.A, rr.Hdr.Ttl)
 	case *dns.AAAA:
 		r.takeAddr(rr.AAAA, rr.Hdr.Ttl)
+	case *dns.TLSA:
+		r.takeTLSA(rr)
 	}
 }
 
@@ -237,7 +267,7 @@ func (r *reader) takeTarget(rr *dns.SRV) {
 		return
 	}
 	r.lower(rr.Hdr.Ttl)
-	r.targets = append(r.targets, target{host, rr.Port, rr.Priority, rr.Weight})
+	r.targets = append(r.targets, target{host: host, port: rr.Port, priority: rr.Priority, weight: rr.Weight})
 	if len(r.targets) > 4*maxTargets {
 		r.targets = best(r.targets)
 	}

@@ -34,7 +34,7 @@ func FuzzReadAnswer(f *testing.F) {
 		if !ok || err != nil {
 			return
 		}
-		r := reader{name: q.Question[0].Name, qtype: dns.TypeSRV, ttl: maxTTL}
+		r := newReader(q.Question[0].Name, dns.TypeSRV)
 		again, err := r.read(m)
 		if err == nil && !again && len(r.targets) == 0 {
 			t.Error("no error and no records")

@@ -7,11 +7,13 @@ import (
 
 // What a lookup may end with, besides servers.
 var (
-	ErrNoRecords        = errors.New("no records")                   // NXDOMAIN, no data, or the target "."
-	ErrServfail         = errors.New("dns server failed")            // SERVFAIL, REFUSED, nonsense, or nobody there
-	ErrTimeout          = errors.New("dns timeout")                  // no usable answer in time
-	ErrForbiddenAddress = errors.New("forbidden address")            // DNS points at loopback, a private range, or us
-	errTooManyAliases   = errors.New("cname chain too long or loop") // wrapped in ErrServfail
+	ErrNoRecords        = errors.New("no records")                                                    // NXDOMAIN, no data, or the target "."
+	ErrServfail         = errors.New("dns server failed")                                             // SERVFAIL, REFUSED, nonsense, or nobody there
+	ErrTimeout          = errors.New("dns timeout")                                                   // no usable answer in time
+	ErrForbiddenAddress = errors.New("forbidden address")                                             // DNS points at loopback, a private range, or us
+	errTooManyAliases   = errors.New("cname chain too long or loop")                                  // wrapped in ErrServfail
+	errNotOffered       = fmt.Errorf("%w: the domain says that it has no such service", ErrNoRecords) // the target "."
+	errNoTarget         = fmt.Errorf("%w: none that leads anywhere", ErrNoRecords)
 	errTooMany          = fmt.Errorf("%w: too many lookups under way", ErrTimeout)
 )
 

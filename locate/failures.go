@@ -39,16 +39,18 @@ func (f *failures) remove(addr netip.AddrPort) {
 	}
 }
 
+// failed reports whether an address has failed lately.
+func (f *failures) failed(h Hop, now time.Time) bool {
+	t, ok := f.until.Peek(h.Addr)
+	return ok && now.Before(t)
+}
+
 // sort returns hops with those that failed lately last, else in their order,
 // and when the first of them is forgotten: zero if none failed. The hops given
 // are not changed.
 func (f *failures) sort(hops []Hop) (sorted []Hop, until time.Time) {
 	now := f.now()
-	failed := func(h Hop) bool {
-		t, ok := f.until.Peek(h.Addr)
-		return ok && now.Before(t)
-	}
-	if !slices.ContainsFunc(hops, failed) {
+	if !slices.ContainsFunc(hops, func(h Hop) bool { return f.failed(h, now) }) {
 		return hops, time.Time{}
 	}
 	sorted = make([]Hop, 0, len(hops))

@@ -85,7 +85,7 @@ func (l *Locator) Resolvers() []string { return slices.Clone(l.dns.servers) }
 // inspect asks for one name and type, and follows aliases.
 func (l *Locator) inspect(ctx context.Context, name string, qtype uint16) Records {
 	out := Records{Name: name}
-	r := reader{name: dns.Fqdn(name), qtype: qtype, ttl: maxTTL}
+	r := newReader(name, qtype)
 	for {
 		m, err := l.dns.ask(ctx, r.name, qtype)
 		if err != nil {

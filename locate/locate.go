@@ -9,8 +9,10 @@
 // partner can point us at ourselves or at our inside.
 //
 // It asks for no NAPTR: partners are reached by TLS over TCP only, so there is
-// nothing to choose (RFC 3263 §4.1). It does not check DNSSEC and does not
-// connect.
+// nothing to choose (RFC 3263 §4.1). It does not connect. It checks no signatures
+// either: a resolver on loopback does (RFC 4035 §4.9.3), and its word goes along with
+// what is found for XMPP domains. A signature that is wrong is an answer that cannot
+// be had, and never one without signature.
 package locate
 
 import (
@@ -36,6 +38,12 @@ type Config struct {
 	// loopback, private or otherwise not public, such as "10.0.0.0/8". Default:
 	// none.
 	AllowedRanges []string `toml:"allowed_ranges"`
+	// Whether the resolvers check signatures (DNSSEC). Then certificates count that
+	// signed DNS names (DANE). Their word can be believed only if nobody is between
+	// them and us: all of them must be on loopback. Default: true if they are, but
+	// not for the resolver of Docker, which passes on what others say. Say false if
+	// yours does that.
+	Validating *bool `toml:"validating"`
 	// How long an answer is still used after its time is over, while no resolver
 	// gives a new one. At most 168h; "0s": never. Default 1h.
 	Stale *time.Duration `toml:"stale"`
@@ -68,6 +76,7 @@ const (
 var (
 	partnerRoom  = room{lookups: 64, waiting: 4096, domains: 8192, answers: 16384}
 	hostRoom     = room{lookups: 64, waiting: 4096, domains: 4096, answers: 8192}
+	xmppRoom     = room{lookups: 128, waiting: 1024, domains: 4096, answers: 8192}
 	strangerRoom = room{lookups: 16, waiting: 256, domains: 1024, answers: 4096}
 )
 
@@ -81,6 +90,7 @@ type Locator struct {
 	*Directory
 	strangers *Directory
 	named     *Directory // hosts that the admin wrote down
+	xmpp      *Directory // XMPP domains, listed or not
 
 	dns      *client
 	rules    rules
@@ -112,6 +122,10 @@ func New(c Config, own func() []netip.AddrPort, log *slog.Logger) (*Locator, err
 	if err != nil {
 		return nil, err
 	}
+	validates, err := c.validates(servers)
+	if err != nil {
+		return nil, err
+	}
 	stale, err := c.stale()
 	if err != nil {
 		return nil, err
@@ -120,7 +134,7 @@ func New(c Config, own func() []netip.AddrPort, log *slog.Logger) (*Locator, err
 		log = slog.New(slog.DiscardHandler)
 	}
 	l := &Locator{
-		dns:      &client{servers: servers, timeout: queryTime},
+		dns:      &client{servers: servers, validates: validates, timeout: queryTime},
 		rules:    rules{allowed: ranges, own: own},
 		log:      log,
 		now:      time.Now,
@@ -135,6 +149,8 @@ func New(c Config, own func() []netip.AddrPort, log *slog.Logger) (*Locator, err
 	l.Directory, l.strangers = newDirectory(l, partnerRoom), newDirectory(l, strangerRoom)
 	l.named = newDirectory(l, hostRoom)
 	l.named.search = l.named.findHost
+	l.xmpp = newDirectory(l, xmppRoom)
+	l.xmpp.search = l.xmpp.findXMPP
 	l.failures = newFailures(func() time.Time { return l.now() })
 	l.base, l.stop = context.WithCancel(context.Background())
 	return l, nil
@@ -142,10 +158,11 @@ func New(c Config, own func() []netip.AddrPort, log *slog.Logger) (*Locator, err
 
 // Check returns what is wrong with the section, all at once.
 func (c Config) Check() error {
-	_, err1 := c.resolvers()
-	_, err2 := c.ranges()
-	_, err3 := c.stale()
-	return errors.Join(err1, err2, err3)
+	servers, err1 := c.resolvers()
+	_, err2 := c.validates(servers)
+	_, err3 := c.ranges()
+	_, err4 := c.stale()
+	return errors.Join(err1, err2, err3, err4)
 }
 
 func (c Config) stale() (time.Duration, error) {

@@ -21,6 +21,7 @@ type message struct {
 	raw       []byte
 	rcode     int
 	truncated bool
+	authentic bool  // the resolver says that all of it is signed and checked (RFC 4035 §3.2.3)
 	cnames    []int // where the records begin that are aliases
 	answers   []int // and those of the type asked for
 	authority int   // how many records there are in that section
@@ -45,11 +46,11 @@ func readMessage(raw []byte, q *dns.Msg) (m *message, ok bool, err error) {
 		return nil, false, nil
 	}
 	bits := binary.BigEndian.Uint16(raw[2:])
-	const response, opcode, truncated, rcode = 1 << 15, 0xf << 11, 1 << 9, 0xf
+	const response, opcode, truncated, authentic, rcode = 1 << 15, 0xf << 11, 1 << 9, 1 << 5, 0xf
 	if bits&response == 0 || bits&opcode != 0 {
 		return nil, false, nil
 	}
-	m = &message{raw: raw, rcode: int(bits & rcode), truncated: bits&truncated != 0}
+	m = &message{raw: raw, rcode: int(bits & rcode), truncated: bits&truncated != 0, authentic: bits&authentic != 0}
 	at, ok, err := m.question(q.Question[0])
 	if !ok || err != nil {
 		return nil, ok, err

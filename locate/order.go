@@ -11,6 +11,7 @@ type target struct {
 	host             string // normal form
 	port             uint16
 	priority, weight uint16
+	direct           bool // of a service with TLS from the first octet (XEP-0368)
 }
 
 // order puts targets in the order in which they are to be tried: by priority,

@@ -10,7 +10,7 @@ import (
 func TestTargetsComeByPriorityAndThenByWeight(t *testing.T) {
 	// The example of RFC 2782: three quarters go to the fast box.
 	targets := []target{
-		{"server", 9, 1, 0}, {"slow", 9, 0, 1}, {"fast", 9, 0, 3}, {"sysadmins", 9, 1, 0},
+		{host: "server", priority: 1}, {host: "slow", weight: 1}, {host: "fast", weight: 3}, {host: "sysadmins", priority: 1},
 	}
 	r := rand.New(rand.NewPCG(1, 2))
 	first, backup := map[string]int{}, map[string]int{}
@@ -38,7 +38,7 @@ func TestTargetsComeByPriorityAndThenByWeight(t *testing.T) {
 }
 
 func TestATargetWithoutWeightHasASmallChance(t *testing.T) {
-	targets := []target{{"heavy", 9, 0, 99}, {"none", 9, 0, 0}}
+	targets := []target{{host: "heavy", weight: 99}, {host: "none"}}
 	r := rand.New(rand.NewPCG(3, 4))
 	n := 0
 	for range 10_000 {
@@ -56,7 +56,7 @@ func TestEveryTargetIsThereOnce(t *testing.T) {
 	for range 500 {
 		var targets []target
 		for i := range r.IntN(40) {
-			targets = append(targets, target{"t", uint16(i), uint16(r.IntN(3)), uint16(r.IntN(4) * r.IntN(65536) / 4)})
+			targets = append(targets, target{host: "t", port: uint16(i), priority: uint16(r.IntN(3)), weight: uint16(r.IntN(4) * r.IntN(65536) / 4)})
 		}
 		got := order(targets, r.IntN)
 		if !slices.IsSortedFunc(got, func(a, b target) int { return int(a.priority) - int(b.priority) }) {

@@ -16,18 +16,20 @@ import (
 
 // found is what is remembered about a domain or host: servers or an error.
 type found struct {
-	hops  []Hop
-	names []string  // of the hosts that hops and those beyond maxHops belong to
-	end   time.Time // until when the records are true, by their TTL
-	until time.Time // when they are to be asked for again
-	stale error     // why some are old: there are no newer ones to be had
-	err   error
-	view  atomic.Pointer[view]
+	hops   []Hop
+	names  []string     // of the hosts that hops and those beyond maxHops belong to
+	xmpp   []XMPPTarget // of an XMPP domain, with the same hops
+	secure bool         // the records that name the targets are signed
+	end    time.Time    // until when the records are true, by their TTL
+	until  time.Time    // when they are to be asked for again
+	stale  error        // why some are old: there are no newer ones to be had
+	err    error
+	view   atomic.Pointer[view]
 }
 
 // again is f, now out of date, until the next attempt.
 func (f *found) again(failed *found) *found {
-	return &found{hops: f.hops, names: f.names, end: f.end, until: failed.until, stale: failed.err}
+	return &found{hops: f.hops, names: f.names, xmpp: f.xmpp, secure: f.secure, end: f.end, until: failed.until, stale: failed.err}
 }
 
 // view is found's hops in the order that the failures of some moment ask for.
@@ -58,13 +60,19 @@ func (d *Directory) findPartner(ctx context.Context, domain string) *found {
 		return f
 	}
 	targets := order(srv.targets, d.l.random)
-	answers := d.targetAddresses(ctx, targets)
+	f.resolve(domain, query, targets, d.targetAddresses(ctx, targets), d.l)
+	return f
+}
+
+// resolve takes the addresses of all targets, and an error if there is none that may
+// be dialled.
+func (f *found) resolve(domain, query string, targets []target, answers []*answer, l *Locator) {
 	err, forbidden := error(ErrNoRecords), error(nil)
 	for i, a := range answers {
 		if a.err != nil && !isAnswer(a.err) {
 			err, query = a.err, targets[i].host+" A, AAAA"
 		}
-		if e := f.add(targets[i], a, d.l); e != nil {
+		if e := f.add(targets[i], a, l); e != nil {
 			forbidden = e
 		}
 	}
@@ -74,7 +82,6 @@ func (d *Directory) findPartner(ctx context.Context, domain string) *found {
 		}
 		f.err = &Error{Domain: domain, Query: query, Err: err}
 	}
-	return f
 }
 
 // add takes the addresses of one target, but for those that must not be dialled,
@@ -144,7 +151,7 @@ func (d *Directory) records(ctx context.Context, domain string) (query string, b
 		a := <-results[i]
 		if a.err == nil {
 			if !until.IsZero() {
-				a = &answer{targets: a.targets, end: a.end, until: earlier(a.until, until), stale: a.stale}
+				a = a.again(until)
 			}
 			return s + domain + " SRV", a
 		}
@@ -188,26 +195,37 @@ func (d *Directory) addresses(ctx context.Context, host string) *answer {
 }
 
 // together joins the answers for the two families. That a host has none of one
-// family is no reason to ask again soon if it has some of the other.
+// family is no reason to ask again soon if it has some of the other. If one of them
+// is signed, so is what leads to the host (RFC 7673 §3.2).
 func together(a, b *answer) *answer {
 	switch {
 	case a.err == nil && b.err == nil:
-		return &answer{
-			addrs: slices.Concat(a.addrs, b.addrs), end: earlier(a.end, b.end), until: earlier(a.until, b.until),
-			stale: cmp.Or(a.stale, b.stale),
+		both := *a
+		both.addrs, both.end, both.until = slices.Concat(a.addrs, b.addrs), earlier(a.end, b.end), earlier(a.until, b.until)
+		both.stale = cmp.Or(a.stale, b.stale)
+		if b.secure && !a.secure {
+			both.secure, both.alias = true, b.alias
 		}
+		return &both
 	case a.err == nil && isAnswer(b.err):
 		return a
 	case b.err == nil && isAnswer(a.err):
 		return b
 	case a.err == nil:
-		return &answer{addrs: a.addrs, end: a.end, until: earlier(a.until, b.until), stale: a.stale}
+		return a.again(b.until)
 	case b.err == nil:
-		return &answer{addrs: b.addrs, end: b.end, until: earlier(a.until, b.until), stale: b.stale}
+		return b.again(a.until)
 	case isAnswer(a.err):
-		return &answer{err: b.err, until: earlier(a.until, b.until)}
+		return b.again(a.until)
 	}
-	return &answer{err: a.err, until: earlier(a.until, b.until)}
+	return a.again(b.until)
+}
+
+// again is a, to be asked for again when something else is.
+func (a *answer) again(until time.Time) *answer {
+	b := *a
+	b.until = earlier(a.until, until)
+	return &b
 }
 
 func earlier(a, b time.Time) time.Time {

@@ -8,6 +8,7 @@ package locatetest
 import (
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 
@@ -45,6 +46,7 @@ type Server struct {
 	faults  map[string]Fault
 	queries map[string]int
 	total   int
+	signed  []string // domains
 
 	release  sync.Once
 	released chan struct{} // closed when nothing is held any more
@@ -139,6 +141,34 @@ func (s *Server) Misbehave(name string, f Fault) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.faults[fqdn(name)] = f
+}
+
+// Sign makes the server say, to those who ask for it, that all in these domains, and
+// that there is nothing else in them, is signed and checked (RFC 4035 §3.2.3), as a
+// resolver that validates does. Where an alias leads out of them nothing is signed.
+// Without domains it says so of nothing.
+func (s *Server) Sign(domains ...string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.signed = nil
+	for _, d := range domains {
+		s.signed = append(s.signed, fqdn(d))
+	}
+}
+
+// isSigned reports whether all names in an answer are.
+func (s *Server) isSigned(m *dns.Msg) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	signed := func(name string) bool {
+		return slices.ContainsFunc(s.signed, func(d string) bool { return dns.IsSubDomain(d, name) })
+	}
+	for _, rr := range m.Answer {
+		if c, ok := rr.(*dns.CNAME); !signed(rr.Header().Name) || ok && !signed(c.Target) {
+			return false
+		}
+	}
+	return signed(m.Question[0].Name)
 }
 
 // Queries returns how many questions came since the start.

@@ -14,6 +14,9 @@ const (
 	NS       = "jabber:server"
 	NSClient = "jabber:client"
 	NSErrors = "urn:ietf:params:xml:ns:xmpp-stanzas"
+
+	NSStreams  = "http://etherx.jabber.org/streams"
+	NSDialback = "jabber:server:dialback"
 )
 
 // An Attr is an attribute. Space is its namespace: "" for most, "xml" for xml:lang.
@@ -109,21 +112,4 @@ func Domain(jid string) string {
 		jid = jid[i+1:]
 	}
 	return jid
-}
-
-// An Error is a stanza error (RFC 6120 §8.3).
-type Error struct {
-	Type      string // "cancel", "modify", "auth", "wait", "continue"
-	Condition string // "item-not-found", …
-	Text      string // for people
-	By        string // who says so
-	To        string // new address of gone and redirect
-}
-
-// Error describes the error.
-func (e *Error) Error() string {
-	if e.Text == "" {
-		return "stanza: " + e.Condition
-	}
-	return "stanza: " + e.Condition + ": " + e.Text
 }

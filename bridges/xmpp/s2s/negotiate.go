@@ -1,0 +1,337 @@
+package s2s
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/sipedge/sipedge/bridges"
+	"github.com/sipedge/sipedge/bridges/xmpp/stanza"
+)
+
+// A negotiation is what comes before the first stanza on a stream that we open
+// (RFC 6120 §4.3).
+type negotiation struct {
+	*stream
+	ctx     context.Context
+	target  Target
+	secure  bool // the records that led here are signed
+	how     how
+	stage   int
+	proof   bridges.Proof // of them
+	offers  offers
+	refused error // why they do not believe our certificate
+}
+
+func (n *negotiation) run() error {
+	n.set(func() { n.provedBy = time.Now().Add(attemptTime) })
+	if !n.target.Direct {
+		if err := n.startTLS(); err != nil {
+			return err
+		}
+	}
+	err := n.stream.secure()
+	n.how.look.tls(n.stream, err)
+	if err != nil {
+		return err
+	}
+	if err := n.judge(); err != nil {
+		return err
+	}
+	n.stage = stageStream
+	if err := n.begin(); err != nil {
+		return err
+	}
+	n.how.look.offers(n.offers)
+	n.stage = stageAuth
+	// From here on the other side may have to ask others before it answers.
+	n.set(func() { n.provedBy = time.Time{} })
+	if n.how.key != nil {
+		return n.ask(n.how.key)
+	}
+	if err := n.authenticate(); err != nil {
+		return err
+	}
+	if n.offers.manage && !n.how.noManage {
+		if err := n.enable(); err != nil {
+			return err
+		}
+	}
+	n.src.unlimited()
+	n.mu.Lock()
+	n.peer = n.offers
+	n.server = n.proof
+	if n.bidi {
+		n.proofs[n.remote] = n.proof
+	}
+	n.mu.Unlock()
+	return nil
+}
+
+// expect reads one element that is not a stream error.
+func (n *negotiation) expect() (*stanza.Element, error) {
+	e, err := n.next()
+	switch {
+	case err == io.EOF:
+		return nil, errEnded
+	case err != nil:
+		return nil, err
+	case e.Is(stanza.NSStreams, "error"):
+		return nil, complaintOf(e, "stream", nsErrors)
+	}
+	return e, nil
+}
+
+// errEnded is that the other side said goodbye without a reason.
+var errEnded = fmt.Errorf("%w: it ended the stream", ErrUnreachable)
+
+// begin opens the stream, again after TLS and SASL, and reads what is offered.
+func (n *negotiation) begin() error {
+	n.open(header{from: n.local, to: n.remote})
+	e, err := n.r.Open()
+	n.src.complete()
+	if err != nil {
+		return err
+	}
+	var h header
+	if f := h.read(e, n.r.Content()); f != nil {
+		return f
+	}
+	if n.tls != nil {
+		switch {
+		case h.from != "" && h.from != n.remote:
+			return &fault{condition: "invalid-from", text: h.from + " is not " + n.remote}
+		case h.to != "" && h.to != n.local:
+			return &fault{condition: "improper-addressing", text: h.to + " is not " + n.local}
+		}
+	}
+	n.mu.Lock()
+	n.id = h.id
+	n.mu.Unlock()
+	f, err := n.expect()
+	if err != nil {
+		return err
+	}
+	if !f.Is(stanza.NSStreams, "features") {
+		return &fault{condition: "unsupported-stanza-type", text: "features come first"}
+	}
+	n.offers = readOffers(f)
+	return nil
+}
+
+// startTLS does what is needed without TLS, and no more. Without TLS there is no
+// stream (RFC 7590 §3.1).
+func (n *negotiation) startTLS() error {
+	n.stage = stageStream
+	if err := n.begin(); err != nil {
+		return err
+	}
+	if !n.offers.startTLS {
+		err := fmt.Errorf("%w: it offers no TLS", ErrUntrusted)
+		n.how.look.step("STARTTLS", err, "")
+		return &fault{condition: "policy-violation", text: "TLS is needed", err: err}
+	}
+	n.say(stanza.New(nsTLS, "starttls"))
+	e, err := n.expect()
+	switch {
+	case err != nil:
+	case e.Is(nsTLS, "proceed"):
+		n.flush()
+		n.stage = stageTLS
+		n.how.look.step("STARTTLS", nil, "offered and begun")
+		return nil
+	case e.Is(nsTLS, "failure"): // RFC 6120 §5.4.2.2
+		err = fmt.Errorf("%w: it offers TLS and cannot do it", ErrUntrusted)
+	default:
+		err = &fault{condition: "unsupported-stanza-type", text: "neither proceed nor failure"}
+	}
+	n.how.look.step("STARTTLS", err, "")
+	return err
+}
+
+// judge looks whose certificate it is. If nobody's that we know, only DNS leads to
+// this server, as with dialback: where that is allowed it goes on.
+func (n *negotiation) judge() error {
+	proof, why := n.s.judgeServer(n.ctx, n.stream, n.target, n.secure)
+	if n.how.key != nil {
+		return nil // that is dialback
+	}
+	n.how.look.certificate(n.stream, proof, why, n.s.dialback(n.remote))
+	if proof == bridges.ProofNone {
+		if !n.s.dialback(n.remote) {
+			return &fault{
+				condition: "not-authorized", text: "your certificate does not prove " + n.remote,
+				err: fmt.Errorf("%w: %s", ErrUntrusted, why),
+			}
+		}
+		proof = bridges.ProofDialback
+	}
+	n.proof = proof
+	n.mu.Lock()
+	n.unproved = why
+	n.mu.Unlock()
+	return nil
+}
+
+// authenticate proves that we are who we say: by our certificate, or else by
+// dialback on the same stream.
+func (n *negotiation) authenticate() error {
+	if n.offers.bidi && !n.s.c.OneWay {
+		// XEP-0288 §2.2: before SASL and dialback. There is no answer.
+		n.say(stanza.New(nsBidi, "bidi"))
+		n.mu.Lock()
+		n.bidi = true
+		n.mu.Unlock()
+	}
+	if n.offers.mechanism && !n.how.noExternal {
+		done, err := n.external()
+		if done || err != nil {
+			return err
+		}
+	}
+	err := n.callback()
+	n.how.look.step("dialback", err, "they called back and believed us")
+	if err == nil {
+		return nil
+	}
+	if n.refused != nil {
+		if vanished(err) || errors.Is(err, errEnded) {
+			// Some end the stream after a failure (XEP-0178 §3).
+			return &errAgain{func(h *how) { h.noExternal = true }, n.refused}
+		}
+		return fmt.Errorf("SASL: %w; dialback: %w", n.refused, err)
+	}
+	return err
+}
+
+// external tries SASL EXTERNAL. Without a name we are who the stream is from
+// (RFC 6120 §6.3.8); servers of old want it nevertheless.
+func (n *negotiation) external() (done bool, err error) {
+	for _, name := range []string{"=", base64.StdEncoding.EncodeToString([]byte(n.local))} {
+		e := stanza.New(nsSASL, "auth", attr("mechanism", "EXTERNAL"))
+		e.Text = name
+		n.say(e)
+		answer, err := n.expect()
+		if err == nil && answer.Is(nsSASL, "challenge") {
+			r := stanza.New(nsSASL, "response")
+			r.Text = name
+			n.say(r)
+			answer, err = n.expect()
+		}
+		switch {
+		case err != nil:
+		case answer.Is(nsSASL, "success"):
+			n.how.look.step("SASL EXTERNAL", nil, "they believe our certificate")
+			n.r.Reset(&n.src)
+			n.mu.Lock()
+			n.opened = false
+			n.mu.Unlock()
+			return true, n.begin()
+		case answer.Is(nsSASL, "failure"):
+			c := complaintOf(answer, "sasl", nsSASL)
+			n.refused = c
+			if c.condition == "invalid-authzid" || c.condition == "incorrect-encoding" || c.condition == "malformed-request" {
+				continue
+			}
+			n.how.look.step("SASL EXTERNAL", c, "")
+			return false, nil
+		default:
+			err = &fault{condition: "unsupported-stanza-type", text: "neither success nor failure"}
+		}
+		n.how.look.step("SASL EXTERNAL", err, "")
+		return false, err
+	}
+	n.how.look.step("SASL EXTERNAL", n.refused, "")
+	return false, nil
+}
+
+// callback proves by dialback that we are who we say (XEP-0220 §2.1.1). The answer
+// must be to what we asked, from whom we asked.
+func (n *negotiation) callback() error {
+	if n.id == "" {
+		return fmt.Errorf("%w: a stream without id", ErrRefused)
+	}
+	e := stanza.New(stanza.NSDialback, "result", attr("from", n.local), attr("to", n.remote))
+	e.Text = n.s.keys.of(n.remote, n.local, n.id)
+	n.say(e)
+	a, err := n.dialbackAnswer("result", "")
+	if err != nil {
+		return err
+	}
+	switch a.Attr("type") {
+	case "valid":
+		return nil
+	case "error":
+		return complaintOfCheck(a)
+	}
+	return fmt.Errorf("%w: it says that our own server does not know the key", ErrRefused)
+}
+
+// dialbackAnswer waits for the answer to what we asked. What anybody may ask
+// meanwhile is answered.
+func (n *negotiation) dialbackAnswer(local, id string) (*stanza.Element, error) {
+	for {
+		a, err := n.expect()
+		if err != nil {
+			return nil, err
+		}
+		if a.Is(stanza.NSDialback, "verify") && a.Attr("type") == "" {
+			if err := n.dialback(a); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		if !a.Is(stanza.NSDialback, local) {
+			return nil, &fault{condition: "not-authorized", text: "dialback is not done"}
+		}
+		from, _ := Normal(a.Attr("from"))
+		to, _ := Normal(a.Attr("to"))
+		if from != n.remote || to != n.local || a.Attr("type") == "" || id != "" && a.Attr("id") != id {
+			return nil, &fault{condition: "invalid-from", text: "a dialback answer that nobody asked for"}
+		}
+		return a, nil
+	}
+}
+
+// complaintOfCheck reads a dialback error (XEP-0220 §2.5).
+func complaintOfCheck(e *stanza.Element) *complaint {
+	if c := e.Child(stanza.NS, "error"); c != nil {
+		return complaintOf(c, "dialback", stanza.NSErrors)
+	}
+	return &complaint{of: "dialback", condition: "undefined-condition"}
+}
+
+// maxEarly is how many stanzas may come while we wait whether they are
+// acknowledged.
+const maxEarly = 100
+
+// enable asks for acknowledgements (XEP-0198 §3). On a stream both ways stanzas may
+// come before the answer; they are not counted.
+func (n *negotiation) enable() error {
+	n.say(stanza.New(nsManage, "enable"))
+	n.set(func() { n.provedBy = time.Now().Add(attemptTime) })
+	for {
+		e, err := n.expect()
+		switch {
+		case isTimeout(err) && n.ctx.Err() == nil:
+			return &errAgain{func(h *how) { h.noManage = true }, err}
+		case err != nil:
+			return err
+		case e.Is(nsManage, "enabled"):
+			n.mu.Lock()
+			n.acks = true
+			n.mu.Unlock()
+		case e.Is(nsManage, "failed"):
+		case e.IsStanza() && n.bidi && len(n.early) < maxEarly:
+			n.early = append(n.early, e)
+			continue
+		default:
+			return &fault{condition: "unsupported-stanza-type", text: words(e.Local)}
+		}
+		n.set(func() { n.provedBy = time.Time{} })
+		return nil
+	}
+}

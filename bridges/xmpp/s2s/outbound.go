@@ -1,0 +1,156 @@
+package s2s
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"time"
+
+	"github.com/sipedge/sipedge/locate"
+)
+
+// Bounds of one search for a stream.
+const (
+	maxTries    = 8                // addresses
+	connectTime = 5 * time.Second  // for one of them
+	attemptTime = 10 * time.Second // until it has offered something
+)
+
+// how is how a stream is to be built.
+type how struct {
+	noExternal bool      // EXTERNAL was refused, and the stream with it
+	noManage   bool      // they offer acknowledgements, and do not answer
+	key        *question // only to verify a dialback key
+	look       *look     // who looks on; nil: nobody
+}
+
+// A failure is an attempt that failed, and how far it came: what the farthest one
+// says is most to the point.
+type failure struct {
+	stage int
+	err   error
+}
+
+const (
+	stageDNS = iota
+	stageConnect
+	stageTLS
+	stageStream
+	stageAuth
+)
+
+// connect builds a stream from a domain of ours to a foreign one: over all
+// addresses of all its servers, one after the other (RFC 6120 §3.2.1).
+func (s *Server) connect(ctx context.Context, p pair, h how) (*stream, error) {
+	if !s.allows(p.remote) {
+		return nil, fmt.Errorf("%w: %s is not allowed here", ErrRefused, p.remote)
+	}
+	name, _ := ascii(p.remote)
+	records, err := s.c.Finder.XMPP(ctx, name)
+	h.look.records(name, records, err)
+	if err != nil {
+		return nil, notFound(ctx, err)
+	}
+	worst, tries := failure{-1, fmt.Errorf("%w: %s has no server", ErrNoServer, p.remote)}, 0
+	for _, t := range records.Targets {
+		for _, hop := range t.Hops {
+			if tries++; tries > maxTries || ctx.Err() != nil {
+				break
+			}
+			st, f := s.attempt(ctx, p, t, hop, records.Secure, h)
+			if f == nil {
+				return st, nil
+			}
+			if f.stage > worst.stage {
+				worst = *f
+			}
+			if errors.Is(f.err, errInvalid) {
+				return nil, f.err
+			}
+		}
+	}
+	return nil, as(worst.err)
+}
+
+// notFound says what a search in DNS came to.
+func notFound(ctx context.Context, err error) error {
+	switch {
+	case ctx.Err() != nil:
+		return fmt.Errorf("%w: %w", ErrTimeout, err)
+	case errors.Is(err, locate.ErrNoRecords):
+		return fmt.Errorf("%w: %w", ErrNoServer, err)
+	}
+	return fmt.Errorf("%w: %w", ErrUnreachable, err)
+}
+
+// errAgain is that the same server may be tried once more, in another way.
+type errAgain struct {
+	how func(*how)
+	err error
+}
+
+func (e *errAgain) Error() string { return e.err.Error() }
+func (e *errAgain) Unwrap() error { return e.err }
+
+// attempt tries one address, and again if the server cannot do something that we
+// tried first.
+func (s *Server) attempt(ctx context.Context, p pair, t Target, hop locate.Hop, secure bool, h how) (*stream, *failure) {
+	for range 3 {
+		st, f := s.try(ctx, p, t, hop, secure, h)
+		if f == nil {
+			return st, nil
+		}
+		again, ok := errors.AsType[*errAgain](f.err)
+		if !ok || ctx.Err() != nil {
+			return nil, f
+		}
+		again.how(&h)
+	}
+	return nil, &failure{stageAuth, fmt.Errorf("%w: too many attempts", ErrRefused)}
+}
+
+func (s *Server) try(ctx context.Context, p pair, t Target, hop locate.Hop, secure bool, h how) (*stream, *failure) {
+	d := net.Dialer{Timeout: connectTime, Control: s.c.Finder.Control(hop), KeepAlive: -1}
+	conn, err := d.DialContext(ctx, "tcp", hop.Addr.String())
+	h.look.step("connect to "+hop.String(), err, "")
+	if err != nil {
+		if ctx.Err() != nil {
+			return nil, &failure{stageConnect, fmt.Errorf("%w: %w", ErrTimeout, err)}
+		}
+		s.c.Finder.Failed(hop.Addr)
+		return nil, &failure{stageConnect, fmt.Errorf("%w: %w", ErrUnreachable, err)}
+	}
+	keepAlive(conn)
+	st := s.newStream(conn, false, t.Direct)
+	st.local, st.remote = p.local, p.remote
+	st.where = hop.String()
+	st.src.left.Store(64 << 10)
+	st.start()
+	// Whoever waits no more ends it where it is.
+	stop := context.AfterFunc(ctx, func() { st.set(func() { st.leaveBy = time.Unix(1, 0) }) })
+	n := negotiation{stream: st, ctx: ctx, target: t, secure: secure, how: h, stage: stageTLS}
+	err = st.safely(n.run)
+	if !stop() && err == nil {
+		err = context.Cause(ctx)
+	}
+	if err == nil {
+		s.c.Finder.Succeeded(hop.Addr)
+		return st, nil
+	}
+	if ctx.Err() != nil && (isTimeout(err) || vanished(err)) {
+		err = fmt.Errorf("%w: %w", ErrTimeout, context.Cause(ctx))
+	}
+	if n.stage <= stageStream {
+		s.c.Finder.Failed(hop.Addr)
+	}
+	s.endLater(st, err)
+	return nil, &failure{n.stage, fmt.Errorf("%s: %w", hop, err)}
+}
+
+// endLater ends a stream while its owner goes on: goodbyes take time.
+func (s *Server) endLater(st *stream, err error) {
+	if !s.spawn(func() { st.end(err) }) {
+		st.end(err)
+	}
+}
