@@ -321,3 +321,15 @@ func hex(c byte) int {
 	}
 	return -1
 }
+
+// OddUser reports whether a user, as AppendUser has it, may be somebody else's name to
+// the home server: it may cut it where parameters begin, or take an escape for what it
+// stands for. Who is denied must not come back as alice;x or alice%00. Nor as what
+// stands in a URI only escaped (RFC 3261 §25.1): alice with a blank behind it, which
+// many a database passes over, or behind a domain of Windows and a backslash. Nor with
+// letters beyond ASCII: a directory may take álice for alice. Where a list names all of
+// it, it is known who is meant.
+func OddUser(name []byte) bool {
+	return bytes.ContainsAny(name, ";% \"#<>[\\]^`{|}") ||
+		bytes.IndexFunc(name, func(r rune) bool { return r > unicode.MaxASCII }) >= 0
+}

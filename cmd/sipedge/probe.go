@@ -20,7 +20,6 @@ import (
 	"github.com/sipedge/sipedge/edge"
 	"github.com/sipedge/sipedge/federation"
 	"github.com/sipedge/sipedge/locate"
-	"github.com/sipedge/sipedge/remoteaccess"
 	"github.com/sipedge/sipedge/sip"
 	"github.com/sipedge/sipedge/store"
 )
@@ -111,7 +110,7 @@ func (p *probe) prepare(config string, s streams) (group, error) {
 	}
 	i := new(installation)
 	defer i.close()
-	set, errs := settings.Load(config, i.decided(store.OpenReadOnly, slog.New(slog.DiscardHandler)), func(edge.Config, *federation.Partners, *remoteaccess.Access) []error { return nil })
+	set, errs := settings.Load(config, i.decided(store.OpenReadOnly, slog.New(slog.DiscardHandler)), func(*settings.Settings) []error { return nil })
 	if len(errs) > 0 {
 		for _, err := range errs {
 			sayLine(s.err, err.Error())
