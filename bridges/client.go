@@ -27,7 +27,8 @@ type client struct {
 // and exactly one final answer; dialog is that which a 2xx to INVITE or SUBSCRIBE
 // has made, else nil. A 2xx to INVITE is acknowledged already.
 //
-// answer is never called within Do, and not any more when the Endpoint has ended.
+// answer is never called within Do, and not any more when the Endpoint has ended. It
+// may be nil.
 func (e *Endpoint) Do(r *Request, answer func(resp *Response, dialog *Dialog)) {
 	c := &client{e: e, method: r.Method, callID: r.CallID, seq: r.CSeq, proof: r.Proof, answer: answer}
 	if c.callID == "" {
@@ -59,9 +60,9 @@ func (e *Endpoint) Do(r *Request, answer func(resp *Response, dialog *Dialog)) {
 	}
 	switch r.Method {
 	case "INVITE":
-		c.invite = &invite{raw: append([]byte(nil), o.b...), request: r, tag: tag, from: from, to: to, data: r.Data, target: r.URI}
+		c.invite = &invite{raw: append([]byte(nil), o.b...), request: r, tag: tag, from: from, to: to, data: r.Data, target: r.URI, contact: r.Contact}
 	case "SUBSCRIBE":
-		c.sub = &subscription{e: e, id: subID{c.callID, tag}, event: r.Fields.Get("Event"), from: from, to: to, seq: c.seq, proof: r.Proof, data: r.Data}
+		c.sub = &subscription{e: e, id: subID{c.callID, tag}, event: r.Fields.Get("Event"), from: from, to: to, seq: c.seq, proof: r.Proof, data: r.Data, contact: r.Contact}
 	}
 	if !e.open(c) {
 		c.local(503, "Too many requests are open")
@@ -76,9 +77,9 @@ func (c *client) write(o *output, s *site, r *Request, tag string) (from, to str
 	if err := r.check(false); err != nil {
 		return "", "", err
 	}
-	h := head{method: r.Method, target: r.URI, branch: c.id, callID: c.callID, seq: c.seq, contact: r.Contact}
-	if h.contact == "" && needsContact(r.Method) {
-		h.contact = userOf(r.From.URI)
+	h := head{method: r.Method, target: r.URI, branch: c.id, callID: c.callID, seq: c.seq, contact: r.Contact, reachable: r.Contact != ""}
+	if needsContact(r.Method) && r.Contact == "" {
+		h.contact, h.reachable = userOf(r.From.URI), true
 	}
 	o.b = append(o.b[:0], r.URI...)
 	if err := checkURI(o.b); err != nil {
@@ -129,7 +130,7 @@ func (e *Endpoint) open(c *client) bool {
 // send sends the request. Its answer may have come before send returns.
 func (c *client) send(message []byte) {
 	if err := c.e.send(message, c.proof); err != nil {
-		c.e.log.Warn("request of a bridge not taken", "bridge", c.e.name, "method", c.method, "call_id", c.callID, "err", err)
+		c.e.warn("request of a bridge not taken", "method", c.method, "call_id", c.callID, "err", err)
 		c.conclude(503, "Not taken")
 	}
 }
@@ -139,7 +140,7 @@ func (c *client) finish() bool {
 	e := c.e
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if c.over {
+	if c.over || c.invite != nil && c.invite.accepted {
 		return false
 	}
 	c.over = true
@@ -180,7 +181,7 @@ func (c *client) local(status int, phrase string) {
 		if c.dialog != nil {
 			c.dialog.answered(c, status)
 		}
-		c.answer(&Response{Status: status, Phrase: phrase, Local: true}, nil)
+		c.deliver(&Response{Status: status, Phrase: phrase, Local: true}, nil)
 	}})
 	if !ok {
 		e.local.Add(-1)
@@ -201,8 +202,7 @@ func (c *client) expired() {
 // §8.1.3.3).
 func (e *Endpoint) response(m *sip.Message) {
 	via, err := m.TopVia()
-	if err != nil || m.Fault() != nil || m.Vias() != 1 {
-		e.log.Warn("answer for a bridge was malformed", "bridge", e.name, "fault", m.Fault())
+	if err != nil {
 		return
 	}
 	id, ok := parseBranch(via.Branch)
@@ -219,6 +219,11 @@ func (e *Endpoint) response(m *sip.Message) {
 		return // that to our CANCEL, which has the branch of the INVITE
 	}
 	switch {
+	case m.Fault() != nil || m.Vias() != 1 || (c.invite != nil || c.sub != nil) && !routed(m):
+		e.warn("answer for a bridge was malformed", "call_id", c.callID, "fault", m.Fault())
+		if m.Status() >= 200 {
+			c.conclude(502, "Malformed answer")
+		}
 	case c.invite != nil:
 		c.inviteResponse(m)
 	case m.Status() < 200:
@@ -243,7 +248,14 @@ func (c *client) final(m *sip.Message) {
 	case c.sub != nil:
 		c.sub.close()
 	}
-	c.answer(resp, made)
+	c.deliver(resp, made)
+}
+
+// deliver hands an answer to the bridge, if it wants to know.
+func (c *client) deliver(resp *Response, made *Dialog) {
+	if c.answer != nil {
+		c.answer(resp, made)
+	}
 }
 
 // parseBranch reads a branch of ours.

@@ -9,16 +9,14 @@ const (
 	t1 = 500 * time.Millisecond
 	t2 = 4 * time.Second
 
-	// timerF is how long a client transaction waits for its final answer, timerB an
-	// INVITE for its first one, and timerH a refused INVITE for its ACK.
+	// timerF is how long a client transaction waits for its final answer. It is also
+	// Timer B, an INVITE's for its first answer; Timer H, a refused INVITE's for its ACK;
+	// Timer M, while further 2xx to an INVITE are acknowledged (RFC 6026 §7.2); and
+	// Timer N, while further NOTIFYs may make dialogs (RFC 6665 §4.1.2.4).
 	timerF = 64 * t1
 	// ringing is how long an INVITE of ours waits for its final answer once it
 	// rings: a little longer than Timer C of the edge (RFC 3261 §16.6 step 11).
 	ringing = 4 * time.Minute
-	// timerM is how long further 2xx to an INVITE are acknowledged (RFC 6026 §7.2),
-	// and timerN how long further NOTIFYs may make dialogs (RFC 6665 §4.1.2.4).
-	timerM = 64 * t1
-	timerN = 64 * t1
 	// stillWorking is when a 100 goes out for a request that was not answered: when a
 	// client's Timer E becomes T2 (RFC 4320 §4.1).
 	stillWorking = t1 + 2*t1 + 4*t1
@@ -27,6 +25,10 @@ const (
 	patience = 30 * time.Second
 	// patienceInvite is the same for INVITE, which people answer: Timer C.
 	patienceInvite = 3 * time.Minute
+	// idle is how long a dialog may be silent, and sweeping how often that is looked
+	// at. No subscription goes that long without being refreshed.
+	idle     = 48 * time.Hour
+	sweeping = time.Hour
 )
 
 // tick is how coarse timers are.
@@ -81,7 +83,7 @@ func (t *timer) stop() {
 	*t = timer{}
 }
 
-// due appends the owners of those that are due, and takes them out.
+// dueAt appends the owners of those that are due, and takes them out.
 func (l *timers) dueAt(now time.Duration, list []expirer) []expirer {
 	for l.head != nil && l.head.due <= now {
 		list = append(list, l.head.owner)
@@ -94,11 +96,11 @@ func (l *timers) dueAt(now time.Duration, list []expirer) []expirer {
 type clock struct {
 	began time.Time
 
-	answer  timers // timerF, timerB, timerH, timerM, timerN: all of one length
-	ring    timers
-	working timers
-	patient timers // what is left of patience after stillWorking
-	invited timers
+	answer  timers    // timerF
+	ring    timers    // ringing
+	working timers    // stillWorking
+	patient timers    // what is left of patience after that
+	invited timers    // patienceInvite
 	again   [4]timers // T1, 2·T1, 4·T1, T2: 2xx that are repeated
 }
 
@@ -117,7 +119,7 @@ func newClock() *clock {
 
 func (c *clock) now() time.Duration { return time.Since(c.began) }
 
-// lists are all timers.
+// due appends the owners of all timers that are due.
 func (c *clock) due(list []expirer) []expirer {
 	now := c.now()
 	for _, l := range [...]*timers{&c.answer, &c.ring, &c.working, &c.patient, &c.invited} {
@@ -134,6 +136,7 @@ func (e *Endpoint) tell() {
 	t := time.NewTicker(tick)
 	defer t.Stop()
 	var due []expirer
+	swept := e.clock.now()
 	for {
 		select {
 		case <-e.over:
@@ -147,5 +150,9 @@ func (e *Endpoint) tell() {
 			o.expired()
 		}
 		clear(due)
+		if now := e.clock.now(); now-swept >= sweeping {
+			swept = now
+			e.sweep(now)
+		}
 	}
 }

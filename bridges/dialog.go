@@ -3,6 +3,8 @@ package bridges
 import (
 	"slices"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/sipedge/sipedge/sip"
 )
@@ -19,11 +21,14 @@ type dialogID struct{ call, local, remote string }
 type Dialog struct {
 	Data any // its owner's
 
-	e      *Endpoint
-	id     dialogID
-	from   string // ours, as a value of From without its tag
-	to     string // the other side's
-	invite bool   // a call, no subscription
+	e       *Endpoint
+	id      dialogID
+	from    string       // ours, as a value of From without its tag
+	to      string       // the other side's
+	invite  bool         // a call, no subscription
+	contact string       // user part of our Contact; "": that of from
+	size    int64        // octets of all this; Endpoint.mu guards it
+	used    atomic.Int64 // when something went or came last, by the Endpoint's clock
 
 	mu       sync.Mutex // guards what follows; nothing is locked or called under it
 	ended    bool
@@ -57,26 +62,45 @@ func target(m *sip.Message) string {
 	return string(n.URI)
 }
 
-// routes copies the route set (RFC 3261 §12.1.1, §12.1.2). The message has no
-// Fault, so that each can be read.
-func routes(m *sip.Message) (list []string) {
+// routes copies the route set (RFC 3261 §12.1.1, §12.1.2); false: it is none that
+// could be used.
+func routes(m *sip.Message) (list []string, ok bool) {
+	if m.Count(sip.RecordRoute) == 0 {
+		return nil, true
+	}
 	elements := m.Elements(sip.RecordRoute)
 	for {
-		elem, ok := elements.Next()
-		if !ok || len(list) == maxRoutes {
-			return list
+		elem, more := elements.Next()
+		if !more {
+			return list, true
 		}
-		list = append(list, unfold(elem))
+		n, err := sip.ParseNameAddr(elem)
+		if err != nil || len(list) == maxRoutes {
+			return nil, false
+		}
+		// Without the display name, which is for nobody.
+		route := "<" + string(n.URI) + ">"
+		if params := unfold(n.Params); params != "" && clean(params) {
+			route += ";" + params
+		}
+		list = append(list, route)
 	}
+}
+
+// routed reports whether the route set of m could be used.
+func routed(m *sip.Message) bool {
+	_, ok := routes(m)
+	return ok
 }
 
 // maxRoutes bounds a route set.
 const maxRoutes = 32
 
 // newDialog makes the dialog of a message that came: of a request (as its server),
-// or of an answer (as its client).
+// or of an answer (as its client). Its routes have been looked at.
 func newDialog(e *Endpoint, callID, local string, m *sip.Message, server bool) *Dialog {
-	d := &Dialog{e: e, target: target(m), routes: routes(m)}
+	d := &Dialog{e: e, target: target(m)}
+	d.routes, _ = routes(m)
 	var n sip.NameAddr
 	if server {
 		n, _ = m.From()
@@ -90,8 +114,8 @@ func newDialog(e *Endpoint, callID, local string, m *sip.Message, server bool) *
 	return d
 }
 
-// dialog makes the dialog of a request that is answered.
-func (in *Incoming) dialog() *Dialog {
+// dialog makes the dialog of a request that is answered; nil: there is no room.
+func (in *Incoming) dialog(contact string) *Dialog {
 	m := &in.raw.m
 	d := newDialog(in.e, in.CallID, in.tag, m, true)
 	from, _ := m.From()
@@ -99,18 +123,19 @@ func (in *Incoming) dialog() *Dialog {
 	d.from, d.to = value(to), value(from)
 	d.invite = in.Method == "INVITE"
 	d.seq = in.e.seq.Add(1) & (1<<31 - 1)
+	d.contact, d.Data = contact, in.Data
 	if d.invite {
 		d.pending = in
 	}
 	if !in.e.keepDialog(d) {
-		in.e.log.Warn("too many dialogs of a bridge", "bridge", in.e.name, "call_id", in.CallID)
+		return nil
 	}
 	return d
 }
 
 // value is an address as it came, without the parameters of its field.
 func value(n sip.NameAddr) string {
-	if len(n.Display) == 0 {
+	if len(n.Display) == 0 || !clean(unfold(n.Display)) {
 		return "<" + string(n.URI) + ">"
 	}
 	return unfold(n.Display) + " <" + string(n.URI) + ">"
@@ -118,18 +143,49 @@ func value(n sip.NameAddr) string {
 
 // keepDialog enters a dialog; false: there is no room, and the dialog is over.
 func (e *Endpoint) keepDialog(d *Dialog) bool {
+	d.size = int64(len(d.id.call) + len(d.id.local) + len(d.id.remote) + len(d.from) + len(d.to) + len(d.target))
+	for _, r := range d.routes {
+		d.size += int64(len(r))
+	}
+	d.used.Store(int64(e.clock.now()))
 	e.mu.Lock()
-	ok := !e.ended && len(e.dialogs) < e.lim.dialogs
+	ok := !e.ended && len(e.dialogs) < e.lim.dialogs && e.described+d.size <= e.lim.described
 	if ok {
 		e.dialogs[d.id] = d
+		e.described += d.size
 	}
 	e.mu.Unlock()
 	if !ok {
+		e.warn("too many dialogs of a bridge", "call_id", d.id.call)
 		d.mu.Lock()
 		d.ended = true
 		d.mu.Unlock()
 	}
 	return ok
+}
+
+// forgetDialog takes a dialog out. Endpoint.mu is held.
+func (e *Endpoint) forgetDialog(d *Dialog) {
+	if e.dialogs[d.id] == d {
+		delete(e.dialogs, d.id)
+		e.described -= d.size
+	}
+}
+
+// sweep ends dialogs that their owner has forgotten: neither side said anything in
+// them for days.
+func (e *Endpoint) sweep(now time.Duration) {
+	var old []*Dialog
+	e.mu.Lock()
+	for _, d := range e.dialogs {
+		if now-time.Duration(d.used.Load()) > idle {
+			old = append(old, d)
+		}
+	}
+	e.mu.Unlock()
+	for _, d := range old {
+		d.End()
+	}
 }
 
 // dialogOf finds the dialog of a request that came, nil if there is none.
@@ -163,9 +219,7 @@ func (d *Dialog) End() {
 	e := d.e
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.dialogs[d.id] == d {
-		delete(e.dialogs, d.id)
-	}
+	e.forgetDialog(d)
 }
 
 // Do sends a request within the dialog; URI, From, To, Call-ID, CSeq and Route
@@ -175,7 +229,10 @@ func (d *Dialog) End() {
 // Subscription-State is terminated.
 func (d *Dialog) Do(r *Request, answer func(*Response)) {
 	e := d.e
-	c := &client{e: e, method: r.Method, callID: d.id.call, dialog: d, answer: func(resp *Response, _ *Dialog) { answer(resp) }}
+	c := &client{e: e, method: r.Method, callID: d.id.call, dialog: d}
+	if answer != nil {
+		c.answer = func(resp *Response, _ *Dialog) { answer(resp) }
+	}
 	if err := r.check(true); err != nil {
 		c.local(status(err))
 		return
@@ -216,6 +273,7 @@ func (d *Dialog) Do(r *Request, answer func(*Response)) {
 	}
 	d.out = append(d.out, posted{o, c, c.proof})
 	d.mu.Unlock()
+	d.used.Store(int64(e.clock.now()))
 	d.post()
 	if r.Method == "BYE" || r.Method == "NOTIFY" && !d.invite && terminated(r.Fields) {
 		d.End()
@@ -224,9 +282,9 @@ func (d *Dialog) Do(r *Request, answer func(*Response)) {
 
 // write makes a request within the dialog (RFC 3261 §12.2.1.1). Dialog.mu is held.
 func (d *Dialog) write(o *output, s *site, c *client, r *Request) (err error) {
-	h := head{method: r.Method, branch: c.id, callID: d.id.call, seq: c.seq, contact: r.Contact}
-	if h.contact == "" && needsContact(r.Method) {
-		h.contact = userOfValue(d.from)
+	h := head{method: r.Method, branch: c.id, callID: d.id.call, seq: c.seq, contact: r.Contact, reachable: r.Contact != ""}
+	if needsContact(r.Method) && r.Contact == "" {
+		h.contact, h.reachable = d.user(), true
 	}
 	dst := d.appendStart(o.b[:0], s, &h, r.MaxForwards)
 	o.b, err = appendFields(dst, r.Fields, r.ContentType, r.Body, false)
@@ -256,10 +314,11 @@ func (d *Dialog) appendStart(dst []byte, s *site, h *head, maxForwards int) []by
 	return s.appendIDs(append(dst, "\r\n"...), h)
 }
 
-// loose reports whether a Route names a loose router (RFC 3261 §19.1.1).
+// loose reports whether a Route names a loose router (RFC 3261 §19.1.1). What could
+// be no Request-URI counts as one.
 func loose(route string) bool {
 	n, err := sip.ParseNameAddr([]byte(route))
-	if err != nil {
+	if err != nil || checkURI(n.URI) != nil {
 		return true
 	}
 	u, err := sip.ParseURI(n.URI)
@@ -267,9 +326,12 @@ func loose(route string) bool {
 	return err != nil || lr
 }
 
-// userOfValue is the user part of an address with brackets.
-func userOfValue(v string) string {
-	n, err := sip.ParseNameAddr([]byte(v))
+// user is the user part of our Contact.
+func (d *Dialog) user() string {
+	if d.contact != "" {
+		return d.contact
+	}
+	n, err := sip.ParseNameAddr([]byte(d.from))
 	if err != nil {
 		return ""
 	}
@@ -302,7 +364,7 @@ func (d *Dialog) transmit(p posted) {
 	switch {
 	case p.c == nil:
 		if err := e.send(p.o.b, p.proof); err != nil {
-			e.log.Warn("request of a bridge not taken", "bridge", e.name, "method", "ACK", "call_id", d.id.call, "err", err)
+			e.warn("request of a bridge not taken", "method", "ACK", "call_id", d.id.call, "err", err)
 		}
 	case !e.open(p.c):
 		p.c.local(503, "Too many requests are open")

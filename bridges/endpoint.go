@@ -41,6 +41,7 @@ type Endpoint struct {
 	held    atomic.Int64  // octets of what came and has not been answered
 	queued  atomic.Int64  // messages that came and were not handled
 	local   atomic.Int64  // answers of our own that were not delivered
+	warned  warnings
 
 	started chan struct{} // closed when it runs
 	once    sync.Once
@@ -55,29 +56,32 @@ type Endpoint struct {
 	servers   map[uint64]*Incoming // by branch, sent-by and method
 	originals map[uint64]*Incoming // requests outside dialogs, by Call-ID, From tag and CSeq
 	dialogs   map[dialogID]*Dialog
+	described int64 // octets of the dialogs
 	subs      map[subID]*subscription
 }
 
 // limits bounds what an Endpoint holds.
 type limits struct {
-	octets  int64 // of messages that were not answered
-	queued  int64 // messages that were not handled
-	clients int
-	servers int
-	dialogs int
-	subs    int
-	forks   int // dialogs of one SUBSCRIBE
+	octets    int64 // of messages that were not answered
+	queued    int64 // messages that were not handled
+	clients   int
+	servers   int
+	dialogs   int
+	subs      int
+	forks     int   // dialogs of one SUBSCRIBE
+	described int64 // octets of what describes dialogs
 }
 
 // The default limits. A dialog and its transactions hold about a kilobyte each.
 var defaultLimits = limits{
-	octets:  32 << 20,
-	queued:  8192,
-	clients: 16384,
-	servers: 16384,
-	dialogs: 1 << 17,
-	subs:    16384,
-	forks:   8,
+	octets:    32 << 20,
+	queued:    8192,
+	clients:   16384,
+	servers:   16384,
+	dialogs:   1 << 17,
+	subs:      16384,
+	forks:     8,
+	described: 128 << 20,
 }
 
 // A site is how an Endpoint stands at its Host.
@@ -178,6 +182,10 @@ func (e *Endpoint) end() {
 	e.ended = true
 	var waiting []*client
 	for _, c := range e.clients {
+		if c.invite != nil && c.invite.accepted {
+			e.forget(c)
+			continue
+		}
 		waiting = append(waiting, c)
 	}
 	e.mu.Unlock()
@@ -186,8 +194,18 @@ func (e *Endpoint) end() {
 	}
 }
 
-// release answers what our side waits for.
+// release answers what our side waits for, also what stands behind a callback that
+// hangs.
 func (e *Endpoint) release() {
+	for i := range e.workers {
+		e.workers[i].close()
+		for ev, _, ok := e.workers[i].take(); ok; ev, _, ok = e.workers[i].take() {
+			if ev.in != nil {
+				e.queued.Add(-1)
+				e.turnAway(ev.in)
+			}
+		}
+	}
 	e.mu.Lock()
 	e.ended = true
 	var open []*Incoming

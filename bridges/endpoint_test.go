@@ -7,21 +7,6 @@ import (
 	"github.com/sipedge/sipedge/bridges/bridgestest"
 )
 
-const (
-	alice  = "sip:alice@example.com"
-	juliet = "sip:juliet@fabrikam.example"
-)
-
-// A handler is a bridges.Handler of functions.
-type handler struct {
-	request  func(in *bridges.Incoming)
-	canceled func(in *bridges.Incoming)
-}
-
-func (h handler) Request(in *bridges.Incoming) { h.request(in) }
-
-func (h handler) Canceled(in *bridges.Incoming) { h.canceled(in) }
-
 func TestAMessageOfOurUserIsAnsweredByTheBridge(t *testing.T) {
 	_, home := bridgestest.New(t, handler{request: func(in *bridges.Incoming) {
 		if in.Method != "MESSAGE" || in.URI != juliet || in.From.URI != alice || string(in.Body) != "hello" || in.Dialog != nil {

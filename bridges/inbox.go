@@ -1,6 +1,7 @@
 package bridges
 
 import (
+	"bytes"
 	"hash/maphash"
 	"sync"
 	"sync/atomic"
@@ -48,6 +49,10 @@ func (e *Endpoint) Receive(octets []byte) bool {
 	if e.held.Load()+size > limit || e.queued.Load() >= most {
 		return false
 	}
+	octets = bytes.TrimLeft(octets, "\r\n") // RFC 3261 §7.5
+	if len(octets) == 0 {
+		return true
+	}
 	list := e.split(octets)
 	for in := list; in != nil; {
 		next := in.next
@@ -72,7 +77,7 @@ func (e *Endpoint) split(octets []byte) (list *input) {
 		e.held.Add(int64(len(in.raw)))
 		*last = in
 		if n == 0 {
-			e.log.Error("octets for a bridge were not SIP", "bridge", e.name, "octets", len(octets))
+			e.warn("octets for a bridge were not SIP", "octets", len(octets))
 			for in := list; in != nil; {
 				next := in.next
 				e.put(in)
@@ -80,7 +85,7 @@ func (e *Endpoint) split(octets []byte) (list *input) {
 			}
 			return nil
 		}
-		last, octets = &in.next, octets[n:]
+		last, octets = &in.next, bytes.TrimLeft(octets[n:], "\r\n")
 	}
 	return list
 }
@@ -118,7 +123,7 @@ type worker struct {
 
 	mu     sync.Mutex // guards what follows
 	queue  []event
-	spare  []event
+	head   int // how much of the queue is done
 	closed bool
 }
 
@@ -134,12 +139,32 @@ func (w *worker) put(ev event) bool {
 		return false
 	}
 	w.queue = append(w.queue, ev)
-	first := len(w.queue) == 1
+	first := len(w.queue)-w.head == 1
 	w.mu.Unlock()
 	if first {
 		w.signal()
 	}
 	return true
+}
+
+// take removes the next event; false: there is none.
+func (w *worker) take() (ev event, closed, ok bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.head == len(w.queue) {
+		if w.head = 0; cap(w.queue) > 1024 {
+			w.queue = nil // a burst is over
+		}
+		w.queue = w.queue[:0]
+		return event{}, w.closed, false
+	}
+	ev, w.queue[w.head] = w.queue[w.head], event{}
+	if w.head++; w.head >= 1024 && 2*w.head >= len(w.queue) {
+		n := copy(w.queue, w.queue[w.head:])
+		clear(w.queue[n:])
+		w.queue, w.head = w.queue[:n], 0
+	}
+	return ev, w.closed, true
 }
 
 func (w *worker) signal() {
@@ -161,29 +186,17 @@ func (w *worker) close() {
 // nothing more is called: nobody knows what the handler's state is then.
 func (w *worker) run(e *Endpoint) {
 	for {
-		w.mu.Lock()
-		list, closed := w.queue, w.closed
-		w.queue, w.spare = w.spare[:0], nil
-		w.mu.Unlock()
-		if len(list) == 0 {
-			if closed {
-				return
-			}
-			<-w.wake
-			continue
-		}
-		for i, ev := range list {
-			list[i] = event{}
+		ev, closed, ok := w.take()
+		switch {
+		case ok:
 			w.busy.Store(max(1, int64(e.clock.now())))
 			e.guard(ev)
 			w.busy.Store(0)
+		case closed:
+			return
+		default:
+			<-w.wake
 		}
-		if cap(list) > 1024 {
-			list = nil // a burst is over
-		}
-		w.mu.Lock()
-		w.spare = list[:0]
-		w.mu.Unlock()
 	}
 }
 
@@ -216,14 +229,22 @@ func (e *Endpoint) hasFailed() bool {
 
 // input handles a message that came.
 func (e *Endpoint) input(in *input) {
-	if e.hasFailed() {
+	switch {
+	case e.hasFailed():
+		e.turnAway(in)
+	case in.m.IsRequest():
+		e.request(in)
+	default:
+		e.response(&in.m)
+		e.put(in)
+	}
+}
+
+// turnAway answers a request that comes too late.
+func (e *Endpoint) turnAway(in *input) {
+	if !in.m.IsRequest() || in.m.Fault() != nil {
 		e.put(in)
 		return
 	}
-	if in.m.IsRequest() {
-		e.request(in)
-		return
-	}
-	defer e.put(in)
-	e.response(&in.m)
+	e.refuse(in, 480, "Bridge ended", appendLine(nil, "Retry-After", "30"))
 }

@@ -19,6 +19,7 @@ type incarnation struct {
 	b      Bridge
 	e      *Endpoint
 	ask    chan chan Status // questions for Status
+	look   chan chan Status // and that of the watchdog
 	tests  chan struct{}    // places
 	ended  chan struct{}    // closed when nothing is asked any more
 	idle   chan struct{}    // closed when its goroutines have ended, after that
@@ -45,10 +46,11 @@ func (k *Keeper) live(ctx context.Context, host Host) error {
 		return err
 	}
 	i := &incarnation{
-		k: k, b: b, e: NewEndpoint(k.log), ask: make(chan chan Status, mostQuestions), tests: make(chan struct{}, mostTests),
+		k: k, b: b, e: NewEndpoint(k.log), ask: make(chan chan Status, mostQuestions), look: make(chan chan Status, 1), tests: make(chan struct{}, mostTests),
 		ended: make(chan struct{}), idle: make(chan struct{}), bridge: make(chan error, 1), point: make(chan error, 1),
 	}
 	i.e.name = k.name
+	i.e.Pause(k.Paused())
 	// The bridge says goodbye by its Endpoint, which ends after it.
 	point, endPoint := context.WithCancel(context.WithoutCancel(ctx))
 	defer endPoint()
@@ -59,7 +61,7 @@ func (k *Keeper) live(ctx context.Context, host Host) error {
 	i.start(func() { i.bridge <- i.run(bridge) })
 	i.start(i.prober)
 	k.mu.Lock()
-	k.current = i
+	k.current.Store(i)
 	i.e.Pause(k.paused)
 	k.set(k.running(), k.state.Reason)
 	k.mu.Unlock()
@@ -157,6 +159,7 @@ func (i *incarnation) watch(ctx context.Context) error {
 type watchdog struct {
 	busy     time.Time
 	found    int
+	looks    int
 	answer   chan Status
 	awaiting int
 }
@@ -168,16 +171,20 @@ func (w *watchdog) hangs(i *incarnation) bool {
 	} else if w.found++; w.found >= hangs {
 		return true
 	}
-	select {
-	case <-w.answer:
-		w.answer, w.awaiting = nil, 0
-	default:
-		w.awaiting++ // the first look is one too many: it has nothing to find
+	if w.answer != nil {
+		select {
+		case <-w.answer:
+			w.answer = nil
+		default:
+			w.awaiting++
+		}
+		return w.awaiting >= hangs
 	}
-	if w.answer == nil {
-		w.answer, _ = i.asked()
+	if w.looks++; w.looks%looks == 0 {
+		w.answer, w.awaiting = make(chan Status, 1), 0
+		i.look <- w.answer // has room: only one of these is open
 	}
-	return w.awaiting > hangs
+	return false
 }
 
 // leave ends the incarnation: in order if it can, else it is cut off and left
@@ -205,9 +212,7 @@ func (i *incarnation) leave(endPoint func(), err error) error {
 	} else {
 		i.close()
 	}
-	k.mu.Lock()
-	k.current = nil
-	k.mu.Unlock()
+	k.current.Store(nil)
 	if !errors.Is(err, errHung) {
 		return err
 	}
@@ -248,16 +253,18 @@ func (i *incarnation) asked() (answer chan Status, ok bool) {
 // hangs there holds up this goroutine and no other.
 func (i *incarnation) prober() {
 	for {
+		var c chan Status
 		select {
 		case <-i.ended:
 			return
-		case c := <-i.ask:
-			s := i.b.Status()
-			i.mu.Lock()
-			i.status = s
-			i.mu.Unlock()
-			c <- s
+		case c = <-i.look:
+		case c = <-i.ask:
 		}
+		s := i.b.Status()
+		i.mu.Lock()
+		i.status = s
+		i.mu.Unlock()
+		c <- s
 	}
 }
 

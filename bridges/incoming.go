@@ -100,17 +100,47 @@ func (e *Endpoint) examine(in *Incoming) bool {
 		e.refuse(in.raw, 405, "", appendLine(nil, "Allow", Allow)) // RFC 3261 §8.2.1
 	case m.Count(sip.Require) > 0:
 		// We know no extension (RFC 3261 §8.2.2.3).
-		e.refuse(in.raw, 420, "", appendLine(nil, "Unsupported", in.Fields.Get("Require")))
+		e.refuse(in.raw, 420, "", unsupported(in.Fields))
 	case in.To.Tag == "" && e.paused.Load():
 		e.refuse(in.raw, 480, "Bridge is paused", appendLine(nil, "Retry-After", "300"))
 	case in.Hops >= MaxHops:
 		e.refuse(in.raw, 482, "Too many bridges", nil)
-	case (in.Method == "INVITE" || in.Method == "SUBSCRIBE") && target(m) == "":
+	case in.To.Tag == "" && inside(in.Method):
+		e.refuse(in.raw, 481, "", nil)
+	case in.Method != "INVITE" && in.Method != "SUBSCRIBE" && in.Method != "NOTIFY":
+		return true
+	case !routed(m):
+		e.refuse(in.raw, 400, "Unusable Record-Route", nil)
+	case in.Method == "NOTIFY":
+		return true
+	case target(m) == "":
 		e.refuse(in.raw, 400, "Missing Contact", nil) // RFC 3261 §8.1.1.8
+	case checkURI([]byte(in.To.URI)) != nil:
+		e.refuse(in.raw, 416, "", nil) // the dialog could not speak for it
 	default:
 		return true
 	}
 	return false
+}
+
+// inside reports whether a method exists within dialogs only (RFC 3261 §15.1,
+// RFC 6086 §4.2.1, RFC 6665 §4.1.3).
+func inside(method string) bool {
+	switch method {
+	case "BYE", "INFO", "NOTIFY", "BENOTIFY", "UPDATE":
+		return true
+	}
+	return false
+}
+
+// unsupported is the line that names all that a request requires.
+func unsupported(list Fields) (lines []byte) {
+	for _, f := range list {
+		if f.Name == "Require" && clean(f.Value) {
+			lines = appendLine(lines, "Unsupported", f.Value)
+		}
+	}
+	return lines
 }
 
 // refuse answers a request that no transaction was made for.
@@ -128,7 +158,7 @@ func (e *Endpoint) reply(raw *input, status int, reason, tag string, lines []byt
 	defer e.done(o)
 	o.b = sip.AppendResponse(o.b[:0], &raw.m, status, reason, tag, lines)
 	if err := e.send(o.b, ProofNone); err != nil {
-		e.log.Warn("answer of a bridge not taken", "bridge", e.name, "status", status, "err", err)
+		e.warn("answer of a bridge not taken", "status", status, "err", err)
 	}
 }
 

@@ -15,6 +15,7 @@ type invite struct {
 	to      string
 	target  string // Request-URI
 	data    any
+	contact string
 	made    *Dialog         // by the first 2xx
 	others  map[string]bool // tags of further 2xx
 
@@ -64,7 +65,7 @@ func (c *client) cancel() {
 	defer e.done(o)
 	o.b = sip.AppendCancel(o.b[:0], &sent)
 	if err := e.send(o.b, c.proof); err != nil {
-		e.log.Warn("request of a bridge not taken", "bridge", e.name, "method", "CANCEL", "call_id", c.callID, "err", err)
+		e.warn("request of a bridge not taken", "method", "CANCEL", "call_id", c.callID, "err", err)
 	}
 }
 
@@ -91,7 +92,7 @@ func (c *client) inviteResponse(m *sip.Message) {
 	switch {
 	case status < 200:
 		e.mu.Lock()
-		first := !c.over && !v.rings
+		first := !c.over && !v.accepted && !v.rings
 		if v.rings = true; first {
 			e.clock.ring.start(&c.timer, e.clock.now(), c)
 		}
@@ -101,7 +102,7 @@ func (c *client) inviteResponse(m *sip.Message) {
 			c.cancel()
 		}
 		if status > 100 && !c.settled() {
-			c.answer(readResponse(m), nil)
+			c.deliver(readResponse(m), nil)
 		}
 	case status < 300:
 		c.success(m)
@@ -112,7 +113,7 @@ func (c *client) inviteResponse(m *sip.Message) {
 			if c.dialog != nil {
 				c.dialog.answered(c, resp.Status)
 			}
-			c.answer(resp, nil)
+			c.deliver(resp, nil)
 		}
 	}
 }
@@ -134,7 +135,7 @@ func (c *client) acknowledge(m *sip.Message) {
 	defer c.e.done(o)
 	o.b = sip.AppendACK(o.b[:0], &sent, m)
 	if err := c.e.send(o.b, c.proof); err != nil {
-		c.e.log.Warn("request of a bridge not taken", "bridge", c.e.name, "method", "ACK", "call_id", c.callID, "err", err)
+		c.e.warn("request of a bridge not taken", "method", "ACK", "call_id", c.callID, "err", err)
 	}
 }
 
@@ -160,12 +161,12 @@ func (c *client) success(m *sip.Message) {
 		c.dialog.ack(c.seq, c.proof)
 		if first {
 			c.dialog.answered(c, m.Status())
-			c.answer(readResponse(m), nil)
+			c.deliver(readResponse(m), nil)
 		}
 	case first:
 		v.made = v.dialog(c, m)
 		v.made.ack(c.seq, c.proof)
-		c.answer(readResponse(m), v.made)
+		c.deliver(readResponse(m), v.made)
 	case v.made != nil && v.made.id.remote == string(to.Tag()):
 		v.made.ack(c.seq, c.proof)
 	case v.made != nil:
@@ -190,7 +191,7 @@ func (c *client) surplus(m *sip.Message, tag string) {
 		v.others = make(map[string]bool)
 	}
 	v.others[tag] = true
-	d.Do(&Request{Method: "BYE"}, func(*Response) {})
+	d.Do(&Request{Method: "BYE"}, nil)
 }
 
 // dialog makes that of a 2xx (RFC 3261 §12.1.2). Without a Contact, what comes next
@@ -198,12 +199,10 @@ func (c *client) surplus(m *sip.Message, tag string) {
 func (v *invite) dialog(c *client, m *sip.Message) *Dialog {
 	d := newDialog(c.e, c.callID, v.tag, m, false)
 	d.from, d.to = v.from, v.to
-	d.seq, d.proof, d.invite, d.Data = c.seq, c.proof, true, v.data
+	d.seq, d.proof, d.invite, d.Data, d.contact = c.seq, c.proof, true, v.data, v.contact
 	if d.target == "" {
 		d.target = v.target
 	}
-	if !c.e.keepDialog(d) {
-		c.e.log.Warn("too many dialogs of a bridge", "bridge", c.e.name, "call_id", c.callID)
-	}
+	c.e.keepDialog(d)
 	return d
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -23,8 +24,9 @@ type Keeper struct {
 	begin func() (Bridge, error)
 	log   *slog.Logger
 
+	current atomic.Pointer[incarnation] // nil: none runs
+
 	mu        sync.Mutex // guards what follows
-	current   *incarnation
 	paused    bool
 	state     State
 	last      Status // of the incarnation before
@@ -80,9 +82,11 @@ const (
 	// watch is how often it looks whether the bridge hangs, and hangs is how many times
 	// in a row the same callback, or the same question for Status, must be found
 	// unfinished. Looks are counted, and not time: after a pause of the whole machine,
-	// everybody is late.
+	// everybody is late. A question is asked at every fifth look, since a Status may be
+	// long.
 	watch = time.Second
 	hangs = 10
+	looks = 5
 	// farewell is how long a bridge may take to say goodbye.
 	farewell = 10 * time.Second
 	// mostAbandoned bounds what hanging incarnations hold.
@@ -101,9 +105,7 @@ func (k *Keeper) Name() string { return k.name }
 // Receive hands SIP messages to the bridge, as [Endpoint.Receive] does. It reports
 // false also while no incarnation runs.
 func (k *Keeper) Receive(octets []byte) bool {
-	k.mu.Lock()
-	i := k.current
-	k.mu.Unlock()
+	i := k.current.Load()
 	return i != nil && i.e.Receive(octets)
 }
 
@@ -115,7 +117,7 @@ func (k *Keeper) Pause(paused bool) {
 		return
 	}
 	k.paused = paused
-	if i := k.current; i != nil {
+	if i := k.current.Load(); i != nil {
 		i.e.Pause(paused)
 		k.set(k.running(), k.state.Reason)
 	}
@@ -166,11 +168,11 @@ func (k *Keeper) count() {
 // Status returns what the bridge says of itself. Of one that does not answer within
 // a second, or is not running, it is what it last said, without links.
 func (k *Keeper) Status() Status {
-	k.mu.Lock()
-	i, last := k.current, k.last
-	k.mu.Unlock()
+	i := k.current.Load()
 	if i == nil {
-		return last
+		k.mu.Lock()
+		defer k.mu.Unlock()
+		return k.last
 	}
 	answer, ok := i.asked()
 	if !ok {
@@ -189,9 +191,7 @@ func (k *Keeper) Status() Status {
 
 // Test has the bridge look whether address can be reached, until ctx is done.
 func (k *Keeper) Test(ctx context.Context, address string) []Step {
-	k.mu.Lock()
-	i := k.current
-	k.mu.Unlock()
+	i := k.current.Load()
 	if i == nil {
 		return []Step{{Name: "bridge", Detail: "the bridge is not running"}}
 	}
@@ -254,13 +254,16 @@ func (k *Keeper) pass(ctx context.Context, wait time.Duration) bool {
 		k.mu.Lock()
 		k.count()
 		ready := len(k.abandoned) < mostAbandoned
-		if !ready && k.state.Phase != Hung {
+		first := !ready && k.state.Phase != Hung
+		if first {
 			k.set(Hung, k.state.Reason)
-			k.log.Error("bridge hangs and is not begun again", "bridge", k.name, "incarnations", len(k.abandoned))
 		}
 		k.mu.Unlock()
 		if ready {
 			return true
+		}
+		if first {
+			k.log.Error("bridge hung and was not begun again", "bridge", k.name, "incarnations", mostAbandoned)
 		}
 		clock.Reset(watch)
 	}

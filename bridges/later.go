@@ -2,6 +2,7 @@ package bridges
 
 import (
 	"context"
+	"math"
 	"sync"
 	"time"
 )
@@ -12,7 +13,8 @@ import (
 // one who does not want him then cannot tell them apart by the time, as long as what
 // looks for the user takes less than that. It is safe for concurrent use.
 type Later struct {
-	wake chan struct{}
+	wake  chan struct{}
+	began time.Time // moments are counted from here, so that setting the clock moves none
 
 	mu    sync.Mutex // guards what follows
 	queue []refusal  // in the order of due
@@ -21,7 +23,7 @@ type Later struct {
 
 // A refusal is what is to be done when it is due.
 type refusal struct {
-	due time.Time
+	due time.Duration
 	do  func()
 }
 
@@ -33,19 +35,12 @@ const mostRefusals = 4096
 
 // NewLater makes one; it does nothing until it runs.
 func NewLater() *Later {
-	return &Later{wake: make(chan struct{}, 1), most: mostRefusals}
+	return &Later{wake: make(chan struct{}, 1), began: time.Now(), most: mostRefusals}
 }
 
 // moment is when a question that arrived then may be refused, now at the soonest.
-func moment(arrived, now time.Time) time.Time {
-	at := arrived.Add(quantum)
-	if at.Before(now) {
-		at = now
-	}
-	if whole := at.Truncate(quantum); whole.Before(at) {
-		return whole.Add(quantum)
-	}
-	return at
+func moment(arrived, now time.Duration) time.Duration {
+	return (max(arrived+quantum, now) + quantum - 1).Truncate(quantum)
 }
 
 // Do calls do at the moment for a question that arrived then, on the goroutine of
@@ -57,9 +52,9 @@ func (l *Later) Do(arrived time.Time, do func()) bool {
 	if len(l.queue) >= l.most {
 		return false
 	}
-	due := moment(arrived, time.Now())
+	due := moment(arrived.Sub(l.began), time.Since(l.began))
 	at := len(l.queue)
-	for at > 0 && l.queue[at-1].due.After(due) {
+	for at > 0 && l.queue[at-1].due > due {
 		at-- // only what arrived long ago stands behind what arrived now
 	}
 	l.queue = append(l.queue, refusal{})
@@ -80,11 +75,11 @@ func (l *Later) Run(ctx context.Context) {
 	clock := time.NewTimer(time.Hour)
 	defer clock.Stop()
 	for {
-		next := l.next(time.Now())
+		next := l.next(time.Since(l.began))
 		clock.Reset(next)
 		select {
 		case <-ctx.Done():
-			l.next(time.Now().Add(24 * time.Hour))
+			l.next(math.MaxInt64)
 			return
 		case <-l.wake:
 		case <-clock.C:
@@ -93,7 +88,7 @@ func (l *Later) Run(ctx context.Context) {
 }
 
 // next does what is due, and returns how long nothing will be.
-func (l *Later) next(now time.Time) time.Duration {
+func (l *Later) next(now time.Duration) time.Duration {
 	for {
 		l.mu.Lock()
 		if len(l.queue) == 0 {
@@ -102,9 +97,9 @@ func (l *Later) next(now time.Time) time.Duration {
 			return time.Hour
 		}
 		first := l.queue[0]
-		if first.due.After(now) {
+		if first.due > now {
 			l.mu.Unlock()
-			return first.due.Sub(now)
+			return first.due - now
 		}
 		l.queue[0] = refusal{}
 		l.queue = l.queue[1:]

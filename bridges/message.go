@@ -43,9 +43,18 @@ type Request struct {
 	ContentType string
 	Body        []byte
 	Proof       Proof // of the domain in From, for what we send; 0 within a dialog: as before
-	MaxForwards int   // of what we send, 0: 70; of what came, as it came
+	MaxForwards int   // of what we send, 0: 70, less: a local 483, see [Request.Onward]; of what came, as it came
 	Hops        int   // how many bridges it has passed before this one, see [LoopMark]
 	Data        any   // becomes the Data of every dialog that this request makes
+}
+
+// Onward returns the MaxForwards of a request that carries r on: one less, and -1 if
+// none is left.
+func (r *Request) Onward() int {
+	if r.MaxForwards <= 1 {
+		return -1
+	}
+	return r.MaxForwards - 1
 }
 
 // A Response is an answer. A local one has Local set: the Endpoint made it,

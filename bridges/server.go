@@ -28,8 +28,8 @@ type server struct {
 
 // Answer answers; the first final answer counts. A provisional answer to INVITE
 // may come before. A 2xx to INVITE or SUBSCRIBE outside dialogs makes one, which is
-// returned; contact is the user part of our Contact then, "" that of To. What
-// cannot be written becomes a 500.
+// returned; contact is the user part of our Contact then, "" that of To, and what
+// stands in in.Data becomes the dialog's Data. What cannot be written becomes a 500.
 func (in *Incoming) Answer(resp Response, contact string) *Dialog {
 	if resp.Status < 100 || resp.Status > 699 || resp.Status < 200 && in.Method != "INVITE" && resp.Status != 100 {
 		resp = Response{Status: 500} // RFC 4320 §4.1: nothing but 100 for others
@@ -41,11 +41,17 @@ func (in *Incoming) Answer(resp Response, contact string) *Dialog {
 		return in.made
 	}
 	in.tried = true
-	d := in.dialogFor(resp.Status)
+	d, ok := in.dialogFor(resp.Status, contact)
+	if !ok && !final {
+		in.mu.Unlock()
+		return nil
+	} else if !ok {
+		resp = unavailable("Too many dialogs")
+	}
 	o := in.e.outputs.Get().(*output)
 	err := in.write(o, &resp, d, contact)
 	if err != nil {
-		in.e.log.Error("answer of a bridge could not be written", "bridge", in.e.name, "status", resp.Status, "call_id", in.CallID, "err", err)
+		in.e.warn("answer of a bridge could not be written", "status", resp.Status, "call_id", in.CallID, "err", err)
 		if resp.Status, d = 500, nil; !final {
 			in.mu.Unlock()
 			return nil
@@ -97,21 +103,25 @@ func (in *Incoming) complete(status int) bool {
 	return true
 }
 
-// dialogFor returns the dialog that an answer makes, or has made early.
-func (in *Incoming) dialogFor(status int) *Dialog {
+// dialogFor returns the dialog that an answer makes, or has made early; false: there
+// is no room for it.
+func (in *Incoming) dialogFor(status int, contact string) (d *Dialog, ok bool) {
 	if in.Dialog != nil || in.Method != "INVITE" && in.Method != "SUBSCRIBE" || status <= 100 || status >= 300 {
-		return nil
+		return nil, true
 	}
 	if in.early == nil {
-		in.early = in.dialog()
+		in.early = in.dialog(contact)
 	}
-	return in.early
+	return in.early, in.early != nil
 }
 
 // settle keeps or ends the dialog when the final answer is here.
 func (in *Incoming) settle(status int, d *Dialog) {
-	if in.early != nil && d == nil {
-		in.early.End()
+	if in.early != nil {
+		in.early.served(in)
+		if d == nil || status >= 300 {
+			in.early.End()
+		}
 	}
 	if in.early = nil; status < 300 {
 		in.made = d
@@ -132,6 +142,9 @@ func (in *Incoming) write(o *output, resp *Response, d *Dialog, contact string) 
 	if resp.Status > 100 && resp.Status < 300 && needsContact(in.Method) {
 		if contact == "" {
 			contact = userOf(in.To.URI)
+			if in.Dialog != nil {
+				contact = in.Dialog.user()
+			}
 		} else if !isUser(contact) {
 			return badValue("Contact")
 		}
@@ -169,7 +182,7 @@ func (in *Incoming) transmit(o *output, status int, d *Dialog) {
 		d.await(in, bytes.Clone(o.b))
 	}
 	if err := e.send(o.b, ProofNone); err != nil {
-		e.log.Warn("answer of a bridge not taken", "bridge", e.name, "status", status, "call_id", in.CallID, "err", err)
+		e.warn("answer of a bridge not taken", "status", status, "call_id", in.CallID, "err", err)
 	}
 }
 
@@ -219,7 +232,7 @@ func (in *Incoming) expired() {
 	case first:
 		in.trying()
 	default:
-		e.log.Warn("request was not answered by its bridge", "bridge", e.name, "method", in.Method, "call_id", in.CallID)
+		e.warn("request was not answered by its bridge", "method", in.Method, "call_id", in.CallID)
 		in.Answer(Response{Status: 504}, "")
 	}
 }

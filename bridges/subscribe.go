@@ -1,7 +1,9 @@
 package bridges
 
 import (
+	"slices"
 	"strings"
+	"sync"
 
 	"github.com/sipedge/sipedge/sip"
 )
@@ -12,21 +14,39 @@ type subID struct{ call, tag string }
 // A subscription is a SUBSCRIBE of ours outside dialogs, while NOTIFYs may still
 // make dialogs of it: Timer N (RFC 6665 §4.1.2.4).
 type subscription struct {
-	e     *Endpoint
-	id    subID
-	event string
-	from  string
-	to    string
-	seq   uint32
-	proof Proof
-	data  any
-	timer timer // Endpoint.mu guards it
+	e       *Endpoint
+	id      subID
+	event   string
+	from    string
+	to      string
+	seq     uint32
+	proof   Proof
+	data    any
+	contact string
+	timer   timer // Endpoint.mu guards it
 
-	made int // dialogs; it belongs to the worker of the Call-ID
+	mu     sync.Mutex // guards what follows
+	made   []string   // tags of the dialogs, also of those that are over
+	silent *Dialog    // that which the 2xx made
 }
 
-// expired: no more dialogs.
-func (s *subscription) expired() { s.close() }
+// expired: no more dialogs, and that which the 2xx made is over if no NOTIFY has come
+// (RFC 6665 §4.1.2.4).
+func (s *subscription) expired() {
+	s.close()
+	s.mu.Lock()
+	d := s.silent
+	s.mu.Unlock()
+	if d == nil {
+		return
+	}
+	d.mu.Lock()
+	silent := d.byAnswer
+	d.mu.Unlock()
+	if silent {
+		d.End()
+	}
+}
 
 // close lets no more dialogs be made.
 func (s *subscription) close() {
@@ -55,7 +75,12 @@ func (s *subscription) accepted(m *sip.Message) *Dialog {
 		return nil
 	}
 	d.byAnswer = true
-	return s.keep(d)
+	if d = s.keep(d); d != nil {
+		s.mu.Lock()
+		s.silent = d
+		s.mu.Unlock()
+	}
+	return d
 }
 
 // notified makes the dialog of a NOTIFY that came outside those there are, nil if it
@@ -82,12 +107,13 @@ func (e *Endpoint) notified(in *Incoming, m *sip.Message) *Dialog {
 func (s *subscription) keep(d *Dialog) *Dialog {
 	e := s.e
 	d.from, d.to = s.from, s.to
-	d.seq, d.proof, d.Data = s.seq, s.proof, s.data
-	if s.made >= e.lim.forks || !e.keepDialog(d) {
-		e.log.Warn("too many dialogs of a bridge", "bridge", e.name, "call_id", s.id.call)
+	d.seq, d.proof, d.Data, d.contact = s.seq, s.proof, s.data, s.contact
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.made) >= e.lim.forks || slices.Contains(s.made, d.id.remote) || !e.keepDialog(d) {
 		return nil
 	}
-	s.made++
+	s.made = append(s.made, d.id.remote)
 	return d
 }
 

@@ -29,7 +29,7 @@ func (d *Dialog) await(in *Incoming, raw []byte) {
 		last.timer.stop()
 	}
 	now := e.clock.now()
-	u.until = now + 64*t1
+	u.until = now + timerF
 	e.clock.again[0].start(&u.timer, now, u)
 }
 
@@ -69,11 +69,11 @@ func (u *unacked) expired() {
 	e.mu.Unlock()
 	if !late {
 		if err := e.send(u.raw, ProofNone); err != nil {
-			e.log.Warn("answer of a bridge not taken", "bridge", e.name, "status", 200, "call_id", d.id.call, "err", err)
+			e.warn("answer of a bridge not taken", "status", 200, "call_id", d.id.call, "err", err)
 		}
 		return
 	}
-	d.Do(&Request{Method: "BYE"}, func(*Response) {})
+	d.Do(&Request{Method: "BYE"}, nil)
 	e.workerOf([]byte(d.id.call)).put(event{call: func() {
 		if h := e.handler.Load(); h != nil {
 			(*h).Canceled(u.in)

@@ -12,9 +12,6 @@ func (e *Endpoint) within(in *Incoming, m *sip.Message) bool {
 	d := e.dialogOf(m)
 	if d == nil {
 		if d = e.notified(in, m); d == nil {
-			if in.Method == "OPTIONS" {
-				return true // tells nothing of dialogs, and ends none
-			}
 			in.Answer(Response{Status: 481}, "")
 			return false
 		}
@@ -45,6 +42,7 @@ func (d *Dialog) take(in *Incoming, m *sip.Message) (refusal Response) {
 		return Response{Status: 491}
 	}
 	d.remote, d.heard = in.CSeq, true
+	d.used.Store(int64(in.e.clock.now()))
 	if in.Method == "INVITE" {
 		d.pending = in
 	}
@@ -55,7 +53,8 @@ func (d *Dialog) take(in *Incoming, m *sip.Message) (refusal Response) {
 	}
 	if d.byAnswer && isNotify(in.Method) {
 		// RFC 6665 §4.4.1: the route set is that of the NOTIFY.
-		d.byAnswer, d.routes = false, routes(m)
+		d.byAnswer = false
+		d.routes, _ = routes(m)
 	}
 	return Response{}
 }
@@ -92,8 +91,9 @@ func (d *Dialog) answered(c *client, status int) {
 		d.asking = false
 		d.mu.Unlock()
 	}
-	if status == 481 {
-		// RFC 3261 §12.2.1.2. A 408 ends only the request (RFC 5057 §5.1).
+	// RFC 3261 §12.2.1.2. Whether a call without an answer is over is its owner's
+	// question, and a SUBSCRIBE without one ends nothing (RFC 6665 §4.1.2.2).
+	if status == 481 || status == 408 && c.method == "NOTIFY" && !d.invite {
 		d.End()
 	}
 }
@@ -111,7 +111,7 @@ func (d *Dialog) refresh(m *sip.Message, status int) {
 }
 
 // refreshes reports whether a request may move the remote target (RFC 3261
-// §12.2, RFC 3311 §5.2, RFC 6665 §4.1.2.2).
+// §12.2, RFC 3311 §5.1, RFC 6665 §3.1, §3.2).
 func refreshes(method string) bool {
 	switch method {
 	case "INVITE", "UPDATE", "SUBSCRIBE", "NOTIFY", "BENOTIFY":

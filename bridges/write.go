@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"unicode/utf8"
 
 	"github.com/sipedge/sipedge/sip"
@@ -26,7 +27,10 @@ const (
 	maxBody = 1 << 20
 )
 
-var errTooLarge = errors.New("message too large")
+var (
+	errTooLarge    = errors.New("message too large")
+	errTooManyHops = errors.New("too many hops")
+)
 
 // A badValue says which part of a message cannot be written.
 type badValue string
@@ -35,12 +39,13 @@ func (b badValue) Error() string { return "bad " + string(b) }
 
 // A head is what the head of a request is made of, but for From and To.
 type head struct {
-	method  string
-	target  string
-	branch  branchID
-	callID  string
-	seq     uint32
-	contact string // user part; "" where there is none
+	method    string
+	target    string
+	branch    branchID
+	callID    string
+	seq       uint32
+	contact   string // user part
+	reachable bool   // there is a Contact
 }
 
 // appendTop appends the Request-Line, Via and Max-Forwards.
@@ -62,7 +67,7 @@ func (s *site) appendIDs(dst []byte, h *head) []byte {
 	dst = append(dst, "\r\nCSeq: "...)
 	dst = strconv.AppendUint(dst, uint64(h.seq), 10)
 	dst = append(append(append(dst, ' '), h.method...), "\r\n"...)
-	if h.contact != "" {
+	if h.reachable {
 		dst = append(s.appendContact(append(dst, "Contact: "...), h.contact), "\r\n"...)
 	}
 	return dst
@@ -70,8 +75,11 @@ func (s *site) appendIDs(dst []byte, h *head) []byte {
 
 // appendContact appends our Contact with this user part.
 func (s *site) appendContact(dst []byte, user string) []byte {
-	dst = append(append(dst, "<sip:"...), user...)
-	return append(append(dst, '@'), s.contact...)
+	dst = append(dst, "<sip:"...)
+	if user != "" {
+		dst = append(append(dst, user...), '@')
+	}
+	return append(dst, s.contact...)
 }
 
 // appendFields appends the bridge's fields and the body.
@@ -84,7 +92,7 @@ func appendFields(dst []byte, list Fields, contentType string, body []byte, cont
 			return dst, badValue("header field name")
 		}
 		id := sip.HeaderNamed(dst[at:])
-		if has(ours, id) || id == sip.Contact && !contact || id == sip.HeaderOther && f.Name == LoopMark {
+		if has(ours, id) || id == sip.Contact && !contact || id == sip.HeaderOther && strings.EqualFold(f.Name, LoopMark) {
 			return dst, badValue("header field " + f.Name)
 		}
 		dst = append(append(dst, ": "...), f.Value...)
@@ -214,13 +222,15 @@ func isUser(s string) bool {
 // numbers are the dialog's.
 func (r *Request) check(within bool) error {
 	switch {
-	case !sip.IsToken([]byte(r.Method)):
+	case !sip.IsToken([]byte(r.Method)) || strings.ToUpper(r.Method) != r.Method:
 		return badValue("method")
 	case r.Method == "ACK" || r.Method == "CANCEL":
 		return badValue("method " + r.Method) // the Endpoint sends them
 	case r.Contact != "" && !isUser(r.Contact):
 		return badValue("Contact")
-	case r.MaxForwards < 0 || r.MaxForwards > 70:
+	case r.MaxForwards < 0:
+		return errTooManyHops
+	case r.MaxForwards > 255:
 		return badValue("Max-Forwards")
 	case within:
 		return nil
@@ -257,8 +267,11 @@ func userOf(uri string) string {
 
 // status is the local answer to what could not be written.
 func status(err error) (int, string) {
-	if errors.Is(err, errTooLarge) {
+	switch {
+	case errors.Is(err, errTooLarge):
 		return 513, "Message Too Large"
+	case errors.Is(err, errTooManyHops):
+		return 483, "Too Many Hops"
 	}
 	return 400, fmt.Sprint(err)
 }
