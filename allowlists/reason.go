@@ -59,6 +59,7 @@ const (
 	BridgeUnavailable Reason = "bridge.unavailable"
 	BridgeLoop        Reason = "bridge.loop"
 	BridgeScheme      Reason = "bridge.scheme"
+	BridgeAddress     Reason = "bridge.address"
 
 	DialogAllowed Reason = "dialog.allowed"
 
@@ -161,6 +162,7 @@ var meanings = []Meaning{
 	{BridgeNetwork, 403, "The partner's entry says that it is reached by another network."},
 	{BridgeLoop, 403, "The request came from a bridge, and would leave by one."},
 	{BridgeScheme, 403, "The request asks for TLS on all its way (sips), which no bridge can promise."},
+	{BridgeAddress, 404, "The network has no address that the one in the request could be. The bridge says so itself, with the status that fits."},
 	{BridgePaused, 480, "The bridge to the network is paused by an administrator."},
 	{BridgeUnavailable, 504, "The bridge to the network does not run, or has more to do than it can take."},
 

@@ -35,7 +35,7 @@ func (e *Endpoint) Do(r *Request, answer func(resp *Response, dialog *Dialog)) {
 		c.callID = e.dice.callID()
 	}
 	if c.seq == 0 {
-		c.seq = e.seq.Add(1) & (1<<31 - 1)
+		c.seq = e.nextSeq()
 	}
 	if e.paused.Load() {
 		c.local(480, "Bridge is paused")
@@ -70,6 +70,10 @@ func (e *Endpoint) Do(r *Request, answer func(resp *Response, dialog *Dialog)) {
 	}
 	c.send(o.b)
 }
+
+// nextSeq is the number of a request outside dialogs (RFC 3261 §8.1.1.5). Half of
+// what numbers there are is left for what follows it in a dialog.
+func (e *Endpoint) nextSeq() uint32 { return e.seq.Add(1) & (1<<30 - 1) }
 
 // write makes the message. from and to are the values for a dialog that it may
 // make, and cost nothing else where it makes none.

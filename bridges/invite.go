@@ -164,8 +164,14 @@ func (c *client) success(m *sip.Message) {
 			c.deliver(readResponse(m), nil)
 		}
 	case first:
-		v.made = v.dialog(c, m)
+		var kept bool
+		v.made, kept = v.dialog(c, m)
 		v.made.ack(c.seq, c.proof)
+		if !kept {
+			v.made.Do(&Request{Method: "BYE"}, nil)
+			c.deliver(&Response{Status: 503, Phrase: "Too many dialogs", Local: true}, nil)
+			return
+		}
 		c.deliver(readResponse(m), v.made)
 	case v.made != nil && v.made.id.remote == string(to.Tag()):
 		v.made.ack(c.seq, c.proof)
@@ -181,7 +187,7 @@ func (c *client) surplus(m *sip.Message, tag string) {
 	if !again && len(v.others) >= maxOthers {
 		return
 	}
-	d := v.dialog(c, m)
+	d, _ := v.dialog(c, m)
 	d.ack(c.seq, c.proof)
 	if again {
 		d.End()
@@ -194,15 +200,14 @@ func (c *client) surplus(m *sip.Message, tag string) {
 	d.Do(&Request{Method: "BYE"}, nil)
 }
 
-// dialog makes that of a 2xx (RFC 3261 §12.1.2). Without a Contact, what comes next
-// goes where the INVITE went.
-func (v *invite) dialog(c *client, m *sip.Message) *Dialog {
-	d := newDialog(c.e, c.callID, v.tag, m, false)
+// dialog makes that of a 2xx (RFC 3261 §12.1.2); kept is false if there is no room for
+// it. Without a Contact, what comes next goes where the INVITE went.
+func (v *invite) dialog(c *client, m *sip.Message) (d *Dialog, kept bool) {
+	d = newDialog(c.e, c.callID, v.tag, m, false)
 	d.from, d.to = v.from, v.to
 	d.seq, d.proof, d.invite, d.Data, d.contact = c.seq, c.proof, true, v.data, v.contact
 	if d.target == "" {
 		d.target = v.target
 	}
-	c.e.keepDialog(d)
-	return d
+	return d, c.e.keepDialog(d)
 }

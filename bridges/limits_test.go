@@ -131,6 +131,13 @@ func TestDialogsAreBounded(t *testing.T) {
 				w.none()
 				in.Answer(bridges.Response{Status: 200}, "")
 				w.next("SIP/2.0 480 ")
+				_, m, answers := w.invite()
+				w.respond(m, 200, "n1", append(tt.lines, notifier)...)
+				w.next("ACK ") // and it ends what it cannot keep
+				w.next("BYE ")
+				if o := next(t, answers, "answer"); o.Status != 503 || !o.Local || o.d != nil {
+					t.Errorf("answered %+v with %v", o.Response, o.d)
+				}
 				dialogs[0].End()
 				w.receive(with(append(tt.lines, notifier)...)(w.lines("SUBSCRIBE"))...)
 				if d := next(t, w.requests, "SUBSCRIBE").Answer(bridges.Response{Status: 200}, ""); d == nil {

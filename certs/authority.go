@@ -45,6 +45,8 @@ type Leaf struct {
 	Names     []string // SAN dNSName
 	URIs      []string // SAN uniformResourceIdentifier, such as "sip:example.com"
 	IPs       []string // SAN iPAddress
+	SRVNames  []string // SAN SRVName, such as "_xmpp-server.example.com"
+	XMPPAddrs []string // SAN XmppAddr, such as "example.com"
 	NotBefore time.Time
 	NotAfter  time.Time // zero: a year
 	// Usages are the extended key usages. Nil means client and server; an
@@ -137,6 +139,31 @@ func (a *Authority) Issue(l Leaf) (certPEM, keyPEM []byte, err error) {
 	return certPEM, encode("PRIVATE KEY", pkcs8), nil
 }
 
+// SelfSigned makes a certificate that nobody vouches for but itself, and DNS if its
+// record is there ([RecordOf]).
+func SelfSigned(l Leaf) (*Keypair, error) {
+	key := l.Key
+	if key == nil {
+		var err error
+		if key, err = newKey(l.KeyType); err != nil {
+			return nil, err
+		}
+	}
+	t, err := l.template()
+	if err != nil {
+		return nil, err
+	}
+	cert, err := sign(t, t, key.Public(), key)
+	if err != nil {
+		return nil, fmt.Errorf("sign certificate: %w", err)
+	}
+	pkcs8, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		return nil, fmt.Errorf("sign certificate: %w", err)
+	}
+	return NewKeypair(encode("CERTIFICATE", cert.Raw), encode("PRIVATE KEY", pkcs8))
+}
+
 // Keypair issues a certificate to use at once.
 func (a *Authority) Keypair(l Leaf) (*Keypair, error) {
 	cert, key, err := a.Issue(l)
@@ -212,10 +239,38 @@ func (l Leaf) alternativeNames() ([]byte, error) {
 		}
 		add(7, slices.Clone(ip.AsSlice()))
 	}
+	others := [...]struct {
+		kind  asn1.ObjectIdentifier
+		tag   int
+		names []string
+	}{{oidSRVName, asn1.TagIA5String, l.SRVNames}, {oidXMPPAddr, asn1.TagUTF8String, l.XMPPAddrs}}
+	for _, o := range others {
+		for _, n := range o.names {
+			der, err := marshalOther(o.kind, asn1.RawValue{Tag: o.tag, Bytes: []byte(n)})
+			if err != nil {
+				return nil, fmt.Errorf("issue certificate: %w", err)
+			}
+			values = append(values, der)
+		}
+	}
 	if values == nil {
 		return nil, nil
 	}
 	return asn1.Marshal(values)
+}
+
+// marshalOther writes an otherName as it stands among other names (RFC 5280 §4.2.1.6).
+func marshalOther(kind asn1.ObjectIdentifier, value asn1.RawValue) (asn1.RawValue, error) {
+	octets, err := asn1.Marshal(kind)
+	if err != nil {
+		return asn1.RawValue{}, err
+	}
+	v, err := asn1.Marshal(value)
+	if err != nil {
+		return asn1.RawValue{}, err
+	}
+	v, err = asn1.Marshal(asn1.RawValue{Class: asn1.ClassContextSpecific, Tag: 0, IsCompound: true, Bytes: v})
+	return asn1.RawValue{Class: asn1.ClassContextSpecific, Tag: 0, IsCompound: true, Bytes: append(octets, v...)}, err
 }
 
 func caTemplate(name string) (*x509.Certificate, error) {

@@ -23,6 +23,7 @@ type Identity struct{ p *proven }
 type proven struct {
 	domains     []string // domain identities (RFC 5922 §7.1), normal form
 	hosts       []string // SAN DNS names, normal form
+	xmpp        []string // domains in SRVName and XmppAddr, normal form
 	wildcards   []string // what follows "*." in SAN DNS names, normal form
 	wildDomains bool     // whether wildcards may stand for domains: no sip URI is there
 	ips         []netip.Addr
@@ -209,10 +210,12 @@ func (p *proven) matchesWild(name string) bool {
 // different readers would read differently (NUL, line ends, other octets that
 // no name has) proves nothing at all.
 func ReadIdentity(cert *x509.Certificate) (Identity, error) {
-	return readIdentity(cert, usageOf(cert))
+	return readIdentity(cert, usageOf(cert), true)
 }
 
-func readIdentity(cert *x509.Certificate, usage Usage) (Identity, error) {
+// readIdentity passes over the names that only XMPP knows unless xmpp says that they
+// count.
+func readIdentity(cert *x509.Certificate, usage Usage, xmpp bool) (Identity, error) {
 	p := &proven{usage: usage, notAfter: cert.NotAfter, subject: describe(cert)}
 	sum := sha256.Sum256(cert.Raw)
 	p.key = sha256.Sum256(cert.RawSubjectPublicKeyInfo)
@@ -233,6 +236,9 @@ func readIdentity(cert *x509.Certificate, usage Usage) (Identity, error) {
 		// RFC 5922 §7.1: a DNS name is a domain "if and only if no other
 		// identity is found that matches the sip URI type".
 		p.domains, p.wildDomains = p.hosts, true
+	}
+	if xmpp {
+		p.addXMPP(cert)
 	}
 	if !hasSAN(cert) {
 		// RFC 5922 §7.1 point 2. A common name that is no domain is no fault:

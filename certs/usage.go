@@ -27,6 +27,11 @@ func (u Usage) Client() bool { return u&(UsageClient|UsageSIP|UsageAny) != 0 }
 // Server reports whether the certificate may be shown by a TLS server.
 func (u Usage) Server() bool { return u&(UsageServer|UsageSIP|UsageAny) != 0 }
 
+// Web reports whether the certificate is one as public authorities issue them for
+// servers, or not limited. Both sides of a stream between XMPP servers show such a
+// one (RFC 6120 §13.7.1.2).
+func (u Usage) Web() bool { return u&(UsageServer|UsageAny) != 0 }
+
 // String lists the usages for logs: "client,server".
 func (u Usage) String() string {
 	var names []string

@@ -183,7 +183,7 @@ func (p *proof) check(now time.Time) error {
 	if err := p.revoked.check(chain); err != nil {
 		return refusal(Revoked, leaf, err)
 	}
-	id, err := readIdentity(leaf, usage)
+	id, err := readIdentity(leaf, usage, !constrained(chain))
 	if err != nil {
 		return err
 	}

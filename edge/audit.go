@@ -46,6 +46,7 @@ const (
 	logNoPath        = "the registrar seems not to know Path (RFC 3327): users outside may not be reached"
 	logDescriptors   = "open files"
 	logTickets       = "keys of session tickets not kept"
+	logBridges       = "bridges reloaded"
 	logBridgePanic   = "bridge panicked"
 	logBridgeMessage = "bridge sent what is no message"
 	logFewFiles      = "the limit on open files is too low for so many connections"

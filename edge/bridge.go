@@ -298,7 +298,13 @@ func proofOf(p bridges.Proof) federation.Proof {
 
 // SetBridgePolicy says who of our users may use bridges, from the next message on.
 // With nil nobody may.
-func (e *Edge) SetBridgePolicy(p *bridges.Policy) { e.policy.Store(p) }
+func (e *Edge) SetBridgePolicy(p *bridges.Policy) {
+	if e.policy.Swap(p) == nil {
+		return // the first one
+	}
+	users, accounts := p.Len()
+	e.log.Info(logBridges, "users", users, "accounts", accounts)
+}
 
 // BridgePolicy returns who may.
 func (e *Edge) BridgePolicy() *bridges.Policy { return e.policy.Load() }

@@ -62,7 +62,7 @@ func (e *Edge) explainWay(r *request) {
 	if b := r.plan.bridge; b.Address != nil {
 		address, err := b.Address(string(r.m.RequestURI()))
 		if err != nil {
-			r.note.add("address", err.Error(), allowlists.Verdict{Status: 404})
+			r.note.add("address", err.Error(), allowlists.Refusal(allowlists.BridgeAddress, b.Rule))
 			return
 		}
 		r.note.add("address", address, pass)

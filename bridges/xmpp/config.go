@@ -1,8 +1,6 @@
 package xmpp
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -55,6 +53,17 @@ type Config struct {
 	// The type of messages outside of conversations: "" (normal, as RFC 7572 says;
 	// default) or "chat".
 	MessageType string `toml:"message_type"`
+	// true: our users are not told from which of his devices somebody writes. Those whose
+	// home server speaks the Microsoft dialect never are. Default false.
+	HideResources bool `toml:"hide_resources"`
+	// Octets of a message towards our users. RFC 3428 §8 has 1,300 for the whole request, for
+	// networks that lose large packets; set it lower where a home server has clients by UDP.
+	// Default 65,536.
+	MaxMessage int `toml:"max_message,positive"`
+	// How many new pairs of somebody there and one of our users a foreign domain may make
+	// an hour by writing first; a sixth of it at once, and an eighth of it for one person.
+	// Default 600.
+	FirstContacts int `toml:"first_contacts,positive"`
 	// Octets of one stanza, 10,000 to 1,048,576. Default 262,144.
 	MaxStanza int `toml:"max_stanza,positive"`
 	// Stanzas that wait for the connection to one domain. Default 100.
@@ -83,6 +92,9 @@ type Deps struct {
 	StateDir string
 	// Policy says who of our users may use the network; it is asked anew each time.
 	Policy func() *bridges.Policy
+	// Microsoft reports whether the home server of one of our domains speaks the
+	// Microsoft dialect, whose clients want sessions for messages. Nil: none does.
+	Microsoft func(domain string) bool
 	// Allow reports whether the lists let a foreign domain have a stream at all, in
 	// normal form. Each request is still asked about.
 	Allow func(domain string) bool
@@ -96,19 +108,9 @@ type Deps struct {
 	Log   *slog.Logger
 }
 
-// A Bridge is the bridge to XMPP.
-type Bridge struct {
-	config Config
-	deps   Deps
-	roots  *certs.Roots
-}
-
-// New makes the bridge and opens no port. Errors are of type [allowlists.Problem];
-// all are returned at once.
-func New(c Config, d Deps) (*Bridge, []error) {
-	b := &Bridge{config: c, deps: d}
-	return b, b.check()
-}
+// maxHold is the longest hold: the sender's own patience ends after 64*T1, 32 s
+// (RFC 3261 §17.1.2.2).
+const maxHold = 20 * time.Second
 
 // complaints collects what is wrong with a section.
 type complaints struct {
@@ -146,8 +148,8 @@ func (b *Bridge) check() []error {
 	if c.MaxStanza != 0 && (c.MaxStanza < 10_000 || c.MaxStanza > 1<<20) {
 		p.add("max_stanza must be 10000 to %d, not %d", 1<<20, c.MaxStanza)
 	}
-	if c.Hold < 0 {
-		p.add("hold must be more than 0; leave it out for the default")
+	if c.Hold < 0 || c.Hold > maxHold {
+		p.add("hold must be more than 0 and at most %v; leave it out for the default", maxHold)
 	}
 	return p.errs
 }
@@ -208,29 +210,3 @@ func (b *Bridge) domains(p *complaints) {
 		}
 	}
 }
-
-// Address says how XMPP calls a SIP URI, for explain.
-func (b *Bridge) Address(uri string) (string, error) { return "", errors.New("xmpp: not yet") }
-
-// Roots are the authorities that the bridge trusts; the edge reads them again when
-// they change.
-func (b *Bridge) Roots() *certs.Roots { return b.roots }
-
-// Config returns the section with its defaults, and domains in normal form.
-func (b *Bridge) Config() Config { return b.config }
-
-// Name is the bridge's name.
-func (b *Bridge) Name() string { return Network }
-
-// Run carries traffic until ctx is done.
-func (b *Bridge) Run(ctx context.Context, e *bridges.Endpoint) error {
-	return errors.New("xmpp: not yet")
-}
-
-// Status says how it is.
-func (b *Bridge) Status() bridges.Status { return bridges.Status{} }
-
-// Test looks whether a foreign address or domain could be reached.
-func (b *Bridge) Test(ctx context.Context, address string) []bridges.Step { return nil }
-
-var _ bridges.Bridge = (*Bridge)(nil)

@@ -40,14 +40,6 @@ type network interface {
 	Send(e *stanza.Element, done func(s2s.Outcome)) (up bool)
 }
 
-// A watching is the part of the gateway that presence is; *presences is it.
-type watching interface {
-	// request takes a SUBSCRIBE, NOTIFY or BENOTIFY from our side, and answers it.
-	request(in *bridges.Incoming)
-	// stanza takes a presence from outside.
-	stanza(s *s2s.Stanza)
-}
-
 // settings are what a gateway is told by its configuration.
 type settings struct {
 	served        map[string]bool // the domains whose XMPP server we are, as in JIDs
@@ -77,7 +69,10 @@ type gateway struct {
 	set     settings
 	clock   *clock
 	ids     *idMaker
-	watch   watching
+	watch   *presence // nil: presence is not carried
+	// hasAccount reports whether one of our users, a bare JID, has an account of his own,
+	// by which he speaks for himself. Nil: none has.
+	hasAccount func(user string) bool
 
 	sendings *sendings
 	sessions *sessions
@@ -135,12 +130,18 @@ func (g *gateway) run(ctx context.Context) error {
 // guard, deferred, turns a panic into the end of the gateway: the Keeper starts
 // another one, and whoever called us lives.
 func (g *gateway) guard() {
-	p := recover()
-	if p == nil {
-		return
+	if p := recover(); p != nil {
+		g.breaks(panicked(p))
 	}
+}
+
+// panicked makes an error of a panic.
+func panicked(p any) error { return fmt.Errorf("panic: %v\n%s", p, debug.Stack()) }
+
+// breaks ends the gateway with an error; the first one counts.
+func (g *gateway) breaks(err error) {
 	select {
-	case g.broken <- fmt.Errorf("panic: %v\n%s", p, debug.Stack()):
+	case g.broken <- err:
 	default:
 	}
 }
@@ -180,7 +181,11 @@ func (g *gateway) watched(in *bridges.Incoming) {
 		in.Answer(bridges.Response{Status: 489, Fields: bridges.Fields{{Name: "Allow-Events", Value: ""}}}, "")
 		return
 	}
-	g.watch.request(in)
+	if in.Method == "SUBSCRIBE" {
+		g.watch.subscribe(in)
+	} else {
+		g.watch.notify(in)
+	}
 }
 
 // stanza takes what the XMPP side sends. It does not wait.
@@ -203,7 +208,7 @@ func (g *gateway) seen(s *s2s.Stanza) {
 		g.journal.drop("presence is not carried", "from", s.Attr("from"), "to", s.Attr("to"))
 		return
 	}
-	g.watch.stanza(s)
+	g.watch.stanza(s.Element, s.Proof)
 }
 
 // send sends a stanza that nobody waits for. If it is lost, the journal says so.

@@ -27,7 +27,7 @@ func (g *gateway) outward(in *bridges.Incoming) (*outward, *addressError) {
 	if err != nil {
 		return nil, faultOf(err)
 	}
-	if !g.set.served[from.Domainpart()] {
+	if !g.set.served[from.Domainpart()] && (g.hasAccount == nil || !g.hasAccount(bareOf(from))) {
 		return nil, errPlain
 	}
 	to, err := g.addr.jid(in.URI)

@@ -36,7 +36,7 @@ type commands struct {
 	Check   checkCommand   `cmd:"" help:"Check the configuration as serve would, and list all faults."`
 	Explain explainCommand `cmd:"" help:"Would this request pass, and why?"`
 	Doctor  doctorCommand  `cmd:"" help:"Examine our own side: files, certificates, names, clock, ports, pools."`
-	Probe   probeCommand   `cmd:"" help:"Examine a partner's side, step by step."`
+	Probe   probeCommand   `cmd:"" help:"Examine another side, step by step: a partner's (probe DOMAIN), or XMPP from outside (probe xmpp DOMAIN)."`
 	Partner partnerCommand `cmd:"" help:"Look at partners and decide about them: list, show, discovered, allow, block, ignore, forget, card, add."`
 	User    userCommand    `cmd:"" help:"Look at our users outside and decide about them: list, show, allow, deny, forget, kick."`
 	Flow    flowCommand    `cmd:"" help:"Look at the connections that are open, and end one: list, show, drop."`

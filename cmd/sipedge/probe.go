@@ -24,7 +24,13 @@ import (
 	"github.com/sipedge/sipedge/store"
 )
 
+// probeCommand is the commands that look at a side that is not ours, from there.
 type probeCommand struct {
+	SIP  probeSIPCommand  `cmd:"" name:"sip" default:"withargs" help:"Examine a partner's side; \"probe DOMAIN\" is the same."`
+	XMPP probeXMPPCommand `cmd:"" name:"xmpp" help:"See whether users of another XMPP server reach a domain, as one of them."`
+}
+
+type probeSIPCommand struct {
 	Domain string     `arg:"" help:"The partner's domain."`
 	Config string     `short:"c" env:"SIPEDGE_CONFIG" placeholder:"FILE" help:"Whose certificates, authorities, resolvers and lists to look with. Default: sipedge.toml if it is there, else those of the system and none of ours."`
 	From   netip.Addr `placeholder:"ADDRESS" help:"Which of our addresses to ask from. Default: what the system chooses."`
@@ -64,7 +70,7 @@ type probeReport struct {
 }
 
 // Run looks at a partner's side.
-func (c probeCommand) Run(s streams) error {
+func (c probeSIPCommand) Run(s streams) error {
 	domain, err := federation.Normal(c.Domain)
 	if err != nil {
 		return exit{exitUsage, fmt.Errorf("%s: %w", escaped(c.Domain), err)}

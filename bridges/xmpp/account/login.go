@@ -2,11 +2,13 @@ package account
 
 import (
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"net"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -48,6 +50,8 @@ func (a *Account) login(ctx context.Context, server *stream, bare jid.JID) (full
 		}
 		ended <- err
 	}()
+	// Whoever else on this machine is faster gets a login at the server, which he could
+	// have without us; the library's then fails, and so does ours.
 	conn, err := l.Accept()
 	if err != nil {
 		return "", "", fmt.Errorf("%w: %w", err, <-ended)
@@ -127,7 +131,7 @@ type gate struct {
 }
 
 // pass lets a login pass: a stream on which it proves who it is, and one on
-// which it binds (RFC 6120 §6.4, §7.4).
+// which it binds (RFC 6120 §6.4, §7).
 func (g *gate) pass() error {
 	offered, err := g.begin()
 	if err != nil {
@@ -199,6 +203,9 @@ func (g *gate) authenticate(offered *stanza.Element) error {
 		}
 		switch {
 		case e.Is(nsSASL, "challenge"):
+			if rounds(e.Text) > maxRounds {
+				return fmt.Errorf("%w: it wants more than %d rounds of SCRAM", ErrCredentials, maxRounds)
+			}
 		case e.Is(nsSASL, "success"):
 			return g.client.write(e)
 		case e.Is(nsSASL, "failure"):
@@ -214,6 +221,29 @@ func (g *gate) authenticate(offered *stanza.Element) error {
 			return err
 		}
 	}
+}
+
+// maxRounds is how much work a server may make us do: the library does what it is
+// told, and cannot be stopped (RFC 5802 §9).
+const maxRounds = 1_000_000
+
+// rounds reads the iteration count of a SCRAM challenge (RFC 5802 §5.1).
+func rounds(challenge string) int {
+	text, err := base64.StdEncoding.DecodeString(challenge)
+	if err != nil {
+		return 0
+	}
+	most := 0
+	for part := range strings.SplitSeq(string(text), ",") {
+		if count, ok := strings.CutPrefix(part, "i="); ok {
+			n, err := strconv.Atoi(count)
+			if err != nil {
+				n = maxRounds + 1
+			}
+			most = max(most, n)
+		}
+	}
+	return most
 }
 
 // unwilling says why the library ended a login that the server did not.
@@ -251,7 +281,7 @@ func (g *gate) bind() error {
 		return err
 	}
 	if err := stanza.ErrorOf(e); err != nil {
-		return fmt.Errorf("%w: %w", ErrCredentials, &Refusal{"binding", err.Condition, err.Text})
+		return fmt.Errorf("%w: %w", ErrUnreachable, &Refusal{"binding", err.Condition, err.Text})
 	}
 	bound := e.Child(nsBind, "bind")
 	if !e.Is(stanza.NS, "iq") || e.Attr("id") != id || bound == nil || bound.Child(nsBind, "jid") == nil {

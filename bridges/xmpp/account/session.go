@@ -28,7 +28,8 @@ type Handler interface {
 	// the contact list: an iq with a query of jabber:iq:roster. From and to are
 	// always there; from is as the account's server says.
 	Stanza(e *stanza.Element)
-	// Changed says that a session is there, or why it is not.
+	// Changed says that a session is there, and the user available at his server; or
+	// why it is not.
 	Changed(up bool, err error)
 }
 
@@ -118,8 +119,7 @@ func (s *Session) once(ctx context.Context, bare jid.JID) error {
 	defer stream.Close()
 	s.log.Info("account session began", "account", bare.String(), "address", full)
 	r := &receiver{session: s, stream: stream, bare: bare, full: full}
-	s.begin(stream)
-	s.handler.Changed(true, nil)
+	s.begin(stream, func() { s.handler.Changed(true, nil) })
 
 	written := make(chan error, 1)
 	over, stop := context.WithCancel(context.Background())

@@ -50,10 +50,10 @@ type Config struct {
 type Finder interface {
 	// XMPP finds the servers of a domain, in the order in which they are to be
 	// tried.
-	XMPP(ctx context.Context, domain string) (Records, error)
+	XMPP(ctx context.Context, domain string) (locate.XMPPRecords, error)
 	// TLSA finds what DNS says about the certificate of a server. Only records that
 	// are signed count: secure says so.
-	TLSA(ctx context.Context, host string, port int) (records []TLSA, secure bool, err error)
+	TLSA(ctx context.Context, host string, port int) (records []locate.TLSA, secure bool, err error)
 	// Control is the check of an address when it is dialled.
 	Control(locate.Hop) func(network, address string, c syscall.RawConn) error
 	// Failed and Succeeded remember which addresses are of use.

@@ -99,9 +99,9 @@ func (st *stream) claim(e *stanza.Element) error {
 	case !s.allows(from):
 		return refuse("policy-violation", "not allowed here")
 	}
-	if s.speaks(st, from) {
+	if proof, _ := s.judge(st, from); proof != bridges.ProofNone {
 		// The certificate says so: nobody needs to be asked (XEP-0344 §2.4).
-		return st.settleClaim(e, pair{to, from}, bridges.ProofCertificate, nil)
+		return st.settleClaim(e, pair{to, from}, proof, nil)
 	}
 	if s.c.Dialback == nil || !s.c.Dialback(from) {
 		return refuse("not-authorized", "a certificate that proves the domain is needed")

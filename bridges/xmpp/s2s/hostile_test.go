@@ -1,13 +1,13 @@
 package s2s
 
 import (
+	"crypto/tls"
 	"crypto/x509"
 	"fmt"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/sipedge/sipedge/bridges"
 	"github.com/sipedge/sipedge/bridges/xmpp/stanza"
 	"github.com/sipedge/sipedge/certs"
 )
@@ -295,5 +295,21 @@ func TestWhatACertificateMustBeForExternal(t *testing.T) {
 	}
 }
 
-// lastProof says how a site knows the last one who wrote.
-func (x *site) lastProof() bridges.Proof { return x.receive().Proof }
+func TestTLSIsOfVersion12OrLater(t *testing.T) {
+	w := newWorld(t)
+	x := w.site(us, nil)
+	for version, want := range map[uint16]bool{tls.VersionTLS10: false, tls.VersionTLS11: false, tls.VersionTLS12: true, tls.VersionTLS13: true} {
+		conn, err := tls.Dial("tcp", x.direct.Addr().String(), &tls.Config{
+			InsecureSkipVerify: true, MinVersion: version, MaxVersion: version, NextProtos: []string{alpn, "http/1.1"},
+		})
+		if (err == nil) != want {
+			t.Errorf("%s: %v", tls.VersionName(version), err)
+		}
+		if err == nil {
+			if p := conn.ConnectionState().NegotiatedProtocol; p != alpn {
+				t.Errorf("%s: protocol %q", tls.VersionName(version), p)
+			}
+			_ = conn.Close()
+		}
+	}
+}

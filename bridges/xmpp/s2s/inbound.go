@@ -164,7 +164,11 @@ func (st *stream) features() *stanza.Element {
 	if !st.restarted {
 		if from := st.theirs.from; from != "" {
 			// Offered only to whom it will be granted (RFC 6120 §6.3.4).
-			if proof, why := st.s.judge(st, from); proof != bridges.ProofNone {
+			proof, why := st.s.judge(st, from)
+			if proof == bridges.ProofNone && st.s.vouchedFor(st, from) {
+				st.vouched, proof = from, bridges.ProofDANE
+			}
+			if proof != bridges.ProofNone {
 				f.Add(stanza.New(nsSASL, "mechanisms")).AddText(nsSASL, "mechanism", "EXTERNAL")
 			} else {
 				st.mu.Lock()

@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	"github.com/sipedge/sipedge/bridges"
+	"github.com/sipedge/sipedge/locate"
 )
 
 // A look notes what happens while a stream is built. All methods do nothing on nil.
@@ -36,7 +37,7 @@ func (l *look) step(name string, err error, detail string) {
 	l.steps = append(l.steps, st)
 }
 
-func (l *look) records(domain string, r Records, err error) {
+func (l *look) records(domain string, r locate.XMPPRecords, err error) {
 	if l == nil {
 		return
 	}

@@ -17,8 +17,7 @@ import (
 type negotiation struct {
 	*stream
 	ctx     context.Context
-	target  Target
-	secure  bool // the records that led here are signed
+	target  target
 	how     how
 	stage   int
 	proof   bridges.Proof // of them
@@ -155,7 +154,7 @@ func (n *negotiation) startTLS() error {
 // judge looks whose certificate it is. If nobody's that we know, only DNS leads to
 // this server, as with dialback: where that is allowed it goes on.
 func (n *negotiation) judge() error {
-	proof, why := n.s.judgeServer(n.ctx, n.stream, n.target, n.secure)
+	proof, why := n.s.judgeServer(n.stream, n.target)
 	if n.how.key != nil {
 		return nil // that is dialback
 	}

@@ -25,6 +25,13 @@ type how struct {
 	look       *look     // who looks on; nil: nobody
 }
 
+// A target is a server, and what signed DNS says about it.
+type target struct {
+	locate.XMPPTarget
+	signed bool          // that it is one of the domain's
+	pins   []locate.TLSA // its certificates
+}
+
 // A failure is an attempt that failed, and how far it came: what the farthest one
 // says is most to the point.
 type failure struct {
@@ -53,12 +60,22 @@ func (s *Server) connect(ctx context.Context, p pair, h how) (*stream, error) {
 		return nil, notFound(ctx, err)
 	}
 	worst, tries := failure{-1, fmt.Errorf("%w: %s has no server", ErrNoServer, p.remote)}, 0
-	for _, t := range records.Targets {
+	for _, x := range records.Targets {
+		t := target{XMPPTarget: x, signed: records.Secure}
+		if h.key == nil {
+			if t.pins, err = s.pinned(ctx, records.Secure, x); err != nil {
+				h.look.step("TLSA of "+x.Host, err, "")
+				if worst.stage < stageDNS {
+					worst = failure{stageDNS, err}
+				}
+				continue
+			}
+		}
 		for _, hop := range t.Hops {
 			if tries++; tries > maxTries || ctx.Err() != nil {
 				break
 			}
-			st, f := s.attempt(ctx, p, t, hop, records.Secure, h)
+			st, f := s.attempt(ctx, p, t, hop, h)
 			if f == nil {
 				return st, nil
 			}
@@ -95,9 +112,9 @@ func (e *errAgain) Unwrap() error { return e.err }
 
 // attempt tries one address, and again if the server cannot do something that we
 // tried first.
-func (s *Server) attempt(ctx context.Context, p pair, t Target, hop locate.Hop, secure bool, h how) (*stream, *failure) {
+func (s *Server) attempt(ctx context.Context, p pair, t target, hop locate.Hop, h how) (*stream, *failure) {
 	for range 3 {
-		st, f := s.try(ctx, p, t, hop, secure, h)
+		st, f := s.try(ctx, p, t, hop, h)
 		if f == nil {
 			return st, nil
 		}
@@ -110,7 +127,7 @@ func (s *Server) attempt(ctx context.Context, p pair, t Target, hop locate.Hop, 
 	return nil, &failure{stageAuth, fmt.Errorf("%w: too many attempts", ErrRefused)}
 }
 
-func (s *Server) try(ctx context.Context, p pair, t Target, hop locate.Hop, secure bool, h how) (*stream, *failure) {
+func (s *Server) try(ctx context.Context, p pair, t target, hop locate.Hop, h how) (*stream, *failure) {
 	d := net.Dialer{Timeout: connectTime, Control: s.c.Finder.Control(hop), KeepAlive: -1}
 	conn, err := d.DialContext(ctx, "tcp", hop.Addr.String())
 	h.look.step("connect to "+hop.String(), err, "")
@@ -129,7 +146,7 @@ func (s *Server) try(ctx context.Context, p pair, t Target, hop locate.Hop, secu
 	st.start()
 	// Whoever waits no more ends it where it is.
 	stop := context.AfterFunc(ctx, func() { st.set(func() { st.leaveBy = time.Unix(1, 0) }) })
-	n := negotiation{stream: st, ctx: ctx, target: t, secure: secure, how: h, stage: stageTLS}
+	n := negotiation{stream: st, ctx: ctx, target: t, how: h, stage: stageTLS}
 	err = st.safely(n.run)
 	if !stop() && err == nil {
 		err = context.Cause(ctx)

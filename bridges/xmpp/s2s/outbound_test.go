@@ -339,9 +339,9 @@ func TestSignedDNSProvesACertificate(t *testing.T) {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		r := w.records[them]
-		r.Secure = true
+		r.Secure, r.Targets[0].Secure = true, true
 		w.records[them] = r
-		w.tlsa[fmt.Sprintf("%s:%d", r.Targets[0].Host, r.Targets[0].Port)] = []TLSA{{Usage: 3, Selector: 1, Data: data}}
+		w.tlsa[fmt.Sprintf("%s:%d", r.Targets[0].Host, r.Targets[0].Port)] = []locate.TLSA{{Usage: 3, Selector: 1, Data: data}}
 	}
 	point(false)
 	if o := wait(t, a.send(them, "hi"), "the outcome"); !errors.Is(o.Err, ErrUntrusted) {
@@ -354,6 +354,53 @@ func TestSignedDNSProvesACertificate(t *testing.T) {
 	}
 	if l := a.Links(); len(l) != 1 || l[0].Proof != bridges.ProofDANE {
 		t.Errorf("links %+v", l)
+	}
+	// And when they connect.
+	p := dial(t, a.plain)
+	p.login(b.c.Keypair, them, us)
+	p.write("%s", body("bob@"+them, "alice@"+us, "hi"))
+	if e := a.receive(); e.Proof != bridges.ProofDANE {
+		t.Errorf("proof %s", e.Proof)
+	}
+	point(false)
+	p = dial(t, a.plain)
+	if _, f := p.startTLS(b.c.Keypair, them, us); f.Child(nsSASL, "mechanisms") != nil {
+		t.Error("EXTERNAL is offered to a certificate that DNS does not name")
+	}
+}
+
+// What is not signed says nothing, and when it cannot be known what there is nobody
+// connects.
+func TestOnlySignedDNSCounts(t *testing.T) {
+	for _, tt := range []struct {
+		name                   string
+		domain, target, record bool // signed
+		err                    error
+		want                   error
+	}{
+		{"all is signed", true, true, true, nil, nil},
+		{"the domain is not", false, true, true, nil, ErrUntrusted},
+		{"the server is not", true, false, true, nil, ErrUntrusted},
+		{"the record is not", true, true, false, nil, ErrUntrusted},
+		{"nobody knows", true, true, true, locate.ErrServfail, ErrUnreachable},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			w := newWorld(t)
+			a := w.site(us, func(c *Config) { c.Verifier, c.Dialback = nil, nil })
+			b := w.site(them, nil)
+			r := w.records[them]
+			r.Secure, r.Targets[0].Secure = tt.domain, tt.target
+			w.records[them] = r
+			host := fmt.Sprintf("%s:%d", r.Targets[0].Host, r.Targets[0].Port)
+			w.tlsa[host] = []locate.TLSA{{Usage: 3, Selector: 0, Data: b.c.Keypair.Leaf().Raw}}
+			w.unsigned[host] = !tt.record
+			if tt.err != nil {
+				w.errs[host] = tt.err
+			}
+			if o := wait(t, a.send(them, "hi"), "the outcome"); !errors.Is(o.Err, tt.want) {
+				t.Errorf("outcome %+v, want %v", o, tt.want)
+			}
+		})
 	}
 }
 

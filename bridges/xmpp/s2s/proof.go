@@ -1,7 +1,6 @@
 package s2s
 
 import (
-	"context"
 	"crypto/tls"
 
 	"github.com/sipedge/sipedge/bridges"
@@ -51,15 +50,12 @@ func (s *Server) identify(cs tls.ConnectionState) (*certs.Identity, error) {
 	return id, nil
 }
 
-// speaks reports whether the certificate of a stream proves a domain.
-func (s *Server) speaks(st *stream, domain string) bool {
-	proof, _ := s.judge(st, domain)
-	return proof >= bridges.ProofCertificate
-}
-
 // judge says what the certificate of the other side of a stream proves about a
 // domain, and if nothing why.
 func (s *Server) judge(st *stream, domain string) (bridges.Proof, string) {
+	if st.vouched != "" && st.vouched == domain {
+		return bridges.ProofDANE, ""
+	}
 	id, err := s.identify(st.tls.ConnectionState())
 	if err != nil {
 		return bridges.ProofNone, err.Error()
@@ -71,21 +67,23 @@ func (s *Server) judge(st *stream, domain string) (bridges.Proof, string) {
 	return bridges.ProofCertificate, ""
 }
 
-// judgeServer is judge for a server that we connected to, whose certificate DNS may
-// vouch for (RFC 7712 §5.1, RFC 7673 §4). If it does, nothing else counts: then the
-// domain has said which certificates are its own.
-func (s *Server) judgeServer(ctx context.Context, st *stream, t Target, secure bool) (bridges.Proof, string) {
-	if secure {
-		records, ok, err := s.c.Finder.TLSA(ctx, t.Host, t.Port)
-		if err == nil && ok && len(records) > 0 {
-			leaf := st.tls.ConnectionState().PeerCertificates[0]
-			for _, r := range records {
-				if r.match(leaf) {
-					return bridges.ProofDANE, ""
-				}
-			}
-			return bridges.ProofNone, "its certificate is none of those that DNS names"
+// judgeServer is judge for a server that we connected to, for whose certificate signed
+// DNS may vouch (RFC 7712 §5.1). If it says something that we understand, nothing else
+// counts: then the domain has said which certificates are its own. If it only says
+// that this is one of the domain's servers, a certificate of the server will do
+// (RFC 7673 §4.1).
+func (s *Server) judgeServer(st *stream, t target) (bridges.Proof, string) {
+	cs := st.tls.ConnectionState()
+	if ok, usable := matches(t.pins, cs.PeerCertificates[0]); ok {
+		return bridges.ProofDANE, ""
+	} else if usable {
+		return bridges.ProofNone, "its certificate is none of those that DNS names"
+	}
+	proof, why := s.judge(st, st.remote)
+	if proof == bridges.ProofNone && t.signed {
+		if id, err := s.identify(cs); err == nil && id.CoversHost(t.Host) {
+			return bridges.ProofCertificate, ""
 		}
 	}
-	return s.judge(st, st.remote)
+	return proof, why
 }

@@ -36,6 +36,7 @@ type stream struct {
 	verified  int       // dialback keys that were looked at
 	confirmed bool      // they asked about a key of ours
 	restarted bool      // SASL has succeeded: the next header is the last one
+	vouched   string    // the domain for which signed DNS says that this is its certificate
 	early     []*stanza.Element
 
 	received atomic.Uint64

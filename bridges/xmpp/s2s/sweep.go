@@ -93,8 +93,10 @@ func (st *stream) recheck() {
 	switch {
 	case !s.allows(remote), proof == bridges.ProofDialback && !s.dialback(remote):
 		st.leave(nil, errShut)
-	case proof == bridges.ProofCertificate && !s.speaks(st, remote):
-		st.leave(&fault{condition: "reset"}, errExpired)
+	case proof == bridges.ProofCertificate:
+		if _, err := s.identify(st.tls.ConnectionState()); err != nil {
+			st.leave(&fault{condition: "reset"}, fmt.Errorf("%w: %w", errExpired, err))
+		}
 	}
 }
 

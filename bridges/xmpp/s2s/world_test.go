@@ -27,11 +27,12 @@ type world struct {
 	t  testing.TB
 	ca *certs.Authority
 
-	mu      sync.Mutex
-	records map[string]Records
-	tlsa    map[string][]TLSA
-	errs    map[string]error
-	asked   map[string]int
+	mu       sync.Mutex
+	records  map[string]locate.XMPPRecords
+	tlsa     map[string][]locate.TLSA
+	errs     map[string]error
+	unsigned map[string]bool
+	asked    map[string]int
 }
 
 func newWorld(t testing.TB) *world {
@@ -41,30 +42,30 @@ func newWorld(t testing.TB) *world {
 		t.Fatal(err)
 	}
 	return &world{
-		t: t, ca: ca, records: make(map[string]Records), tlsa: make(map[string][]TLSA), errs: make(map[string]error),
+		t: t, ca: ca, records: make(map[string]locate.XMPPRecords), tlsa: make(map[string][]locate.TLSA), errs: make(map[string]error), unsigned: make(map[string]bool),
 		asked: make(map[string]int),
 	}
 }
 
-func (w *world) XMPP(_ context.Context, domain string) (Records, error) {
+func (w *world) XMPP(_ context.Context, domain string) (locate.XMPPRecords, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.asked[domain]++
 	if err := w.errs[domain]; err != nil {
-		return Records{}, err
+		return locate.XMPPRecords{}, err
 	}
 	r, ok := w.records[domain]
 	if !ok {
-		return Records{}, &locate.Error{Domain: domain, Err: locate.ErrNoRecords}
+		return locate.XMPPRecords{}, &locate.Error{Domain: domain, Err: locate.ErrNoRecords}
 	}
 	return r, nil
 }
 
-func (w *world) TLSA(_ context.Context, host string, port int) ([]TLSA, bool, error) {
+func (w *world) TLSA(_ context.Context, host string, port int) ([]locate.TLSA, bool, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	records := w.tlsa[fmt.Sprintf("%s:%d", host, port)]
-	return records, true, nil
+	at := fmt.Sprintf("%s:%d", host, port)
+	return w.tlsa[at], !w.unsigned[at], w.errs[at]
 }
 
 func (w *world) Control(locate.Hop) func(string, string, syscall.RawConn) error { return nil }
@@ -73,12 +74,12 @@ func (w *world) Succeeded(netip.AddrPort)                                       
 
 // point makes DNS lead from a domain to addresses; "tls:" before one is direct TLS.
 func (w *world) point(domain string, addrs ...string) {
-	var r Records
+	var r locate.XMPPRecords
 	for _, a := range addrs {
 		a, direct := strings.CutPrefix(a, "tls:")
 		ap := netip.MustParseAddrPort(a)
 		host := "xmpp." + domain
-		r.Targets = append(r.Targets, Target{
+		r.Targets = append(r.Targets, locate.XMPPTarget{
 			Host: host, Port: int(ap.Port()), Direct: direct, Hops: []locate.Hop{{Host: host, Addr: ap, FromDNS: true}},
 		})
 	}
