@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -14,55 +15,94 @@ import (
 
 // TestInteropXMPP runs testdata/interop/xmpp/*.txtar: other people's servers of the
 // XMPP network, Prosody and ejabberd, with users on slixmpp, and Kamailio as the home
-// server behind the edge. They find each other by the play's name server.
+// server behind the edge. They find each other by the play's name server. Plays with
+// $PROOF in them run twice: with servers that believe certificates and nothing else, and
+// with servers that believe dialback, since neither side trusts the other's authority.
+// After dialback Prosody offers no acknowledgements (XEP-0198), so what is sent there
+// is $ACCEPTED with 202 after the hold, and else with 200.
 func TestInteropXMPP(t *testing.T) {
-	needPrograms(t, "kamailio", "prosody", "ejabberdctl")
+	needPrograms(t, "kamailio", "prosody", "erl")
+	needFile(t, "/usr/lib/*/ejabberd-*/ebin/ejabberd_app.beam")
 	needFile(t, "/usr/lib/python3/dist-packages/slixmpp/__init__.py")
 	needFile(t, "/usr/lib/*/lua/5.*/lunbound.so")
-	folder := filepath.Join("testdata", "interop", "xmpp")
-	client, err := filepath.Abs(filepath.Join(folder, "client.py"))
+	t.Parallel()
+	twice, once := xmppPlays(t)
+	for proof, plays := range map[string][]string{"certificate": twice, "dialback": twice, "": once} {
+		t.Run(cmp.Or(proof, "any proof"), func(t *testing.T) {
+			t.Parallel()
+			testscript.Run(t, testscript.Params{
+				Files: plays,
+				Setup: func(env *testscript.Env) error {
+					client, err := filepath.Abs(filepath.Join("testdata", "interop", "xmpp", "client.py"))
+					env.Setenv("XMPP_CLIENT", client)
+					env.Setenv("PROOF", proof)
+					env.Setenv("HOLD", "10s")
+					env.Setenv("ACCEPTED", "200")
+					if proof == "dialback" {
+						env.Setenv("HOLD", "1s")
+						env.Setenv("ACCEPTED", "202")
+					}
+					return errors.Join(err, openStage(env))
+				},
+				Cmds:               stageCommands(),
+				Condition:          condition,
+				RequireUniqueNames: true,
+			})
+		})
+	}
+}
+
+// xmppPlays are the plays that run with either proof, and those that run once.
+func xmppPlays(t *testing.T) (twice, once []string) {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join("testdata", "interop", "xmpp", "*.txtar"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Parallel()
-	testscript.Run(t, testscript.Params{
-		Dir: folder,
-		Setup: func(env *testscript.Env) error {
-			env.Setenv("XMPP_CLIENT", client)
-			return openStage(env)
-		},
-		Cmds:               stageCommands(),
-		Condition:          condition,
-		RequireUniqueNames: true,
-	})
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.Contains(string(text), "$PROOF") {
+			twice = append(twice, file)
+		} else {
+			once = append(once, file)
+		}
+	}
+	return twice, once
 }
 
 // prosody makes NAME.example a domain of the XMPP network with Prosody as its
-// server: prosody NAME [strict] [ca=NAME] [with=MODULE,...] [log=LEVEL] USER...
-// It shows the certificate NAME and trusts the authority ca; strict takes nobody
-// without a certificate. Its ports are NAME_S2S and NAME_C2S; each user's password
-// is "secret". It is the program NAME, and starts again where it has ended.
+// server: prosody NAME proof=certificate|dialback [with=MODULE,...] [log=LEVEL] USER...
+// Its certificate is NAME, of the authority ca, or of stranger for dialback; that is
+// also the only one that it trusts. Its ports are NAME_S2S and NAME_C2S; each user's
+// password is "secret". It is the program NAME, and starts again where it has ended.
 func (s *stage) prosody(args []string) error {
 	if len(args) == 0 {
-		return fmt.Errorf("usage: prosody NAME [strict] [ca=NAME] [with=MODULE,...] [log=LEVEL] USER...")
+		return fmt.Errorf("usage: prosody NAME proof=certificate|dialback [with=MODULE,...] [log=LEVEL] USER...")
 	}
 	name, o := args[0], options(args[1:])
-	dir, err := s.xmppServer(name, o["ca"])
+	authority, modules := "ca", list(o["with"])
+	switch o["proof"] {
+	case "certificate":
+	case "dialback":
+		authority, modules = "stranger", append(modules, "dialback")
+	default:
+		return fmt.Errorf("prosody takes no proof %q", o["proof"])
+	}
+	dir, err := s.xmppServer(name, authority)
 	if err != nil {
 		return err
 	}
-	modules := ""
-	for _, module := range list(o["with"]) {
-		modules += `"` + module + `", `
-	}
-	s.set("XMPP_MODULES", modules)
-	s.set("XMPP_STRICT", fmt.Sprint(o["strict"] != ""))
+	s.set("XMPP_MODULES", `"`+strings.Join(modules, `", "`)+`"`)
+	s.set("XMPP_STRICT", fmt.Sprint(o["proof"] == "certificate"))
 	s.set("XMPP_LOG", cmp.Or(o["log"], "info"))
 	if err := s.part("prosody.cfg.lua", dir); err != nil {
 		return err
 	}
 	for _, user := range args[1:] {
-		if user == "strict" || strings.Contains(user, "=") {
+		if strings.Contains(user, "=") {
 			continue
 		}
 		if err := writeInto(filepath.Join(dir, "data", name+"%2eexample", "accounts", user+".dat"), `return { password = "secret" };`); err != nil {
@@ -72,17 +112,23 @@ func (s *stage) prosody(args []string) error {
 	if err := s.startProgram(name, []string{"prosody", "-F", "--config", filepath.Join(dir, "prosody.cfg.lua")}); err != nil {
 		return err
 	}
-	return s.programs[name].awaitListener(s.env(strings.ToUpper(name)+"_C2S"), "")
+	return s.awaitPorts(name)
 }
 
-// ejabberd is the same with ejabberd: ejabberd NAME [ca=NAME] [log=LEVEL]. Everybody
-// has an account, with any password.
+// awaitPorts waits until a server takes connections.
+func (s *stage) awaitPorts(name string) error {
+	ports := strings.ToUpper(name)
+	return errors.Join(s.programs[name].awaitListener(s.env(ports+"_C2S"), ""), s.programs[name].awaitListener(s.env(ports+"_S2S"), ""))
+}
+
+// ejabberd is the same with ejabberd, which takes either proof: ejabberd NAME
+// [log=LEVEL]. Everybody has an account, with any password.
 func (s *stage) ejabberd(args []string) error {
 	if len(args) == 0 {
-		return fmt.Errorf("usage: ejabberd NAME [ca=NAME] [log=LEVEL]")
+		return fmt.Errorf("usage: ejabberd NAME [log=LEVEL]")
 	}
 	name, o := args[0], options(args[1:])
-	dir, err := s.xmppServer(name, o["ca"])
+	dir, err := s.xmppServer(name, "ca")
 	if err != nil {
 		return err
 	}
@@ -99,7 +145,7 @@ func (s *stage) ejabberd(args []string) error {
 	if err != nil {
 		return err
 	}
-	return s.programs[name].awaitListener(s.env(strings.ToUpper(name)+"_C2S"), "")
+	return s.awaitPorts(name)
 }
 
 // ejabberdFolder is where Debian has put it, "" if nowhere.
@@ -111,19 +157,22 @@ func ejabberdFolder() string {
 	return found[0]
 }
 
-// xmppServer makes the folder of a server, with certificates, and the variables that
-// its configuration is made of.
-func (s *stage) xmppServer(name, ca string) (dir string, err error) {
+// xmppServer makes the folder of a server, with a certificate of an authority, and the
+// variables that its configuration is made of. The ports stay where they were.
+func (s *stage) xmppServer(name, authority string) (dir string, err error) {
 	dir = s.path("server-" + name)
 	ports := strings.ToUpper(name)
-	if s.env(ports+"_C2S") == "" {
-		if err := s.ports([]string{ports + "_C2S"}); err != nil {
-			return "", err
+	for _, port := range []string{ports + "_S2S", ports + "_C2S"} {
+		if s.env(port) == "" {
+			err = errors.Join(err, s.ports([]string{port}))
 		}
 	}
-	host, port, err := net.SplitHostPort(s.env("DNS"))
-	if err != nil {
-		return "", fmt.Errorf("the play has no name server: %w", err)
+	if _, fresh := os.Stat(dir); fresh != nil {
+		err = errors.Join(err, s.certificate([]string{name, "ca=" + authority, "dns=" + name + ".example"}))
+	}
+	host, port, fault := net.SplitHostPort(s.env("DNS"))
+	if err = errors.Join(err, fault); err != nil {
+		return "", err
 	}
 	for key, value := range map[string]string{
 		"DOMAIN": name + ".example", "DIR": dir, "DNS": host + "@" + port, "DNS_PORT": port,
@@ -131,20 +180,21 @@ func (s *stage) xmppServer(name, ca string) (dir string, err error) {
 	} {
 		s.set("XMPP_"+key, value)
 	}
-	both := ""
-	for file, from := range map[string]string{"server.pem": name + ".pem", "server.key": name + ".key", "ca.pem": cmp.Or(ca, "ca") + ".pem"} {
-		text, err := os.ReadFile(s.path(from))
+	s.set(ports+"_CA", authority+".pem")
+	texts := make(map[string]string)
+	for _, file := range []string{name + ".pem", name + ".key", authority + ".pem"} {
+		text, err := os.ReadFile(s.path(file))
 		if err != nil {
 			return "", err
 		}
-		if file != "ca.pem" {
-			both += string(text)
-		}
-		if err := writeInto(filepath.Join(dir, file), string(text)); err != nil {
-			return "", err
-		}
+		texts[file] = string(text)
 	}
-	return dir, writeInto(filepath.Join(dir, "both.pem"), both)
+	return dir, errors.Join(
+		writeInto(filepath.Join(dir, "server.pem"), texts[name+".pem"]),
+		writeInto(filepath.Join(dir, "server.key"), texts[name+".key"]),
+		writeInto(filepath.Join(dir, "both.pem"), texts[name+".pem"]+texts[name+".key"]),
+		writeInto(filepath.Join(dir, "ca.pem"), texts[authority+".pem"]),
+	)
 }
 
 // part puts a file of testdata/interop/parts into a folder, filled in.

@@ -5,6 +5,7 @@ run_as_root = true
 daemonize = false
 pidfile = "$XMPP_DIR/prosody.pid"
 data_path = "$XMPP_DIR/data"
+certificates = "$XMPP_DIR"
 plugin_paths = { "$XMPP_DIR/modules" }
 log = { { levels = { min = "$XMPP_LOG" }, to = "console" } }
 unbound = {

@@ -6,7 +6,8 @@
 Commands, a line each, words as a shell reads them:
 
     message to=JID [body=] [type=chat] [id=] [subject=] [thread=] [lang=] [state=composing]
-            [request] [markable] [received=ID] [displayed=ID]
+            [request] [markable] [received=ID] [displayed=ID]    "last" is the id of the
+                                                                 last message with a body
     burst   to=JID count=N [body=PREFIX]     N messages "PREFIX 1" and so on, ids "PREFIX1"
     presence [to=JID] [type=] [show=] [status=] [priority=] [id=]
     ping to=JID, version to=JID, disco to=JID, prompt to=JID [for=ADDRESS]
@@ -67,6 +68,7 @@ class Client(slixmpp.ClientXMPP):
         self.ca_certs = ca
         self.ssl_context.minimum_version = ssl.TLSVersion.TLSv1_2
         self.ready = asyncio.Event()
+        self.last = ""
         self.asked = set()  # asyncio itself keeps no task alive
         self.roster.auto_authorize = None  # the play answers
         self.roster.auto_subscribe = False
@@ -97,6 +99,8 @@ class Client(slixmpp.ClientXMPP):
         delay = xml.find(DELAY + "delay")
         bodies = {b.get(LANG, ""): b.text or "" for b in xml.findall(CLIENT + "body")}
         body = next(iter(bodies.values()), None)
+        if body is not None:
+            self.last = xml.get("id", "")
         say("message", **{"from": xml.get("from"), "type": xml.get("type"), "id": xml.get("id")}, body=body,
             subject=text(xml, CLIENT + "subject"), thread=text(xml, CLIENT + "thread"), lang=xml.get(LANG), state=states[0] if states else None,
             request="yes" if xml.find(RECEIPTS + "request") is not None else None,
@@ -131,7 +135,7 @@ class Client(slixmpp.ClientXMPP):
             if word in words:
                 child = ET.SubElement(xml, tag + word)
                 if words[word] != "yes":
-                    child.set("id", words[word])
+                    child.set("id", self.last if words[word] == "last" else words[word])
         self.put(xml)
 
     def do_burst(self, words):
