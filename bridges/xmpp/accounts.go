@@ -100,21 +100,50 @@ func (l *accounts) connect(user string, a bridges.Account) (*connector, error) {
 	}
 	ctx, end := context.WithCancel(context.Background())
 	c := &connector{g: l.g, account: a, user: user, bare: j.Bare().String(), end: end, since: time.Now()}
-	conf := account.Config{
+	c.conf = account.Config{
 		Account: account.Account{
 			JID: a.JID, Password: password, Server: a.Server, Mechanism: a.Mechanism,
 			TLS: &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: l.pool()},
 		},
 		Features: slices.Clone(ourUsers.features), Log: l.g.log,
 	}
-	c.session = account.New(conf, c)
-	l.group.run(func() {
-		if err := c.session.Run(ctx); err != nil {
-			l.g.log.Warn("account was left out", "user", a.User, "account", a.JID, "err", err)
-			c.Changed(false, err)
-		}
-	})
+	c.session = account.New(c.conf, c)
+	l.group.run(func() { c.run(ctx) })
 	return c, nil
+}
+
+// afterPanic is how long an account rests whose session panicked.
+const afterPanic = time.Minute
+
+// run keeps the session until ctx is done. A panic costs this account its session and
+// no other's.
+func (c *connector) run(ctx context.Context) {
+	for {
+		err := c.once(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		c.g.log.Error("account session ended", "user", c.account.User, "account", c.bare, "err", err)
+		c.Changed(false, err)
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(afterPanic):
+		}
+		c.mu.Lock()
+		c.session = account.New(c.conf, c)
+		c.mu.Unlock()
+	}
+}
+
+// once runs one session to its end.
+func (c *connector) once(ctx context.Context) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = panicked(p)
+		}
+	}()
+	return c.session.Run(ctx)
 }
 
 // pool are the authorities that accounts' servers are trusted by.
@@ -197,10 +226,11 @@ type connector struct {
 	account bridges.Account
 	user    string // our user, a bare JID of ours
 	bare    string // the account
-	session *account.Session
+	conf    account.Config
 	end     context.CancelFunc
 
 	mu       sync.Mutex // guards what follows
+	session  *account.Session
 	up       bool
 	why      error
 	since    time.Time
@@ -250,6 +280,7 @@ func (c *connector) send(e *stanza.Element, done func(s2s.Outcome)) (up bool) {
 	c.mu.Lock()
 	up = c.up
 	c.sent++
+	session := c.session
 	c.mu.Unlock()
 	if e.Local == "iq" {
 		// Its answer would come to the session, and not to us.
@@ -263,7 +294,7 @@ func (c *connector) send(e *stanza.Element, done func(s2s.Outcome)) (up bool) {
 		go done(s2s.Outcome{Acked: true})
 		return up
 	}
-	c.session.Send(&out, func(err error) { go done(outcomeOf(err)) })
+	session.Send(&out, func(err error) { go done(outcomeOf(err)) })
 	return up
 }
 

@@ -182,8 +182,8 @@ func (b *Bridge) streams(w *work) s2s.Config {
 		forbidden[domain] = true
 	}
 	finder := b.finder
-	if finder == nil {
-		finder, _ = any(d.Locator).(s2s.Finder)
+	if finder == nil && d.Locator != nil {
+		finder = d.Locator
 	}
 	return s2s.Config{
 		Domains: b.served(), Keypair: d.Certificates[c.Certificate], Verifier: b.roots.Verifier(), Finder: finder,
@@ -194,6 +194,7 @@ func (b *Bridge) streams(w *work) s2s.Config {
 		},
 		Handle: func(s *s2s.Stanza) { w.gateway.stanza(s) },
 		Limits: s2s.Limits{Queue: c.Queue, Stanza: c.MaxStanza, OfAddress: c.StreamsPerSource, Streams: c.Streams},
+		Guard:  func(f func()) func() { return func() { defer w.gateway.guard(); f() } },
 		Log:    d.Log,
 	}
 }

@@ -29,7 +29,7 @@ type internet struct {
 	ca *certs.Authority
 
 	mu      sync.Mutex
-	records map[string]s2s.Records // guarded by mu
+	records map[string]locate.XMPPRecords // guarded by mu
 }
 
 func newInternet(t testing.TB) *internet {
@@ -38,7 +38,7 @@ func newInternet(t testing.TB) *internet {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &internet{t: t, ca: ca, records: make(map[string]s2s.Records)}
+	return &internet{t: t, ca: ca, records: make(map[string]locate.XMPPRecords)}
 }
 
 // point makes DNS lead from a domain to an address.
@@ -46,21 +46,21 @@ func (n *internet) point(domain string, addr netip.AddrPort) {
 	host := "xmpp." + domain
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.records[domain] = s2s.Records{Targets: []s2s.Target{{
+	n.records[domain] = locate.XMPPRecords{Targets: []locate.XMPPTarget{{
 		Host: host, Port: int(addr.Port()), Hops: []locate.Hop{{Host: host, Addr: addr, FromDNS: true}},
 	}}}
 }
 
-func (n *internet) XMPP(_ context.Context, domain string) (s2s.Records, error) {
+func (n *internet) XMPP(_ context.Context, domain string) (locate.XMPPRecords, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if r, ok := n.records[domain]; ok {
 		return r, nil
 	}
-	return s2s.Records{}, &locate.Error{Domain: domain, Err: locate.ErrNoRecords}
+	return locate.XMPPRecords{}, &locate.Error{Domain: domain, Err: locate.ErrNoRecords}
 }
 
-func (n *internet) TLSA(context.Context, string, int) ([]s2s.TLSA, bool, error) {
+func (n *internet) TLSA(context.Context, string, int) ([]locate.TLSA, bool, error) {
 	return nil, false, nil
 }
 func (n *internet) Control(locate.Hop) func(string, string, syscall.RawConn) error { return nil }

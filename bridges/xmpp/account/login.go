@@ -42,13 +42,18 @@ func (a *Account) login(ctx context.Context, server *stream, bare jid.JID) (full
 	l.(*net.TCPListener).SetDeadline(time.Now().Add(loginQuiet))
 	ended := make(chan error, 1)
 	go func() {
+		var err error
+		defer func() {
+			if p := recover(); p != nil {
+				err = fmt.Errorf("account: the library panicked: %v", p)
+			}
+			ended <- err
+		}()
 		// What it returns has a connection that ends with ours; its Close would
 		// wait for the end of a stream.
-		_, err := a.options(l.Addr().String(), bare).NewClient()
-		if err == nil {
+		if _, err = a.options(l.Addr().String(), bare).NewClient(); err == nil {
 			err = errLoggedIn
 		}
-		ended <- err
 	}()
 	// Whoever else on this machine is faster gets a login at the server, which he could
 	// have without us; the library's then fails, and so does ours.

@@ -3,6 +3,7 @@ package account
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"sync"
@@ -124,9 +125,15 @@ func (s *Session) once(ctx context.Context, bare jid.JID) error {
 	written := make(chan error, 1)
 	over, stop := context.WithCancel(context.Background())
 	go func() {
-		err := s.write(over, stream)
-		stream.Close() // ends reading, too
-		written <- err
+		var err error
+		defer func() {
+			if p := recover(); p != nil {
+				err = fmt.Errorf("account: panic: %v", p)
+			}
+			stream.Close() // ends reading, too
+			written <- err
+		}()
+		err = s.write(over, stream)
 	}()
 	read, left := make(chan struct{}), make(chan struct{})
 	stay := context.AfterFunc(ctx, func() {
