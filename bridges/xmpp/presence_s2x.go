@@ -27,12 +27,14 @@ type contact struct {
 	docLang string // Content-Language, "" if there are several
 	docTill time.Time
 	collect alarm // when fetches are answered
+	confirm alarm // when an answer to a probe is complete
 }
 
 // A resource is one device of a contact.
 type resource struct {
 	tuple
-	gone time.Time // since when it is unavailable; zero: it is not
+	gone    time.Time // since when it is unavailable; zero: it is not
+	doubted bool      // a probe was sent since it was heard of last
 }
 
 // A listener is a subscription of our user's device: a dialog in which the contact's
@@ -62,9 +64,13 @@ const (
 	minExpires   = time.Minute
 )
 
-// ghosts is how old what is known may be when a device refreshes. A server that was
-// cut off does not say that its users have gone.
-const ghosts = time.Hour
+// A server that was cut off does not say that its users have gone. So it is probed
+// when a device refreshes and what is known is older than ghosts; and where it answers
+// a probe, a resource that it does not name within probeLasts is no more.
+const (
+	ghosts     = time.Hour
+	probeLasts = 30 * time.Second
+)
 
 // subscribe takes a SUBSCRIBE of our user.
 func (p *presence) subscribe(in *bridges.Incoming) {
@@ -201,6 +207,7 @@ func (p *presence) newContact(r *relation) *contact {
 	if r.contact == nil {
 		c := &contact{r: r}
 		c.collect.ring = func() { p.answerFetches(c) }
+		c.confirm.ring = func() { p.confirm(c) }
 		r.contact = c
 	}
 	return r.contact
@@ -209,6 +216,7 @@ func (p *presence) newContact(r *relation) *contact {
 // forgetContact forgets what is known of a contact.
 func (p *presence) forgetContact(c *contact) {
 	p.alarms.clear(&c.collect)
+	p.alarms.clear(&c.confirm)
 	c.r.contact = nil
 }
 
@@ -223,6 +231,9 @@ func (p *presence) authorize(c *contact) (asks bool) {
 	asks = c.unsent || !isRecent(since, now)
 	if asks {
 		since = now.Unix()
+	}
+	if i.Asked == 0 {
+		c.resources, c.known, c.doc = nil, false, nil // what answered a fetch is no leave
 	}
 	if i.Asked != since || i.Denied != 0 || i.Refused != 0 {
 		p.change(c.r, func(i *rosterItem) {
@@ -254,6 +265,10 @@ func (p *presence) probe(c *contact) {
 		return
 	}
 	c.probed = now
+	for i := range c.resources {
+		c.resources[i].doubted = c.resources[i].open
+	}
+	p.alarms.set(&c.confirm, now.Add(probeLasts))
 	p.sendFor(p.newProbe(c.r.key.ours, c.r.key.theirs), func() {
 		if c.r.contact == c {
 			p.unreachable(c)
