@@ -2,12 +2,9 @@ package s2s
 
 import (
 	"context"
-	"crypto/sha256"
-	"crypto/sha512"
-	"crypto/subtle"
-	"crypto/x509"
 	"fmt"
 
+	"github.com/sipedge/sipedge/certs"
 	"github.com/sipedge/sipedge/locate"
 )
 
@@ -34,42 +31,29 @@ func (s *Server) pinned(ctx context.Context, secure bool, t locate.XMPPTarget) (
 	return nil, nil
 }
 
-// matches reports whether a certificate is one that records name, and whether any of
-// them says something that we understand.
-func matches(records []locate.TLSA, leaf *x509.Certificate) (ok, usable bool) {
-	for _, r := range records {
-		raw := leaf.Raw
-		if r.Selector == 1 {
-			raw = leaf.RawSubjectPublicKeyInfo
-		}
-		switch r.Matching {
-		case 0:
-		case 1:
-			h := sha256.Sum256(raw)
-			raw = h[:]
-		case 2:
-			h := sha512.Sum512(raw)
-			raw = h[:]
-		default:
-			continue
-		}
-		if r.Usage != 3 || r.Selector > 1 {
-			continue
-		}
-		usable = true
-		if subtle.ConstantTimeCompare(raw, r.Data) == 1 {
-			return true, true
-		}
+// matches says what records make of a stream's certificate, which is to be that of a
+// domain or of one of its servers. An error is that it is none of those that they
+// name; without a record that says something usable there is neither.
+func (s *Server) matches(st *stream, domain string, t locate.XMPPTarget, records []locate.TLSA) (ok bool, err error) {
+	pins := make([]certs.TLSA, len(records))
+	for i, r := range records {
+		pins[i] = certs.TLSA(r)
 	}
-	return false, usable
+	if len(certs.Usable(pins)) == 0 {
+		return false, nil
+	}
+	name, _ := ascii(domain)
+	_, err = s.verifier().DANE(st.tls.ConnectionState(), pins, func(id certs.Identity) bool {
+		return id.SpeaksXMPP(name) || id.CoversHost(t.Host) || t.Alias != "" && id.CoversHost(t.Alias)
+	})
+	return err == nil, err
 }
 
 // vouchedFor reports whether signed DNS names the certificate of a stream that a
 // domain has opened as that of one of the domain's servers: which connects shows the
 // same one (RFC 7712 §4.2, step 6).
 func (s *Server) vouchedFor(st *stream, domain string) bool {
-	certificates := st.tls.ConnectionState().PeerCertificates
-	if len(certificates) == 0 || !s.allows(domain) {
+	if len(st.tls.ConnectionState().PeerCertificates) == 0 || !s.allows(domain) {
 		return false
 	}
 	ctx, cancel := context.WithTimeout(s.base, connectTime)
@@ -84,7 +68,7 @@ func (s *Server) vouchedFor(st *stream, domain string) bool {
 			break
 		}
 		if pins, err := s.pinned(ctx, true, t); err == nil {
-			if ok, _ := matches(pins, certificates[0]); ok {
+			if ok, _ := s.matches(st, domain, t, pins); ok {
 				return true
 			}
 		}

@@ -15,6 +15,7 @@ const (
 	maxVerifying  = 4 // keys that are being verified
 	maxUnproved   = 4 // keys that may be tried before one is found good
 	verifyTime    = 15 * time.Second
+	maxKeys       = 256  // in all its life
 	maxKey        = 1024 // octets
 	maxPairsOfOne = 64   // domains that one stream may speak for
 )
@@ -122,13 +123,8 @@ func (st *stream) check(e *stanza.Element, p pair, refuse func(condition, text s
 	case st.proofs[p.remote] != bridges.ProofNone:
 		st.mu.Unlock()
 		return st.settleClaim(e, p, bridges.ProofDialback, nil)
-	case st.verifying >= maxVerifying, len(st.proofs) >= maxPairsOfOne, len(st.proofs) == 0 && st.verified > maxUnproved:
-		st.mu.Unlock()
-		return refuse("resource-constraint", "too many keys")
-	}
-	select {
-	case s.verifies <- struct{}{}:
-	default:
+	case st.verifying >= maxVerifying, len(st.proofs) >= maxPairsOfOne, st.verified > maxKeys,
+		len(st.proofs) == 0 && st.verified > maxUnproved, !s.verifying(source(st.addr)):
 		st.mu.Unlock()
 		return refuse("resource-constraint", "too many keys")
 	}
@@ -140,7 +136,7 @@ func (st *stream) check(e *stanza.Element, p pair, refuse func(condition, text s
 	}
 	st.mu.Unlock()
 	started := s.spawn(func() {
-		defer func() { <-s.verifies }()
+		defer s.verified(source(st.addr))
 		ctx, cancel := context.WithTimeout(s.base, verifyTime)
 		err := s.verify(ctx, p, id, strings.TrimSpace(e.Text))
 		cancel()
@@ -152,7 +148,7 @@ func (st *stream) check(e *stanza.Element, p pair, refuse func(condition, text s
 		st.mu.Unlock()
 	})
 	if !started {
-		<-s.verifies
+		s.verified(source(st.addr))
 		return ErrStopped
 	}
 	return nil

@@ -300,6 +300,10 @@ func (st *stream) end(err error) {
 func (st *stream) goodbye(err error, said bool) {
 	var out []byte
 	f := faultOf(err)
+	if st.acks && !said && st.opened {
+		// What we took need not be sent again (XEP-0198 §4).
+		out = stanza.Append(out, st.acknowledgement())
+	}
 	switch {
 	case said:
 	case f != nil:

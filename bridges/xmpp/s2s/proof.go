@@ -32,13 +32,17 @@ func (s *Server) clientTLS(domain string, direct bool) *tls.Config {
 	return c
 }
 
+// verifier knows who is trusted.
+func (s *Server) verifier() *certs.Verifier {
+	if s.c.Verifier == nil {
+		return &certs.Verifier{}
+	}
+	return s.c.Verifier
+}
+
 // identify returns what the certificate of the other side proves now.
 func (s *Server) identify(cs tls.ConnectionState) (*certs.Identity, error) {
-	v := s.c.Verifier
-	if v == nil {
-		v = &certs.Verifier{}
-	}
-	id, err := v.Identify(cs)
+	id, err := s.verifier().Identify(cs)
 	if err != nil {
 		return id, err
 	}
@@ -61,7 +65,7 @@ func (s *Server) judge(st *stream, domain string) (bridges.Proof, string) {
 		return bridges.ProofNone, err.Error()
 	}
 	name, _ := ascii(domain)
-	if !id.CoversWild(name) {
+	if !id.SpeaksXMPP(name) {
 		return bridges.ProofNone, "certificate of " + id.String() + " is not one of " + domain
 	}
 	return bridges.ProofCertificate, ""
@@ -73,15 +77,14 @@ func (s *Server) judge(st *stream, domain string) (bridges.Proof, string) {
 // that this is one of the domain's servers, a certificate of the server will do
 // (RFC 7673 §4.1).
 func (s *Server) judgeServer(st *stream, t target) (bridges.Proof, string) {
-	cs := st.tls.ConnectionState()
-	if ok, usable := matches(t.pins, cs.PeerCertificates[0]); ok {
+	if ok, err := s.matches(st, st.remote, t.XMPPTarget, t.pins); err != nil {
+		return bridges.ProofNone, "dns: " + err.Error()
+	} else if ok {
 		return bridges.ProofDANE, ""
-	} else if usable {
-		return bridges.ProofNone, "its certificate is none of those that DNS names"
 	}
 	proof, why := s.judge(st, st.remote)
 	if proof == bridges.ProofNone && t.signed {
-		if id, err := s.identify(cs); err == nil && id.CoversHost(t.Host) {
+		if id, err := s.identify(st.tls.ConnectionState()); err == nil && id.CoversHost(t.Host) {
 			return bridges.ProofCertificate, ""
 		}
 	}

@@ -30,7 +30,6 @@ type Server struct {
 	strangers *limitedLog   // of what those do who have proved nothing
 	domainLog *limitedLog   // of streams that others open and end
 	builds    chan struct{} // one for each stream that is being built
-	verifies  chan struct{} // one for each key that is being verified
 
 	base    context.Context
 	stop    context.CancelFunc
@@ -50,6 +49,7 @@ type Server struct {
 	opened    int                // streams that others opened
 	addresses map[netip.Addr]int // how many of them
 	domains   map[string]int     // how many of them
+	checking  map[netip.Addr]int // dialback keys that are being verified for an address
 }
 
 // New makes a Server. It listens to nobody before Serve, and may send before.
@@ -70,7 +70,7 @@ func New(c Config) (*Server, error) {
 	s := &Server{
 		c: c, limits: c.Limits.orDefaults(), log: c.Log, keys: newKeys(c.Secret), ours: make(map[string]bool),
 		routes: make(map[pair]*route), streams: make(map[*stream]bool),
-		addresses: make(map[netip.Addr]int), domains: make(map[string]int),
+		addresses: make(map[netip.Addr]int), domains: make(map[string]int), checking: make(map[netip.Addr]int),
 	}
 	for i, d := range c.Domains {
 		name, _ := Normal(d)
@@ -83,7 +83,6 @@ func New(c Config) (*Server, error) {
 	s.rates = newRates(s.limits.Rate, s.limits.Burst)
 	s.strangers, s.domainLog = newLimitedLog(c.Log, 5, 50), newLimitedLog(c.Log, 20, 200)
 	s.builds = make(chan struct{}, s.limits.Builds)
-	s.verifies = make(chan struct{}, s.limits.Verifies)
 	s.base, s.stop = context.WithCancel(context.Background())
 	return s, nil
 }
@@ -127,7 +126,14 @@ func (s *Server) finish() {
 		r.shut(ErrStopped, true)
 	}
 	for _, st := range streams {
-		st.leave(nil, ErrStopped)
+		st.mu.Lock()
+		stranger := st.in && len(st.proofs) == 0
+		st.mu.Unlock()
+		if stranger {
+			st.leave(&fault{condition: "system-shutdown"}, ErrStopped)
+		} else {
+			st.leave(nil, ErrStopped)
+		}
 	}
 	// Every stream has a deadline to leave by; this one is for what else there is.
 	t := time.AfterFunc(s.limits.Goodbye+time.Second, s.stop)
