@@ -205,6 +205,9 @@ func (s *demoScreen) hints(d *demo) {
 	s.line("  who is signed in from outside, and whom scene 14 had locked out")
 	s.line("    %s", s.paint(bold, self()+" user list -c "+config))
 	s.line("    %s", s.paint(bold, self()+" ban list -c "+config))
+	s.line("  the bridge to the XMPP network, and who may use it; take the decision of scene 22 back")
+	s.line("    %s", s.paint(bold, self()+" bridge show xmpp -c "+config))
+	s.line("    %s", s.paint(bold, self()+" bridge forget xmpp carl@acme.example -c "+config))
 	s.ownClient(d)
 }
 

@@ -134,7 +134,11 @@ func (d *demo) watchXMPP(ctx context.Context) (outcome, error) {
 		return o, err
 	}
 	o.Answers = append(o.Answers, line.Status)
-	return d.explained(ctx, o, d.acme, a.CallID, "SUBSCRIBE")
+	if o, err = d.explained(ctx, o, d.acme, a.CallID, "SUBSCRIBE"); err != nil {
+		return o, err
+	}
+	_, err = w.End(ctx)
+	return o, err
 }
 
 // watchedFromXMPP: kim watches alice, whose home server lets her.
@@ -181,4 +185,3 @@ func (d *demo) letOntoXMPP(ctx context.Context) (outcome, error) {
 	}
 	return d.toXMPP("carl", "bridge allow")(ctx)
 }
-
