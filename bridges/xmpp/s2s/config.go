@@ -37,6 +37,9 @@ type Config struct {
 	// Secret makes dialback keys (XEP-0185). All servers of our domains must have
 	// the same one; nil makes one for this process.
 	Secret []byte
+	// Guard makes of what runs on a goroutine of its own what survives a panic there, or
+	// tells of it; nil: a panic is the end of the program.
+	Guard func(f func()) func()
 	// OneWay makes each stream carry stanzas from who opened it only: XEP-0288 is
 	// neither offered nor asked for.
 	OneWay bool
@@ -80,7 +83,7 @@ type Limits struct {
 	OfAddress    int           // streams that one address has opened: 50
 	OfDomain     int           // streams that one domain has opened: 20
 	Streams      int           // streams that others have opened: 2,000
-	Verifies     int           // dialback keys that are being verified: 64
+	Verifies     int           // dialback keys that are being verified, and certificates that are looked for in DNS: 64 each
 	Rate         float64       // stanzas a second that one domain may send: 1,000
 	Burst        float64       // at once: 2,000
 

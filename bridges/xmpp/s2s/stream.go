@@ -106,7 +106,7 @@ func (s *Server) newStream(conn net.Conn, in, direct bool) *stream {
 }
 
 // start begins to write. It is called once; end waits for it.
-func (st *stream) start() { st.s.running.Go(st.writing) }
+func (st *stream) start() { st.s.running.Go(st.s.c.Guard(st.writing)) }
 
 // say queues elements that are no stanzas.
 func (st *stream) say(elements ...*stanza.Element) {

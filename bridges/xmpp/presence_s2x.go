@@ -1,0 +1,536 @@
+package xmpp
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/sipedge/sipedge/bridges"
+	"mellium.im/xmpp/jid"
+)
+
+// A contact is somebody of the network whom our user watches, as our user may see him:
+// whether he has leave says the roster item.
+type contact struct {
+	r         *relation
+	listeners []*listener
+	fetches   []*listener // SUBSCRIBEs with Expires 0 that wait for an answer to a probe
+
+	resources []resource
+	known     bool      // something has come since our user had leave
+	heard     time.Time // when
+	probed    time.Time // when the last probe went out
+	unsent    bool      // our subscribe could not be delivered
+
+	doc     []byte // the document of all resources; nil: to be made
+	docLang string // Content-Language, "" if there are several
+	docTill time.Time
+	collect alarm // when fetches are answered
+}
+
+// A resource is one device of a contact.
+type resource struct {
+	tuple
+	gone time.Time // since when it is unavailable; zero: it is not
+}
+
+// A listener is a subscription of our user's device: a dialog in which the contact's
+// presence is notified (RFC 6665 §4.2).
+type listener struct {
+	c       *contact
+	in      *bridges.Incoming
+	dialog  *bridges.Dialog
+	event   string
+	index   int // in c.listeners
+	expires time.Time
+	last    time.Time // of the last NOTIFY
+	shown   bool      // it has seen a document
+	end     alarm
+	next    alarm // of a NOTIFY that must wait
+	over    bool
+}
+
+// How often presence is notified to one device at most (RFC 3856 §6.10), how long a
+// resource that has gone is still in documents, how long a fetch waits, and how
+// short a subscription may be.
+const (
+	notifyPause  = 5 * time.Second
+	goneFor      = time.Minute
+	fetchWait    = 2 * time.Second
+	fetchCollect = 250 * time.Millisecond
+	minExpires   = time.Minute
+)
+
+// ghosts is how old what is known may be when a device refreshes. A server that was
+// cut off does not say that its users have gone.
+const ghosts = time.Hour
+
+// subscribe takes a SUBSCRIBE of our user.
+func (p *presence) subscribe(in *bridges.Incoming) {
+	expires, refusal := readSubscribe(in)
+	if refusal.Status != 0 {
+		in.Answer(refusal, "")
+		return
+	}
+	if in.Dialog != nil {
+		if !p.loop.offer(func() { p.refreshed(in, expires) }) {
+			in.Answer(busy, "")
+		}
+		return
+	}
+	ours, err := p.addresses.jid(in.From.URI)
+	if err == nil && ours.Localpart() == "" {
+		err = errURI
+	}
+	var theirs jid.JID
+	if err == nil {
+		theirs, err = p.addresses.jid(in.URI)
+	}
+	if err != nil {
+		e := err.(*addressError)
+		in.Answer(bridges.Response{Status: e.Status, Phrase: e.Text}, "")
+		return
+	}
+	key := rosterKey{ours.Bare().String(), theirs.Bare().String()}
+	if !p.loop.offer(func() { p.listen(in, key, expires) }) {
+		in.Answer(busy, "")
+	}
+}
+
+// readSubscribe reads what a SUBSCRIBE wants; a Status says that it is refused.
+func readSubscribe(in *bridges.Incoming) (expires time.Duration, refusal bridges.Response) {
+	if !isPresence(in.Fields.Get("Event")) {
+		return 0, badEvent
+	}
+	if !acceptsPIDF(in.Fields) {
+		return 0, bridges.Response{Status: 406, Fields: bridges.Fields{{Name: "Accept", Value: typePIDF}}}
+	}
+	expires = subscribeFor // RFC 3856 §6.4
+	if v := strings.TrimSpace(in.Fields.Get("Expires")); v != "" {
+		n, err := strconv.ParseUint(v, 10, 32)
+		if err != nil {
+			return 0, bridges.Response{Status: 400, Phrase: "Bad Expires"}
+		}
+		expires = min(expires, time.Duration(n)*time.Second)
+	}
+	if expires > 0 && expires < minExpires {
+		// RFC 6665 §4.2.1.1.
+		seconds := strconv.Itoa(int(minExpires / time.Second))
+		return 0, bridges.Response{Status: 423, Fields: bridges.Fields{{Name: "Min-Expires", Value: seconds}}}
+	}
+	return expires, bridges.Response{}
+}
+
+// acceptsPIDF reports whether the Accept fields allow PIDF; none do (RFC 3856
+// §6.5).
+func acceptsPIDF(fields bridges.Fields) bool {
+	any := false
+	for _, f := range fields {
+		if !strings.EqualFold(f.Name, "Accept") {
+			continue
+		}
+		for r := range strings.SplitSeq(f.Value, ",") {
+			r, _, _ = strings.Cut(r, ";")
+			switch r = strings.ToLower(strings.TrimSpace(r)); r {
+			case typePIDF, "application/*", "*/*":
+				return true
+			}
+			any = any || r != ""
+		}
+	}
+	return !any
+}
+
+// listen takes a SUBSCRIBE outside dialogs.
+func (p *presence) listen(in *bridges.Incoming, key rosterKey, expires time.Duration) {
+	if v := p.may(in.From.URI, key.theirs, false); !v.Allowed() {
+		p.log.Info("subscription was refused", "user", in.From.URI, "to", key.theirs, "reason", v.Reason, "rule", v.Rule)
+		p.stat.Refused++
+		p.answer(in, bridges.Response{Status: v.Code()})
+		return
+	}
+	r := p.relations[key]
+	isNew := r == nil
+	if c := p.contactOf(r); !p.hasRoom(key) || p.listeners >= p.lim.listeners || isNew && p.rosters.failed ||
+		c != nil && len(c.listeners)+len(c.fetches) >= p.lim.perContact {
+		p.log.Warn("subscription had no room", "user", in.From.URI, "to", key.theirs, "relations", len(p.relations), "dialogs", p.listeners)
+		p.stat.Refused++
+		p.answer(in, busy)
+		return
+	}
+	r = p.relation(key)
+	c := p.newContact(r)
+	l := &listener{c: c, in: in, event: in.Fields.Get("Event")}
+	if expires == 0 {
+		p.listenOnce(l)
+		return
+	}
+	p.enlist(l, expires)
+	wasNone := r.item == (rosterItem{})
+	asks := p.authorize(c)
+	p.afterWrite(func(err error) {
+		if err != nil && wasNone {
+			p.strike(l)
+			p.change(r, func(i *rosterItem) { i.Asked = 0 })
+			p.release(r)
+			in.Answer(busy, "")
+			return
+		}
+		p.open(l, expires)
+		p.notifyNow(l)
+		switch {
+		case asks:
+			p.sendSubscribe(c)
+		case r.item.To && time.Since(c.heard) >= fresh:
+			p.probe(c)
+		}
+	})
+}
+
+// contactOf returns the contact of a relation, which may be nil.
+func (p *presence) contactOf(r *relation) *contact {
+	if r == nil {
+		return nil
+	}
+	return r.contact
+}
+
+// newContact returns the contact of a relation, a new one if there is none.
+func (p *presence) newContact(r *relation) *contact {
+	if r.contact == nil {
+		c := &contact{r: r}
+		c.collect.ring = func() { p.answerFetches(c) }
+		r.contact = c
+	}
+	return r.contact
+}
+
+// forgetContact forgets what is known of a contact.
+func (p *presence) forgetContact(c *contact) {
+	p.alarms.clear(&c.collect)
+	c.r.contact = nil
+}
+
+// authorize sees to it that our user has asked for leave, and reports whether the
+// contact must be asked now: not again within a day (RFC 6121 §3.1.2).
+func (p *presence) authorize(c *contact) (asks bool) {
+	now, i := time.Now(), &c.r.item
+	if i.To {
+		return false
+	}
+	since := max(i.Asked, i.Denied)
+	asks = c.unsent || !isRecent(since, now)
+	if asks {
+		since = now.Unix()
+	}
+	if i.Asked != since || i.Denied != 0 || i.Refused != 0 {
+		p.change(c.r, func(i *rosterItem) {
+			// Who wants to watch somebody will not mind to be asked by him again.
+			i.Asked, i.Denied, i.Refused = since, 0, 0
+		})
+	}
+	c.unsent = false
+	return asks
+}
+
+// sendSubscribe asks a contact for leave.
+func (p *presence) sendSubscribe(c *contact) {
+	e := presenceStanza("subscribe", c.r.key.ours, c.r.key.theirs)
+	e.SetAttr("id", p.newID("s"))
+	p.sendFor(e, func() {
+		// It is asked again with the next SUBSCRIBE.
+		if c.r.contact == c && !c.r.item.To {
+			c.unsent = true
+		}
+	})
+}
+
+// probe asks the contact's server for his presence, not more often than every ten
+// seconds.
+func (p *presence) probe(c *contact) {
+	now := time.Now()
+	if now.Sub(c.probed) < 10*time.Second {
+		return
+	}
+	c.probed = now
+	p.sendFor(p.newProbe(c.r.key.ours, c.r.key.theirs), func() {
+		if c.r.contact == c {
+			p.unreachable(c)
+		}
+	})
+}
+
+// enlist enters a listener for some time.
+func (p *presence) enlist(l *listener, expires time.Duration) {
+	l.index = len(l.c.listeners)
+	l.c.listeners = append(l.c.listeners, l)
+	p.listeners++
+	p.stat.Dialogs++
+	l.end.ring = func() { p.finish(l, "timeout") }
+	l.next.ring = func() { p.notifyNow(l) }
+	l.expires = time.Now().Add(expires)
+	p.alarms.set(&l.end, l.expires)
+}
+
+// strike takes a listener out.
+func (p *presence) strike(l *listener) {
+	if l.over {
+		return
+	}
+	l.over = true
+	p.alarms.clear(&l.end)
+	p.alarms.clear(&l.next)
+	list := l.c.listeners
+	last := len(list) - 1
+	list[l.index] = list[last]
+	list[l.index].index = l.index
+	list[last] = nil
+	l.c.listeners = list[:last]
+	p.listeners--
+	p.stat.Dialogs--
+}
+
+// open accepts the SUBSCRIBE of a listener. It is called when the roster is written.
+func (p *presence) open(l *listener, expires time.Duration) {
+	l.dialog = l.in.Answer(accepted(expires), "")
+	if l.dialog != nil {
+		l.dialog.Data = l
+	}
+	l.in = nil
+}
+
+// accepted is a 200 to SUBSCRIBE.
+func accepted(expires time.Duration) bridges.Response {
+	return bridges.Response{Status: 200, Fields: bridges.Fields{{Name: "Expires", Value: strconv.Itoa(int(expires / time.Second))}}}
+}
+
+// refreshed takes a SUBSCRIBE within a dialog.
+func (p *presence) refreshed(in *bridges.Incoming, expires time.Duration) {
+	l, ok := in.Dialog.Data.(*listener)
+	if !ok || l.over {
+		p.answer(in, bridges.Response{Status: 481})
+		return
+	}
+	p.answer(in, accepted(expires))
+	if expires == 0 {
+		p.finish(l, "timeout")
+		return
+	}
+	l.expires = time.Now().Add(expires)
+	p.alarms.set(&l.end, l.expires)
+	c := l.c
+	asks := p.authorize(c)
+	p.after(func() {
+		p.notifyNow(l)
+		switch {
+		case asks:
+			p.sendSubscribe(c)
+		case c.r.item.To && time.Since(c.heard) >= ghosts:
+			p.probe(c)
+		}
+	})
+}
+
+// finish ends a subscription with its last NOTIFY. A device that went leaves nobody
+// there for the contact, unless he watches our user and knows better (RFC 8048
+// §5.3.3).
+func (p *presence) finish(l *listener, reason string) {
+	c := l.c
+	p.strike(l)
+	p.after(func() {
+		doc, lang := []byte(nil), ""
+		if reason == "timeout" {
+			doc, lang = p.closedDoc(c)
+		}
+		p.notifyState(l, "terminated;reason="+reason, doc, lang)
+	})
+	if reason == "timeout" && len(c.listeners) == 0 && (c.r.watch == nil || len(c.r.watch.openTold()) == 0) {
+		p.send(presenceStanza("unavailable", c.r.key.ours, c.r.key.theirs))
+	}
+	p.release(c.r)
+}
+
+// finishAll ends all subscriptions to a contact.
+func (p *presence) finishAll(c *contact, reason string) {
+	for len(c.listeners) > 0 {
+		p.finish(c.listeners[len(c.listeners)-1], reason)
+	}
+}
+
+// listenOnce takes a SUBSCRIBE with Expires 0: what our user may see, once (RFC 6665
+// §4.4.3).
+func (p *presence) listenOnce(l *listener) {
+	l.over = true // it is never in the list
+	c := l.c
+	i := &c.r.item
+	if i.To && time.Since(c.heard) < fresh || i.Asked != 0 {
+		// A contact who was asked and has not answered is not probed: that his server
+		// says "unsubscribed" then would be taken for his answer.
+		p.after(func() {
+			p.open(l, 0)
+			p.answerOnce(l)
+		})
+		return
+	}
+	p.after(func() { p.open(l, 0) })
+	c.fetches = append(c.fetches, l)
+	if !c.collect.isSet() {
+		p.alarms.set(&c.collect, time.Now().Add(fetchWait))
+	}
+	p.after(func() { p.probe(c) })
+}
+
+// answerFetches answers those who wait.
+func (p *presence) answerFetches(c *contact) {
+	for _, l := range c.fetches {
+		p.after(func() { p.answerOnce(l) })
+	}
+	c.fetches = nil
+	p.after(func() { p.release(c.r) })
+}
+
+// answerOnce sends the one NOTIFY of a fetch.
+func (p *presence) answerOnce(l *listener) {
+	var doc []byte
+	lang := ""
+	if c := l.c; c.known && c.r.item.Asked == 0 {
+		doc, lang = p.document(c)
+	}
+	p.notifyState(l, "terminated;reason=timeout", doc, lang)
+	p.release(l.c.r)
+}
+
+// notifyNow sends a NOTIFY with what the device may know.
+func (p *presence) notifyNow(l *listener) {
+	p.alarms.clear(&l.next)
+	if l.over {
+		return
+	}
+	l.last = time.Now()
+	left := max(0, l.expires.Sub(l.last).Round(time.Second)/time.Second)
+	state := ";expires=" + strconv.Itoa(int(left))
+	c := l.c
+	switch {
+	case !c.r.item.To:
+		p.notifyState(l, "pending"+state, nil, "")
+	case !c.known:
+		p.notifyState(l, "active"+state, nil, "")
+	default:
+		l.shown = true
+		doc, lang := p.document(c)
+		p.notifyState(l, "active"+state, doc, lang)
+	}
+}
+
+// notifySoon sends a NOTIFY now, or when the last one is old enough (RFC 3856 §6.10).
+// What a device sees first does not wait: leave comes a moment before the presence that
+// it is for, and nobody would be there for five seconds.
+func (p *presence) notifySoon(l *listener) {
+	if l.next.isSet() || l.dialog == nil {
+		return
+	}
+	if due := l.last.Add(notifyPause); l.shown && due.After(time.Now()) {
+		p.alarms.set(&l.next, due)
+		return
+	}
+	l.last = time.Now()
+	p.after(func() { p.notifyNow(l) })
+}
+
+// notifyState sends a NOTIFY. It is called when the roster is written.
+func (p *presence) notifyState(l *listener, state string, doc []byte, lang string) {
+	if l.dialog == nil {
+		return
+	}
+	r := &bridges.Request{Method: "NOTIFY", Fields: bridges.Fields{
+		{Name: "Event", Value: l.event}, {Name: "Subscription-State", Value: state},
+	}}
+	if doc != nil {
+		r.ContentType, r.Body = typePIDF, doc
+		if lang != "" {
+			r.Fields = append(r.Fields, bridges.Field{Name: "Content-Language", Value: lang})
+		}
+	}
+	l.dialog.Do(r, func(resp *bridges.Response) {
+		// RFC 6665 §4.2.2: who cannot be notified is a listener no more.
+		if resp.Status == 408 || endsSubscription(resp.Status) {
+			p.loop.post(func() { p.hungUp(l, resp) })
+		}
+	})
+}
+
+// hungUp takes the end of a subscription from the other side.
+func (p *presence) hungUp(l *listener, resp *bridges.Response) {
+	if l.over {
+		return
+	}
+	p.log.Info("subscription was ended by its device", "user", l.c.r.key.ours, "contact", l.c.r.key.theirs, "status", resp.Status)
+	p.strike(l)
+	l.dialog.End()
+	p.release(l.c.r)
+}
+
+// document returns the document of a contact's resources, which all his listeners
+// share.
+func (p *presence) document(c *contact) (doc []byte, lang string) {
+	now := time.Now()
+	if c.doc != nil && now.Before(c.docTill) {
+		return c.doc, c.docLang
+	}
+	open := slices.ContainsFunc(c.resources, func(r resource) bool { return r.open })
+	var tuples []tuple
+	last := -1
+	c.docTill = now.Add(24 * time.Hour)
+	for i, r := range c.resources {
+		till := r.gone.Add(goneFor)
+		switch {
+		case r.open:
+			tuples = append(tuples, r.tuple)
+		case !open:
+			if last < 0 || r.gone.After(c.resources[last].gone) {
+				last = i
+			}
+		case now.Before(till):
+			tuples = append(tuples, r.tuple)
+			if till.Before(c.docTill) {
+				c.docTill = till
+			}
+		}
+	}
+	if !open {
+		gone := tuple{}
+		if last >= 0 {
+			gone = c.resources[last].tuple
+		}
+		tuples = append(tuples, gone)
+	}
+	c.doc = appendPIDF(nil, p.entity(c), tuples)
+	c.docLang = commonLanguage(tuples)
+	return c.doc, c.docLang
+}
+
+// closedDoc returns a document that says that the contact is not available.
+func (p *presence) closedDoc(c *contact) (doc []byte, lang string) {
+	return appendPIDF(nil, p.entity(c), []tuple{{}}), ""
+}
+
+// commonLanguage returns the language of all tuples, "" if they differ.
+func commonLanguage(tuples []tuple) string {
+	lang := tuples[0].lang
+	for i := range tuples {
+		if tuples[i].lang != lang {
+			return ""
+		}
+	}
+	return lang
+}
+
+// entity is the pres URI of a contact (RFC 3863 §4.1.1).
+func (p *presence) entity(c *contact) string {
+	uri, err := p.userURI(c.r.key.theirs)
+	if err != nil {
+		return "pres:" + c.r.key.theirs
+	}
+	return "pres:" + strings.TrimPrefix(uri, "sip:")
+}
