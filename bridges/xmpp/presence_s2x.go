@@ -45,6 +45,7 @@ type listener struct {
 	index   int // in c.listeners
 	expires time.Time
 	last    time.Time // of the last NOTIFY
+	shown   bool      // it has seen a document
 	end     alarm
 	next    alarm // of a NOTIFY that must wait
 	over    bool
@@ -416,17 +417,20 @@ func (p *presence) notifyNow(l *listener) {
 	case !c.known:
 		p.notifyState(l, "active"+state, nil, "")
 	default:
+		l.shown = true
 		doc, lang := p.document(c)
 		p.notifyState(l, "active"+state, doc, lang)
 	}
 }
 
-// notifySoon sends a NOTIFY now, or when the last one is old enough.
+// notifySoon sends a NOTIFY now, or when the last one is old enough (RFC 3856 §6.10).
+// What a device sees first does not wait: leave comes a moment before the presence that
+// it is for, and nobody would be there for five seconds.
 func (p *presence) notifySoon(l *listener) {
 	if l.next.isSet() || l.dialog == nil {
 		return
 	}
-	if due := l.last.Add(notifyPause); due.After(time.Now()) {
+	if due := l.last.Add(notifyPause); l.shown && due.After(time.Now()) {
 		p.alarms.set(&l.next, due)
 		return
 	}

@@ -332,16 +332,16 @@ func TestSignedDNSProvesACertificate(t *testing.T) {
 	a := w.site(us, func(c *Config) { c.Verifier, c.Dialback = nil, nil })
 	b := w.site(them, nil)
 	point := func(good bool) {
-		data := append([]byte(nil), b.c.Keypair.Leaf().RawSubjectPublicKeyInfo...)
+		pin := locate.TLSA(certs.RecordOf(b.c.Keypair.Leaf()))
 		if !good {
-			data[len(data)-1] ^= 1
+			pin.Data[0] ^= 1
 		}
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		r := w.records[them]
 		r.Secure, r.Targets[0].Secure = true, true
 		w.records[them] = r
-		w.tlsa[fmt.Sprintf("%s:%d", r.Targets[0].Host, r.Targets[0].Port)] = []locate.TLSA{{Usage: 3, Selector: 1, Data: data}}
+		w.tlsa[fmt.Sprintf("%s:%d", r.Targets[0].Host, r.Targets[0].Port)] = []locate.TLSA{pin}
 	}
 	point(false)
 	if o := wait(t, a.send(them, "hi"), "the outcome"); !errors.Is(o.Err, ErrUntrusted) {
