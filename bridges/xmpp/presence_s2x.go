@@ -1,6 +1,7 @@
 package xmpp
 
 import (
+	"cmp"
 	"slices"
 	"strconv"
 	"strings"
@@ -18,10 +19,11 @@ type contact struct {
 	fetches   []*listener // SUBSCRIBEs with Expires 0 that wait for an answer to a probe
 
 	resources []resource
-	known     bool      // something has come since our user had leave
-	heard     time.Time // when
-	probed    time.Time // when the last probe went out
-	unsent    bool      // our subscribe could not be delivered
+	known     bool          // something has come since our user had leave
+	heard     time.Time     // when
+	proof     bridges.Proof // of his domain then
+	probed    time.Time     // when the last probe went out
+	unsent    bool          // our subscribe could not be delivered
 
 	doc     []byte // the document of all resources; nil: to be made
 	docLang string // Content-Language, "" if there are several
@@ -439,7 +441,8 @@ func (p *presence) notifyState(l *listener, state string, doc []byte, lang strin
 	if l.dialog == nil {
 		return
 	}
-	r := &bridges.Request{Method: "NOTIFY", Fields: bridges.Fields{
+	// Before anything came, and of what we say ourselves, there is our own word.
+	r := &bridges.Request{Method: "NOTIFY", Proof: cmp.Or(l.c.proof, ownWord), Fields: bridges.Fields{
 		{Name: "Event", Value: l.event}, {Name: "Subscription-State", Value: state},
 	}}
 	if doc != nil {
