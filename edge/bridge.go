@@ -97,8 +97,15 @@ type BridgeSeat struct{ b *bridge }
 
 var _ bridges.Host = (*BridgeSeat)(nil)
 
-// Self returns our host and port as home servers know us.
-func (s *BridgeSeat) Self() string { return s.b.flow.state.side.host }
+// Self returns our host and port as home servers know us, with the transport if that
+// is not TLS.
+func (s *BridgeSeat) Self() string {
+	side := s.b.flow.state.side
+	if side.transport == "tls" {
+		return side.host
+	}
+	return side.host + ";transport=" + side.transport
+}
 
 // Send takes one SIP message from the bridge; proof is that of the domain in From.
 // It never waits. The error is ErrFlowFull if too much waits already.

@@ -240,7 +240,7 @@ func (e *Edge) mayLeave(r *request, b *bridge, v allowlists.Verdict) allowlists.
 		return step(r, "scheme", "sips", allowlists.Refusal(allowlists.BridgeScheme, b.Rule))
 	case r.m.Count(sip.SipedgeBridge) > 0 && !r.bound:
 		return step(r, "loop", r.m.Value(sip.SipedgeBridge), allowlists.Refusal(allowlists.BridgeLoop, b.Rule))
-	case b.paused():
+	case b.paused() && !r.bound: // what has begun goes on
 		return step(r, "bridge", b.String()+" is paused", b.unavailable())
 	}
 	if o := step(r, "opt-in", r.ourUser(), e.optedIn(r, b, allowlists.Out)); !o.Allowed() {

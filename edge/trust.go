@@ -165,7 +165,7 @@ func (b border) appendBridge(dst []byte, m *sip.Message, from *Flow) []byte {
 	case m.Count(sip.SipedgeBridge) == 1:
 		network = m.Value(sip.SipedgeBridge) // as the bridge, or we, wrote it
 	case from.bridge != nil:
-		network = []byte(from.bridge.Name)
+		network = []byte(from.bridge.Name + ";hops=1")
 	}
 	return append(append(append(dst, bridges.LoopMark+": "...), network...), "\r\n"...)
 }

@@ -267,6 +267,7 @@ func (w *work) run(ctx context.Context, e *bridges.Endpoint) error {
 	err = w.gateway.run(ctx)
 	end()
 	looks.wait()
+	w.gateway.sessions.endAll()
 	if w.presence != nil {
 		late, cancel := context.WithTimeout(context.WithoutCancel(ctx), presenceGoodbye)
 		w.presence.stop(late)

@@ -278,15 +278,18 @@ func (p *presence) hasRoom(key rosterKey) bool {
 		p.theirs[key.theirs] < p.lim.theirs && len(key.record()) <= rosterKeys
 }
 
-// release forgets a relation that nothing hangs on any more.
+// release forgets what nobody may know any more, and a relation that nothing hangs
+// on.
 func (p *presence) release(r *relation) {
 	now := time.Now()
-	c := r.contact
-	if r.watch != nil || !r.item.isOver(now) || c != nil && (len(c.listeners) > 0 || len(c.fetches) > 0) || p.relations[r.key] != r {
-		return
-	}
-	if c != nil {
+	if c := r.contact; c != nil {
+		if r.item.To || r.item.Asked != 0 || len(c.listeners) > 0 || len(c.fetches) > 0 {
+			return
+		}
 		p.forgetContact(c)
+	}
+	if r.watch != nil || !r.item.isOver(now) || p.relations[r.key] != r {
+		return
 	}
 	if r.item != (rosterItem{}) { // only old refusals
 		r.item = rosterItem{}

@@ -147,7 +147,7 @@ func (p *presence) notified(u *usage, in *bridges.Incoming, n notice) {
 	}
 	p.answer(in, bridges.Response{Status: 200})
 	u.heard = true
-	if u.watch == nil {
+	if u.owner() == nil {
 		if n.state == "terminated" && !u.asking {
 			p.forget(u)
 		}
@@ -407,6 +407,9 @@ func (p *presence) fetchFailed(u *usage, resp *bridges.Response) {
 func (p *presence) replayAll(w *watch) {
 	asking := w.asking
 	w.asking = nil
+	if w.isOver() || w.state == pending {
+		return
+	}
 	for _, who := range asking {
 		p.replay(w, who)
 	}
@@ -445,7 +448,7 @@ func (p *presence) replay(w *watch, who asker) {
 
 // tell tells the other what has changed since he was told last.
 func (p *presence) tell(w *watch) {
-	if w.offline || w.state != active {
+	if w.isOver() || w.offline || w.state != active {
 		return
 	}
 	p.freshen(w)

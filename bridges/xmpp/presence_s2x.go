@@ -29,12 +29,14 @@ type contact struct {
 	docLang string // Content-Language, "" if there are several
 	docTill time.Time
 	collect alarm // when fetches are answered
+	confirm alarm // when an answer to a probe is complete
 }
 
 // A resource is one device of a contact.
 type resource struct {
 	tuple
-	gone time.Time // since when it is unavailable; zero: it is not
+	gone    time.Time // since when it is unavailable; zero: it is not
+	doubted bool      // a probe was sent since it was heard of last
 }
 
 // A listener is a subscription of our user's device: a dialog in which the contact's
@@ -47,6 +49,7 @@ type listener struct {
 	index   int // in c.listeners
 	expires time.Time
 	last    time.Time // of the last NOTIFY
+	shown   bool      // it has seen a document
 	end     alarm
 	next    alarm // of a NOTIFY that must wait
 	over    bool
@@ -63,9 +66,13 @@ const (
 	minExpires   = time.Minute
 )
 
-// ghosts is how old what is known may be when a device refreshes. A server that was
-// cut off does not say that its users have gone.
-const ghosts = time.Hour
+// A server that was cut off does not say that its users have gone. So it is probed
+// when a device refreshes and what is known is older than ghosts; and where it answers
+// a probe, a resource that it does not name within probeLasts is no more.
+const (
+	ghosts     = time.Hour
+	probeLasts = 30 * time.Second
+)
 
 // subscribe takes a SUBSCRIBE of our user.
 func (p *presence) subscribe(in *bridges.Incoming) {
@@ -202,6 +209,7 @@ func (p *presence) newContact(r *relation) *contact {
 	if r.contact == nil {
 		c := &contact{r: r}
 		c.collect.ring = func() { p.answerFetches(c) }
+		c.confirm.ring = func() { p.confirm(c) }
 		r.contact = c
 	}
 	return r.contact
@@ -210,6 +218,7 @@ func (p *presence) newContact(r *relation) *contact {
 // forgetContact forgets what is known of a contact.
 func (p *presence) forgetContact(c *contact) {
 	p.alarms.clear(&c.collect)
+	p.alarms.clear(&c.confirm)
 	c.r.contact = nil
 }
 
@@ -224,6 +233,9 @@ func (p *presence) authorize(c *contact) (asks bool) {
 	asks = c.unsent || !isRecent(since, now)
 	if asks {
 		since = now.Unix()
+	}
+	if i.Asked == 0 {
+		c.resources, c.known, c.doc = nil, false, nil // what answered a fetch is no leave
 	}
 	if i.Asked != since || i.Denied != 0 || i.Refused != 0 {
 		p.change(c.r, func(i *rosterItem) {
@@ -255,6 +267,10 @@ func (p *presence) probe(c *contact) {
 		return
 	}
 	c.probed = now
+	for i := range c.resources {
+		c.resources[i].doubted = c.resources[i].open
+	}
+	p.alarms.set(&c.confirm, now.Add(probeLasts))
 	p.sendFor(p.newProbe(c.r.key.ours, c.r.key.theirs), func() {
 		if c.r.contact == c {
 			p.unreachable(c)
@@ -418,17 +434,20 @@ func (p *presence) notifyNow(l *listener) {
 	case !c.known:
 		p.notifyState(l, "active"+state, nil, "")
 	default:
+		l.shown = true
 		doc, lang := p.document(c)
 		p.notifyState(l, "active"+state, doc, lang)
 	}
 }
 
-// notifySoon sends a NOTIFY now, or when the last one is old enough.
+// notifySoon sends a NOTIFY now, or when the last one is old enough (RFC 3856 §6.10).
+// What a device sees first does not wait: leave comes a moment before the presence that
+// it is for, and nobody would be there for five seconds.
 func (p *presence) notifySoon(l *listener) {
 	if l.next.isSet() || l.dialog == nil {
 		return
 	}
-	if due := l.last.Add(notifyPause); due.After(time.Now()) {
+	if due := l.last.Add(notifyPause); l.shown && due.After(time.Now()) {
 		p.alarms.set(&l.next, due)
 		return
 	}

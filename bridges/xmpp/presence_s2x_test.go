@@ -144,6 +144,21 @@ func TestOurUserWatchesSomebodyOfTheNetwork(t *testing.T) {
 			s.x("<presence from='juliet@fabrikam.example' to='romeo@example.net' type='unavailable'/>")
 			s.tells(s.told("active;expires=3520", 200), "-chamber")
 		}},
+		{"what is seen first does not wait", func(s *stage) {
+			s.listening(3600)
+			s.told("pending;expires=3600", 200)
+			s.want(s.to("subscribe"))
+			s.x(s.from("subscribed"))
+			s.tells(s.told("active;expires=3600", 200), "")
+			s.want(s.to("probe"))
+			s.x(juliets("balcony", ""))
+			s.tells(s.told("active;expires=3600", 200), "+balcony")
+			s.x(juliets("balcony", "<show>away</show>"))
+			time.Sleep(notifyPause - time.Second)
+			s.home.None(s.t)
+			time.Sleep(time.Second)
+			s.tells(s.told("active;expires=3595", 200), "+balconyaway")
+		}},
 		{"not more than a NOTIFY in five seconds", func(s *stage) {
 			s.grantedWith()
 			s.x(juliets("balcony", "<show>away</show>"))

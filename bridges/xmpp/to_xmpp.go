@@ -126,9 +126,27 @@ func (g *gateway) textToXMPP(in *bridges.Incoming, w *outward, written *writing)
 	g.askForReceipt(&c, w, written)
 	m := g.newMessage(w)
 	c.appendTo(m)
+	if isHuge(&c) && len(stanza.Append(nil, m)) > maxStanzaOut {
+		in.Answer(errTooLarge.response(), "")
+		return
+	}
 	p := g.sendings.begin(in, c.ID, w)
 	g.sent.Add(1)
 	g.xmpp.Send(m, p.done)
+}
+
+// maxStanzaOut is how many octets a stanza of ours may have, whatever the other server
+// says of itself or does not: one that is too large for it costs all others the
+// stream.
+const maxStanzaOut = 100_000
+
+// isHuge reports whether it is worth looking at the size.
+func isHuge(c *content) bool {
+	n := 0
+	for _, t := range c.Bodies {
+		n += len(t.Text)
+	}
+	return n > maxStanzaOut/8 // each octet may be six of XML
 }
 
 // isLate reports whether a message was written some time ago. Many devices say of

@@ -7,7 +7,7 @@ import (
 
 // What is remembered of people: how many, and for how long.
 const (
-	maxPeople     = 65_536
+	maxPeople     = 32_768
 	keepTraits    = 30 * 24 * time.Hour
 	keepRefusal   = 24 * time.Hour // of typing notices and wrappers
 	keepPageMode  = time.Hour      // of sessions

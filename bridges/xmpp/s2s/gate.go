@@ -67,8 +67,8 @@ func (st *stream) proved(p pair, proof bridges.Proof, say []byte) *fault {
 		st.mu.Unlock()
 		return nil
 	}
-	first := len(st.proofs) == 0
-	if st.proofs[p.remote] == bridges.ProofNone && !st.s.count(st, p.remote) {
+	first, fresh := len(st.proofs) == 0, st.proofs[p.remote] == bridges.ProofNone
+	if fresh && !st.s.count(st, p.remote) {
 		st.mu.Unlock()
 		return &fault{condition: "resource-constraint", text: "too many streams of " + p.remote}
 	}
@@ -78,7 +78,7 @@ func (st *stream) proved(p pair, proof bridges.Proof, say []byte) *fault {
 		st.provedBy = time.Time{}
 		st.armLocked()
 	}
-	if st.in {
+	if fresh || !slices.Contains(st.claims, p) {
 		st.claims = append(st.claims, p)
 	}
 	if !st.said {
@@ -88,7 +88,9 @@ func (st *stream) proved(p pair, proof bridges.Proof, say []byte) *fault {
 	st.mu.Unlock()
 	st.src.unlimited()
 	st.wake()
-	st.s.domainLog.log("stream opened", "direction", "in", "local", p.local, "remote", p.remote, "proof", proof.String(), "detail", st.detail())
+	if fresh {
+		st.s.domainLog.log("stream opened", "direction", "in", "local", p.local, "remote", p.remote, "proof", proof.String(), "detail", st.detail())
+	}
 	if proof == bridges.ProofDialback {
 		// There will be no <enable/> to wait for: nothing is offered any more.
 		st.offerRoutes()
@@ -109,6 +111,31 @@ func (s *Server) count(st *stream, domain string) bool {
 		s.unproved--
 	}
 	return true
+}
+
+// verifying counts a key that is verified for a source, if there may be one more: of
+// all, one source gets a quarter, so that it cannot keep others from being proved.
+func (s *Server) verifying(from netip.Addr) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all := 0
+	for _, n := range s.checking {
+		all += n
+	}
+	if all >= s.limits.Verifies || s.checking[from] >= max(1, s.limits.Verifies/4) {
+		return false
+	}
+	s.checking[from]++
+	return true
+}
+
+// verified counts it out.
+func (s *Server) verified(from netip.Addr) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.checking[from]--; s.checking[from] <= 0 {
+		delete(s.checking, from)
+	}
 }
 
 // left counts a stream out.

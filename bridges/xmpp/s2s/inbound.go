@@ -164,9 +164,9 @@ func (st *stream) features() *stanza.Element {
 	if !st.restarted {
 		if from := st.theirs.from; from != "" {
 			// Offered only to whom it will be granted (RFC 6120 §6.3.4).
-			proof, why := st.s.judge(st, from)
-			if proof == bridges.ProofNone && st.s.vouchedFor(st, from) {
-				st.vouched, proof = from, bridges.ProofDANE
+			proof, why := st.s.proofOf(st, from)
+			if proof == bridges.ProofDANE {
+				st.vouched = from
 			}
 			if proof != bridges.ProofNone {
 				f.Add(stanza.New(nsSASL, "mechanisms")).AddText(nsSASL, "mechanism", "EXTERNAL")
@@ -300,6 +300,10 @@ func (st *stream) end(err error) {
 func (st *stream) goodbye(err error, said bool) {
 	var out []byte
 	f := faultOf(err)
+	if st.acks && !said && st.opened {
+		// What we took need not be sent again (XEP-0198 §4).
+		out = stanza.Append(out, st.acknowledgement())
+	}
 	switch {
 	case said:
 	case f != nil:

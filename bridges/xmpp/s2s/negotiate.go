@@ -121,27 +121,24 @@ func (n *negotiation) begin() error {
 	return nil
 }
 
-// startTLS does what is needed without TLS, and no more. Without TLS there is no
-// stream (RFC 7590 §3.1).
+// startTLS does what is needed without TLS, and no more. It is tried whether it is
+// offered or not: somebody may have taken the offer away (RFC 7590 §3.1).
 func (n *negotiation) startTLS() error {
 	n.stage = stageStream
 	if err := n.begin(); err != nil {
 		return err
 	}
-	if !n.offers.startTLS {
-		err := fmt.Errorf("%w: it offers no TLS", ErrUntrusted)
-		n.how.look.step("STARTTLS", err, "")
-		return &fault{condition: "policy-violation", text: "TLS is needed", err: err}
-	}
 	n.say(stanza.New(nsTLS, "starttls"))
 	e, err := n.expect()
 	switch {
-	case err != nil:
-	case e.Is(nsTLS, "proceed"):
+	case err == nil && e.Is(nsTLS, "proceed"):
 		n.flush()
 		n.stage = stageTLS
-		n.how.look.step("STARTTLS", nil, "offered and begun")
+		n.how.look.step("STARTTLS", nil, "begun")
 		return nil
+	case !n.offers.startTLS:
+		err = &fault{condition: "policy-violation", text: "TLS is needed", err: fmt.Errorf("%w: it offers no TLS", ErrUntrusted)}
+	case err != nil:
 	case e.Is(nsTLS, "failure"): // RFC 6120 §5.4.2.2
 		err = fmt.Errorf("%w: it offers TLS and cannot do it", ErrUntrusted)
 	default:
@@ -154,13 +151,14 @@ func (n *negotiation) startTLS() error {
 // judge looks whose certificate it is. If nobody's that we know, only DNS leads to
 // this server, as with dialback: where that is allowed it goes on.
 func (n *negotiation) judge() error {
-	proof, why := n.s.judgeServer(n.stream, n.target)
-	if n.how.key != nil {
+	proof, why, denied := n.s.judgeServer(n.stream, n.target)
+	if n.how.key != nil && !denied {
 		return nil // that is dialback
 	}
-	n.how.look.certificate(n.stream, proof, why, n.s.dialback(n.remote))
+	weak := n.s.dialback(n.remote) && !denied
+	n.how.look.certificate(n.stream, proof, why, weak)
 	if proof == bridges.ProofNone {
-		if !n.s.dialback(n.remote) {
+		if !weak {
 			return &fault{
 				condition: "not-authorized", text: "your certificate does not prove " + n.remote,
 				err: fmt.Errorf("%w: %s", ErrUntrusted, why),

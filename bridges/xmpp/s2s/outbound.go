@@ -28,8 +28,8 @@ type how struct {
 // A target is a server, and what signed DNS says about it.
 type target struct {
 	locate.XMPPTarget
-	signed bool          // that it is one of the domain's
-	pins   []locate.TLSA // its certificates
+	signed bool // that it is one of the domain's
+	pins   pins // its certificates
 }
 
 // A failure is an attempt that failed, and how far it came: what the farthest one
@@ -62,14 +62,13 @@ func (s *Server) connect(ctx context.Context, p pair, h how) (*stream, error) {
 	worst, tries := failure{-1, fmt.Errorf("%w: %s has no server", ErrNoServer, p.remote)}, 0
 	for _, x := range records.Targets {
 		t := target{XMPPTarget: x, signed: records.Secure}
-		if h.key == nil {
-			if t.pins, err = s.pinned(ctx, records.Secure, x); err != nil {
-				h.look.step("TLSA of "+x.Host, err, "")
-				if worst.stage < stageDNS {
-					worst = failure{stageDNS, err}
-				}
-				continue
+		t.pins, err = s.pinned(ctx, records.Secure, x)
+		h.look.pins(t, err)
+		if err != nil {
+			if worst.stage < stageDNS {
+				worst = failure{stageDNS, err}
 			}
+			continue
 		}
 		for _, hop := range t.Hops {
 			if tries++; tries > maxTries || ctx.Err() != nil {
@@ -86,6 +85,9 @@ func (s *Server) connect(ctx context.Context, p pair, h how) (*stream, error) {
 				return nil, f.err
 			}
 		}
+	}
+	if worst.stage < stageDNS && ctx.Err() != nil {
+		return nil, fmt.Errorf("%w: %w", ErrTimeout, context.Cause(ctx))
 	}
 	return nil, as(worst.err)
 }
@@ -127,12 +129,19 @@ func (s *Server) attempt(ctx context.Context, p pair, t target, hop locate.Hop, 
 	return nil, &failure{stageAuth, fmt.Errorf("%w: too many attempts", ErrRefused)}
 }
 
+// over reports whether there is no time any more. The network may notice before the
+// context does.
+func over(ctx context.Context) bool {
+	end, ok := ctx.Deadline()
+	return ctx.Err() != nil || ok && !time.Now().Before(end)
+}
+
 func (s *Server) try(ctx context.Context, p pair, t target, hop locate.Hop, h how) (*stream, *failure) {
 	d := net.Dialer{Timeout: connectTime, Control: s.c.Finder.Control(hop), KeepAlive: -1}
 	conn, err := d.DialContext(ctx, "tcp", hop.Addr.String())
 	h.look.step("connect to "+hop.String(), err, "")
 	if err != nil {
-		if ctx.Err() != nil {
+		if over(ctx) {
 			return nil, &failure{stageConnect, fmt.Errorf("%w: %w", ErrTimeout, err)}
 		}
 		s.c.Finder.Failed(hop.Addr)
@@ -155,8 +164,8 @@ func (s *Server) try(ctx context.Context, p pair, t target, hop locate.Hop, h ho
 		s.c.Finder.Succeeded(hop.Addr)
 		return st, nil
 	}
-	if ctx.Err() != nil && (isTimeout(err) || vanished(err)) {
-		err = fmt.Errorf("%w: %w", ErrTimeout, context.Cause(ctx))
+	if over(ctx) && (isTimeout(err) || vanished(err)) {
+		err = fmt.Errorf("%w: %w", ErrTimeout, err)
 	}
 	if n.stage <= stageStream {
 		s.c.Finder.Failed(hop.Addr)

@@ -34,17 +34,13 @@ func (s *Server) clientTLS(domain string, direct bool) *tls.Config {
 
 // identify returns what the certificate of the other side proves now.
 func (s *Server) identify(cs tls.ConnectionState) (*certs.Identity, error) {
-	v := s.c.Verifier
-	if v == nil {
-		v = &certs.Verifier{}
-	}
-	id, err := v.Identify(cs)
+	id, err := s.c.Verifier.Identify(cs)
 	if err != nil {
 		return id, err
 	}
 	// Public authorities issue certificates for servers only, and both sides of a
 	// stream are servers; one for clients only is somebody's else.
-	if id.Usage()&(certs.UsageServer|certs.UsageAny) == 0 {
+	if !id.Usage().Web() {
 		return &certs.Identity{}, &certs.VerifyError{Problem: certs.WrongUsage, Peer: id.Subject()}
 	}
 	return id, nil
@@ -61,7 +57,7 @@ func (s *Server) judge(st *stream, domain string) (bridges.Proof, string) {
 		return bridges.ProofNone, err.Error()
 	}
 	name, _ := ascii(domain)
-	if !id.CoversWild(name) {
+	if !id.SpeaksXMPP(name) {
 		return bridges.ProofNone, "certificate of " + id.String() + " is not one of " + domain
 	}
 	return bridges.ProofCertificate, ""
@@ -69,21 +65,21 @@ func (s *Server) judge(st *stream, domain string) (bridges.Proof, string) {
 
 // judgeServer is judge for a server that we connected to, for whose certificate signed
 // DNS may vouch (RFC 7712 §5.1). If it says something that we understand, nothing else
-// counts: then the domain has said which certificates are its own. If it only says
-// that this is one of the domain's servers, a certificate of the server will do
-// (RFC 7673 §4.1).
-func (s *Server) judgeServer(st *stream, t target) (bridges.Proof, string) {
-	cs := st.tls.ConnectionState()
-	if ok, usable := matches(t.pins, cs.PeerCertificates[0]); ok {
-		return bridges.ProofDANE, ""
-	} else if usable {
-		return bridges.ProofNone, "its certificate is none of those that DNS names"
+// counts: then the domain has said which certificates are its own, and denied is that
+// this is another (RFC 6698 §4.1). If it only says that this is one of the domain's
+// servers, a certificate of the server will do (RFC 7673 §4.1).
+func (s *Server) judgeServer(st *stream, t target) (proof bridges.Proof, why string, denied bool) {
+	if len(t.pins.records) > 0 {
+		if err := s.fit(st, t.pins, st.remote); err != nil {
+			return bridges.ProofNone, err.Error(), true
+		}
+		return bridges.ProofDANE, "", false
 	}
-	proof, why := s.judge(st, st.remote)
+	proof, why = s.judge(st, st.remote)
 	if proof == bridges.ProofNone && t.signed {
-		if id, err := s.identify(cs); err == nil && id.CoversHost(t.Host) {
-			return bridges.ProofCertificate, ""
+		if id, err := s.identify(st.tls.ConnectionState()); err == nil && id.CoversHostWild(t.Host) {
+			return bridges.ProofCertificate, "", false
 		}
 	}
-	return proof, why
+	return proof, why, false
 }

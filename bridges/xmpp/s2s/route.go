@@ -31,6 +31,7 @@ type route struct {
 	spares   []*stream // others that it could take
 	building bool
 	cancel   context.CancelFunc // of the building
+	needless bool               // it is cancelled, because another stream came
 	failures int                // in a row
 	err      error              // the last of them
 	retry    time.Time          // not to be tried before
@@ -131,8 +132,12 @@ func (r *route) tryBuild(ctx context.Context, pause time.Duration) (*stream, err
 func (r *route) built(err error) {
 	r.mu.Lock()
 	r.building, r.since = false, time.Now()
-	if r.cur != nil {
-		// Another stream came while we tried.
+	if r.cur != nil || r.needless {
+		// Another stream came while we tried, and may be gone again.
+		r.needless = false
+		if r.cur == nil && r.waiting.n > 0 {
+			r.buildLocked()
+		}
 		r.mu.Unlock()
 		return
 	}
@@ -180,7 +185,7 @@ func (r *route) attach(st *stream) bool {
 		return false
 	}
 	if !st.in {
-		r.building = false
+		r.building, r.needless = false, false
 	}
 	st.mu.Lock()
 	usable := !st.shut && !st.ended
@@ -197,7 +202,8 @@ func (r *route) attach(st *stream) bool {
 		r.spares = append(r.spares, st)
 	default:
 		if r.building {
-			r.cancel() // one is enough
+			r.needless = true // one is enough
+			r.cancel()
 		}
 		r.takeLocked(st)
 	}

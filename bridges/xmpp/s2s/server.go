@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/sipedge/sipedge/bridges/xmpp/stanza"
+	"github.com/sipedge/sipedge/certs"
 )
 
 // A Server is our place in the federation. It is safe for concurrent use.
@@ -30,7 +31,7 @@ type Server struct {
 	strangers *limitedLog   // of what those do who have proved nothing
 	domainLog *limitedLog   // of streams that others open and end
 	builds    chan struct{} // one for each stream that is being built
-	verifies  chan struct{} // one for each key that is being verified
+	vouches   chan struct{} // one for each certificate that is looked for in DNS
 
 	base    context.Context
 	stop    context.CancelFunc
@@ -50,12 +51,16 @@ type Server struct {
 	opened    int                // streams that others opened
 	addresses map[netip.Addr]int // how many of them
 	domains   map[string]int     // how many of them
+	checking  map[netip.Addr]int // dialback keys that are being verified for an address
 }
 
 // New makes a Server. It listens to nobody before Serve, and may send before.
 func New(c Config) (*Server, error) {
 	if err := c.check(); err != nil {
 		return nil, fmt.Errorf("s2s: %w", err)
+	}
+	if c.Verifier == nil {
+		c.Verifier = &certs.Verifier{}
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
@@ -70,7 +75,7 @@ func New(c Config) (*Server, error) {
 	s := &Server{
 		c: c, limits: c.Limits.orDefaults(), log: c.Log, keys: newKeys(c.Secret), ours: make(map[string]bool),
 		routes: make(map[pair]*route), streams: make(map[*stream]bool),
-		addresses: make(map[netip.Addr]int), domains: make(map[string]int),
+		addresses: make(map[netip.Addr]int), domains: make(map[string]int), checking: make(map[netip.Addr]int),
 	}
 	for i, d := range c.Domains {
 		name, _ := Normal(d)
@@ -83,7 +88,7 @@ func New(c Config) (*Server, error) {
 	s.rates = newRates(s.limits.Rate, s.limits.Burst)
 	s.strangers, s.domainLog = newLimitedLog(c.Log, 5, 50), newLimitedLog(c.Log, 20, 200)
 	s.builds = make(chan struct{}, s.limits.Builds)
-	s.verifies = make(chan struct{}, s.limits.Verifies)
+	s.vouches = make(chan struct{}, s.limits.Verifies)
 	s.base, s.stop = context.WithCancel(context.Background())
 	return s, nil
 }
@@ -127,7 +132,14 @@ func (s *Server) finish() {
 		r.shut(ErrStopped, true)
 	}
 	for _, st := range streams {
-		st.leave(nil, ErrStopped)
+		st.mu.Lock()
+		stranger := st.in && len(st.proofs) == 0
+		st.mu.Unlock()
+		if stranger {
+			st.leave(&fault{condition: "system-shutdown"}, ErrStopped)
+		} else {
+			st.leave(nil, ErrStopped)
+		}
 	}
 	// Every stream has a deadline to leave by; this one is for what else there is.
 	t := time.AfterFunc(s.limits.Goodbye+time.Second, s.stop)
