@@ -92,7 +92,7 @@ func appendFields(dst []byte, list Fields, contentType string, body []byte, cont
 			return dst, badValue("header field name")
 		}
 		id := sip.HeaderNamed(dst[at:])
-		if has(ours, id) || id == sip.Contact && !contact || id == sip.HeaderOther && strings.EqualFold(f.Name, LoopMark) {
+		if has(ours, id) || id == sip.Contact && !contact || id == sip.SipedgeBridge {
 			return dst, badValue("header field " + f.Name)
 		}
 		dst = append(append(dst, ": "...), f.Value...)

@@ -102,7 +102,8 @@ func (s *Session) end() {
 }
 
 // write writes what is queued, until ctx is done.
-func (s *Session) write(ctx context.Context, stream *stream) error {
+func (s *Session) write(ctx context.Context, stream *stream) (err error) {
+	defer caught(&err)
 	for {
 		select {
 		case <-ctx.Done():

@@ -41,20 +41,7 @@ func (a *Account) login(ctx context.Context, server *stream, bare jid.JID) (full
 	defer l.Close()
 	l.(*net.TCPListener).SetDeadline(time.Now().Add(loginQuiet))
 	ended := make(chan error, 1)
-	go func() {
-		var err error
-		defer func() {
-			if p := recover(); p != nil {
-				err = fmt.Errorf("account: the library panicked: %v", p)
-			}
-			ended <- err
-		}()
-		// What it returns has a connection that ends with ours; its Close would
-		// wait for the end of a stream.
-		if _, err = a.options(l.Addr().String(), bare).NewClient(); err == nil {
-			err = errLoggedIn
-		}
-	}()
+	go func() { ended <- a.library(l.Addr().String(), bare) }()
 	// Whoever else on this machine is faster gets a login at the server, which he could
 	// have without us; the library's then fails, and so does ours.
 	conn, err := l.Accept()
@@ -84,6 +71,17 @@ func (a *Account) login(ctx context.Context, server *stream, bare jid.JID) (full
 		err = fmt.Errorf("%w: %w", ErrUnreachable, context.Cause(ctx))
 	}
 	return g.full, g.mechanism, err
+}
+
+// library has the library log in, and returns how that ended.
+func (a *Account) library(host string, bare jid.JID) (err error) {
+	defer caught(&err)
+	// What it returns has a connection that ends with ours; its Close would wait for
+	// the end of a stream.
+	if _, err := a.options(host, bare).NewClient(); err != nil {
+		return err
+	}
+	return errLoggedIn
 }
 
 var (

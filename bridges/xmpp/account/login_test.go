@@ -108,7 +108,7 @@ func TestALoginFailsAndSaysWhy(t *testing.T) {
 		{"something that is no XMPP", func(s *server, a *Account) {
 			s.plain = func(c *stream) { c.octets([]byte("220 mail.example.net ESMTP\r\n")) }
 		}, ErrUnreachable, "text between elements"},
-		{"a connection that ends", func(s *server, a *Account) { s.plain = func(c *stream) {} }, ErrUnreachable, "EOF"},
+		{"a connection that ends", func(s *server, a *Account) { s.plain = func(c *stream) { c.reader.Open() } }, ErrUnreachable, "EOF"},
 		{"nobody there", func(s *server, a *Account) { s.l.Close() }, ErrUnreachable, "refused"},
 		{"an address without a user", func(s *server, a *Account) { a.JID = "example.net" }, nil, "no address of a user"},
 		{"an address with a resource", func(s *server, a *Account) { a.JID = full }, nil, "no address of a user"},

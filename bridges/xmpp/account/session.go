@@ -124,6 +124,8 @@ func (s *Session) once(ctx context.Context, bare jid.JID) error {
 
 	written := make(chan error, 1)
 	over, stop := context.WithCancel(context.Background())
+	defer stop() // in case the handler panics
+	defer s.end()
 	go func() {
 		var err error
 		defer func() {
@@ -158,6 +160,13 @@ func (s *Session) once(ctx context.Context, bare jid.JID) error {
 // leave ends a session as one should: what was sent gets a little time to be
 // confirmed, and the server hears that we go and may say the same.
 func (s *Session) leave(stream *stream, read <-chan struct{}) {
+	var err error
+	defer func() {
+		if err != nil {
+			s.log.Error("account session panicked", "err", err)
+		}
+	}()
+	defer caught(&err)
 	defer stream.Close()
 	s.mu.Lock()
 	settled := make(chan struct{})

@@ -379,3 +379,39 @@ func TestASessionEndsWhenAllIsConfirmed(t *testing.T) {
 	p.Close()
 	stop()
 }
+
+// A handler that panics ends Run, and nothing is left of the session.
+func TestAPanicOfTheHandlerEndsTheSession(t *testing.T) {
+	s := newServer(t).serve()
+	session := New(Config{Account: s.account()}, broken{})
+	over := make(chan any, 1)
+	go func() {
+		defer func() { over <- recover() }()
+		session.Run(context.Background())
+	}()
+	p := s.peer()
+	go p.octets([]byte("<message from='a@b'/>"))
+	if got := within(t, over); got != "broken" {
+		t.Errorf("Run ends with %v", got)
+	}
+	session.Send(stanza.New(stanza.NS, "message"), func(err error) {
+		if err != ErrDown {
+			t.Errorf("afterwards: %v", err)
+		}
+	})
+}
+
+type broken struct{}
+
+func (broken) Stanza(*stanza.Element) { panic("broken") }
+func (broken) Changed(bool, error)    {}
+
+func TestAPanicOfOthersIsAnError(t *testing.T) {
+	err := func() (err error) {
+		defer caught(&err)
+		panic("broken")
+	}()
+	if err == nil || !strings.Contains(err.Error(), "broken") || !strings.Contains(err.Error(), "session_test.go") {
+		t.Errorf("%v", err)
+	}
+}

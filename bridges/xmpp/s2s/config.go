@@ -83,7 +83,7 @@ type Limits struct {
 	OfAddress    int           // streams that one address has opened: 50
 	OfDomain     int           // streams that one domain has opened: 20
 	Streams      int           // streams that others have opened: 2,000
-	Verifies     int           // dialback keys that are being verified: 64
+	Verifies     int           // dialback keys that are being verified, and certificates that are looked for in DNS: 64 each
 	Rate         float64       // stanzas a second that one domain may send: 1,000
 	Burst        float64       // at once: 2,000
 

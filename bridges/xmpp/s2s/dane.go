@@ -2,18 +2,28 @@ package s2s
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 
+	"github.com/sipedge/sipedge/bridges"
 	"github.com/sipedge/sipedge/certs"
 	"github.com/sipedge/sipedge/locate"
 )
 
-// pinned finds what signed DNS says about the certificates of a server (RFC 7673
-// §3). An error is that this cannot be known: nobody must connect then as if there
-// was nothing.
-func (s *Server) pinned(ctx context.Context, secure bool, t locate.XMPPTarget) ([]locate.TLSA, error) {
+// A pins is what signed DNS says about the certificates of a server. The zero pins
+// is that it says nothing, or nothing that we understand.
+type pins struct {
+	records []certs.TLSA
+	hosts   []string // names of the server: one of them, or the domain's, must be in its certificate where names count
+}
+
+// pinned asks DNS for the pins of a server. Secure is whether the records are signed
+// that lead to it. An error is that this cannot be known: then nobody must connect
+// as if there was nothing (RFC 7673 §3.4).
+func (s *Server) pinned(ctx context.Context, secure bool, t locate.XMPPTarget) (pins, error) {
 	if !secure || !t.Secure {
-		return nil, nil
+		return pins{}, nil
 	}
 	// With an alias, what stands at its end comes first (RFC 7671 §7).
 	for _, host := range []string{t.Alias, t.Host} {
@@ -22,56 +32,85 @@ func (s *Server) pinned(ctx context.Context, secure bool, t locate.XMPPTarget) (
 		}
 		records, signed, err := s.c.Finder.TLSA(ctx, host, t.Port)
 		if err != nil {
-			return nil, fmt.Errorf("%w: %w", ErrUnreachable, err)
+			return pins{}, fmt.Errorf("%w: %w", ErrUnreachable, err)
 		}
-		if signed && len(records) > 0 {
-			return records, nil
+		if !signed || len(records) == 0 {
+			continue
 		}
+		p := pins{hosts: []string{host, t.Host}}
+		for _, r := range records {
+			p.records = append(p.records, certs.TLSA(r))
+		}
+		p.records = certs.Usable(p.records)
+		return p, nil
 	}
-	return nil, nil
+	return pins{}, nil
 }
 
-// matches says what records make of a stream's certificate, which is to be that of a
-// domain or of one of its servers. An error is that it is none of those that they
-// name; without a record that says something usable there is neither.
-func (s *Server) matches(st *stream, domain string, t locate.XMPPTarget, records []locate.TLSA) (ok bool, err error) {
-	pins := make([]certs.TLSA, len(records))
-	for i, r := range records {
-		pins[i] = certs.TLSA(r)
-	}
-	if len(certs.Usable(pins)) == 0 {
+// fit returns why the certificate of the other side of a stream is none of those
+// that DNS names for a domain's server, or nil.
+func (s *Server) fit(st *stream, p pins, domain string) error {
+	name, _ := ascii(domain)
+	_, err := s.c.Verifier.DANE(st.tls.ConnectionState(), p.records, func(id certs.Identity) bool {
+		return id.Usage().Web() && (id.SpeaksXMPP(name) || slices.ContainsFunc(p.hosts, id.CoversHostWild))
+	})
+	return err
+}
+
+// vouchedFor reports whether signed DNS names the certificate of the other side of a
+// stream as that of one of a domain's servers: which connects shows the same one
+// (RFC 7712 §4.2 step 6). That it does not name it is no harm where another proof
+// is: records are about servers, and not about all who speak for a domain. An error
+// is that it cannot be known.
+func (s *Server) vouchedFor(ctx context.Context, st *stream, domain string) (bool, error) {
+	if len(st.tls.ConnectionState().PeerCertificates) == 0 || !s.allows(domain) {
 		return false, nil
 	}
-	name, _ := ascii(domain)
-	_, err = s.verifier().DANE(st.tls.ConnectionState(), pins, func(id certs.Identity) bool {
-		return id.SpeaksXMPP(name) || id.CoversHost(t.Host) || t.Alias != "" && id.CoversHost(t.Alias)
-	})
-	return err == nil, err
-}
-
-// vouchedFor reports whether signed DNS names the certificate of a stream that a
-// domain has opened as that of one of the domain's servers: which connects shows the
-// same one (RFC 7712 §4.2, step 6).
-func (s *Server) vouchedFor(st *stream, domain string) bool {
-	if len(st.tls.ConnectionState().PeerCertificates) == 0 || !s.allows(domain) {
-		return false
+	select {
+	case s.vouches <- struct{}{}:
+		defer func() { <-s.vouches }()
+	default:
+		return false, errBusy
 	}
-	ctx, cancel := context.WithTimeout(s.base, connectTime)
+	ctx, cancel := context.WithTimeout(ctx, connectTime)
 	defer cancel()
 	name, _ := ascii(domain)
-	records, err := s.c.Finder.XMPP(ctx, name)
-	if err != nil || !records.Secure {
-		return false
+	found, err := s.c.Finder.XMPP(ctx, name)
+	switch {
+	case errors.Is(err, locate.ErrNoRecords), errors.Is(err, locate.ErrForbiddenAddress):
+		return false, nil
+	case err != nil:
+		return false, err
 	}
-	for i, t := range records.Targets {
-		if i == maxTries {
-			break
+	for _, t := range found.Targets {
+		p, e := s.pinned(ctx, found.Secure, t)
+		if e != nil {
+			err = e
+			continue
 		}
-		if pins, err := s.pinned(ctx, true, t); err == nil {
-			if ok, _ := s.matches(st, domain, t, pins); ok {
-				return true
-			}
+		if len(p.records) > 0 && s.fit(st, p, domain) == nil {
+			return true, nil
 		}
 	}
-	return false
+	return false, err
+}
+
+// errBusy is that nobody could look.
+var errBusy = errors.New("too many to look for in dns")
+
+// proofOf is judge, and asks DNS if the certificate proves nothing without. It waits
+// for that.
+func (s *Server) proofOf(st *stream, domain string) (bridges.Proof, string) {
+	proof, why := s.judge(st, domain)
+	if proof != bridges.ProofNone {
+		return proof, why
+	}
+	ok, err := s.vouchedFor(s.base, st, domain)
+	switch {
+	case ok:
+		return bridges.ProofDANE, ""
+	case err != nil:
+		why += ", and dns does not say whether it is"
+	}
+	return bridges.ProofNone, why
 }

@@ -3,6 +3,7 @@ package s2s
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"time"
 
@@ -104,7 +105,7 @@ func (st *stream) claim(e *stanza.Element) error {
 		// The certificate says so: nobody needs to be asked (XEP-0344 §2.4).
 		return st.settleClaim(e, pair{to, from}, proof, nil)
 	}
-	if s.c.Dialback == nil || !s.c.Dialback(from) {
+	if !s.dialback(from) && len(st.tls.ConnectionState().PeerCertificates) == 0 {
 		return refuse("not-authorized", "a certificate that proves the domain is needed")
 	}
 	if len(e.Text) > maxKey || strings.TrimSpace(e.Text) == "" {
@@ -138,9 +139,9 @@ func (st *stream) check(e *stanza.Element, p pair, refuse func(condition, text s
 	started := s.spawn(func() {
 		defer s.verified(source(st.addr))
 		ctx, cancel := context.WithTimeout(s.base, verifyTime)
-		err := s.verify(ctx, p, id, strings.TrimSpace(e.Text))
+		proof, err := st.proveClaim(ctx, p, id, strings.TrimSpace(e.Text))
 		cancel()
-		if f := st.settleClaim(e, p, bridges.ProofDialback, err); f != nil {
+		if f := st.settleClaim(e, p, proof, err); f != nil {
 			st.leave(f.(*fault), err)
 		}
 		st.mu.Lock()
@@ -153,6 +154,21 @@ func (st *stream) check(e *stanza.Element, p pair, refuse func(condition, text s
 	}
 	return nil
 }
+
+// proveClaim asks DNS whether the certificate is one of the domain, which is the
+// better proof, and else the domain's own server about the key.
+func (st *stream) proveClaim(ctx context.Context, p pair, id, key string) (bridges.Proof, error) {
+	if ok, _ := st.s.vouchedFor(ctx, st, p.remote); ok {
+		return bridges.ProofDANE, nil
+	}
+	if !st.s.dialback(p.remote) {
+		return bridges.ProofNone, errOnlyCertificates
+	}
+	return bridges.ProofDialback, st.s.verify(ctx, p, id, key)
+}
+
+// errOnlyCertificates is that a domain may not be proved by dialback.
+var errOnlyCertificates = fmt.Errorf("%w: a certificate that proves the domain is needed", ErrUntrusted)
 
 // errInvalid is the authoritative server's word that a key is not its own.
 var errInvalid = errors.New("the domain's own server says that it is not it")
@@ -188,6 +204,9 @@ func (st *stream) settleClaim(e *stanza.Element, p pair, proof bridges.Proof, er
 // checkCondition is the dialback error for a key that could not be verified
 // (XEP-0220 §2.5).
 func checkCondition(err error) string {
+	if errors.Is(err, errOnlyCertificates) {
+		return "not-authorized"
+	}
 	switch kind(err) {
 	case ErrNoServer:
 		return "remote-server-not-found"

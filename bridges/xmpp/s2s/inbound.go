@@ -164,9 +164,9 @@ func (st *stream) features() *stanza.Element {
 	if !st.restarted {
 		if from := st.theirs.from; from != "" {
 			// Offered only to whom it will be granted (RFC 6120 §6.3.4).
-			proof, why := st.s.judge(st, from)
-			if proof == bridges.ProofNone && st.s.vouchedFor(st, from) {
-				st.vouched, proof = from, bridges.ProofDANE
+			proof, why := st.s.proofOf(st, from)
+			if proof == bridges.ProofDANE {
+				st.vouched = from
 			}
 			if proof != bridges.ProofNone {
 				f.Add(stanza.New(nsSASL, "mechanisms")).AddText(nsSASL, "mechanism", "EXTERNAL")

@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	"github.com/sipedge/sipedge/bridges"
+	"github.com/sipedge/sipedge/certs"
 	"github.com/sipedge/sipedge/locate"
 )
 
@@ -67,6 +68,17 @@ func (l *look) records(domain string, r locate.XMPPRecords, err error) {
 	l.step(name, err, detail)
 }
 
+func (l *look) pins(t target, err error) {
+	if l == nil || err == nil && len(t.pins.records) == 0 {
+		return
+	}
+	var all []string
+	for _, r := range t.pins.records {
+		all = append(all, r.String())
+	}
+	l.step(fmt.Sprintf("TLSA of %s:%d", t.Host, t.Port), err, words(strings.Join(all, ", ")))
+}
+
 func (l *look) tls(st *stream, err error) {
 	if l == nil {
 		return
@@ -85,8 +97,11 @@ func (l *look) certificate(st *stream, proof bridges.Proof, why string, weak boo
 	}
 	switch {
 	case proof != bridges.ProofNone:
-		id, _ := st.s.identify(st.tls.ConnectionState())
-		l.step("certificate", nil, "proved by "+proof.String()+": "+id.String())
+		detail := "proved by " + proof.String()
+		if id, err := certs.ReadIdentity(st.tls.ConnectionState().PeerCertificates[0]); err == nil {
+			detail += ": " + id.String()
+		}
+		l.step("certificate", nil, detail)
 	case weak:
 		l.step("certificate", nil, "not proved, and goes on because dialback is allowed: "+words(why))
 	default:

@@ -151,13 +151,14 @@ func (n *negotiation) startTLS() error {
 // judge looks whose certificate it is. If nobody's that we know, only DNS leads to
 // this server, as with dialback: where that is allowed it goes on.
 func (n *negotiation) judge() error {
-	proof, why := n.s.judgeServer(n.stream, n.target)
-	if n.how.key != nil {
+	proof, why, denied := n.s.judgeServer(n.stream, n.target)
+	if n.how.key != nil && !denied {
 		return nil // that is dialback
 	}
-	n.how.look.certificate(n.stream, proof, why, n.s.dialback(n.remote))
+	weak := n.s.dialback(n.remote) && !denied
+	n.how.look.certificate(n.stream, proof, why, weak)
 	if proof == bridges.ProofNone {
-		if !n.s.dialback(n.remote) {
+		if !weak {
 			return &fault{
 				condition: "not-authorized", text: "your certificate does not prove " + n.remote,
 				err: fmt.Errorf("%w: %s", ErrUntrusted, why),

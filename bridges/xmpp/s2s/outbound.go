@@ -28,8 +28,8 @@ type how struct {
 // A target is a server, and what signed DNS says about it.
 type target struct {
 	locate.XMPPTarget
-	signed bool          // that it is one of the domain's
-	pins   []locate.TLSA // its certificates
+	signed bool // that it is one of the domain's
+	pins   pins // its certificates
 }
 
 // A failure is an attempt that failed, and how far it came: what the farthest one
@@ -62,14 +62,13 @@ func (s *Server) connect(ctx context.Context, p pair, h how) (*stream, error) {
 	worst, tries := failure{-1, fmt.Errorf("%w: %s has no server", ErrNoServer, p.remote)}, 0
 	for _, x := range records.Targets {
 		t := target{XMPPTarget: x, signed: records.Secure}
-		if h.key == nil {
-			if t.pins, err = s.pinned(ctx, records.Secure, x); err != nil {
-				h.look.step("TLSA of "+x.Host, err, "")
-				if worst.stage < stageDNS {
-					worst = failure{stageDNS, err}
-				}
-				continue
+		t.pins, err = s.pinned(ctx, records.Secure, x)
+		h.look.pins(t, err)
+		if err != nil {
+			if worst.stage < stageDNS {
+				worst = failure{stageDNS, err}
 			}
+			continue
 		}
 		for _, hop := range t.Hops {
 			if tries++; tries > maxTries || ctx.Err() != nil {

@@ -32,23 +32,15 @@ func (s *Server) clientTLS(domain string, direct bool) *tls.Config {
 	return c
 }
 
-// verifier knows who is trusted.
-func (s *Server) verifier() *certs.Verifier {
-	if s.c.Verifier == nil {
-		return &certs.Verifier{}
-	}
-	return s.c.Verifier
-}
-
 // identify returns what the certificate of the other side proves now.
 func (s *Server) identify(cs tls.ConnectionState) (*certs.Identity, error) {
-	id, err := s.verifier().Identify(cs)
+	id, err := s.c.Verifier.Identify(cs)
 	if err != nil {
 		return id, err
 	}
 	// Public authorities issue certificates for servers only, and both sides of a
 	// stream are servers; one for clients only is somebody's else.
-	if id.Usage()&(certs.UsageServer|certs.UsageAny) == 0 {
+	if !id.Usage().Web() {
 		return &certs.Identity{}, &certs.VerifyError{Problem: certs.WrongUsage, Peer: id.Subject()}
 	}
 	return id, nil
@@ -73,20 +65,21 @@ func (s *Server) judge(st *stream, domain string) (bridges.Proof, string) {
 
 // judgeServer is judge for a server that we connected to, for whose certificate signed
 // DNS may vouch (RFC 7712 §5.1). If it says something that we understand, nothing else
-// counts: then the domain has said which certificates are its own. If it only says
-// that this is one of the domain's servers, a certificate of the server will do
-// (RFC 7673 §4.1).
-func (s *Server) judgeServer(st *stream, t target) (bridges.Proof, string) {
-	if ok, err := s.matches(st, st.remote, t.XMPPTarget, t.pins); err != nil {
-		return bridges.ProofNone, "dns: " + err.Error()
-	} else if ok {
-		return bridges.ProofDANE, ""
+// counts: then the domain has said which certificates are its own, and denied is that
+// this is another (RFC 6698 §4.1). If it only says that this is one of the domain's
+// servers, a certificate of the server will do (RFC 7673 §4.1).
+func (s *Server) judgeServer(st *stream, t target) (proof bridges.Proof, why string, denied bool) {
+	if len(t.pins.records) > 0 {
+		if err := s.fit(st, t.pins, st.remote); err != nil {
+			return bridges.ProofNone, err.Error(), true
+		}
+		return bridges.ProofDANE, "", false
 	}
-	proof, why := s.judge(st, st.remote)
+	proof, why = s.judge(st, st.remote)
 	if proof == bridges.ProofNone && t.signed {
-		if id, err := s.identify(st.tls.ConnectionState()); err == nil && id.CoversHost(t.Host) {
-			return bridges.ProofCertificate, ""
+		if id, err := s.identify(st.tls.ConnectionState()); err == nil && id.CoversHostWild(t.Host) {
+			return bridges.ProofCertificate, "", false
 		}
 	}
-	return proof, why
+	return proof, why, false
 }

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/sipedge/sipedge/bridges/xmpp/stanza"
+	"github.com/sipedge/sipedge/certs"
 )
 
 // A Server is our place in the federation. It is safe for concurrent use.
@@ -30,6 +31,7 @@ type Server struct {
 	strangers *limitedLog   // of what those do who have proved nothing
 	domainLog *limitedLog   // of streams that others open and end
 	builds    chan struct{} // one for each stream that is being built
+	vouches   chan struct{} // one for each certificate that is looked for in DNS
 
 	base    context.Context
 	stop    context.CancelFunc
@@ -57,6 +59,9 @@ func New(c Config) (*Server, error) {
 	if err := c.check(); err != nil {
 		return nil, fmt.Errorf("s2s: %w", err)
 	}
+	if c.Verifier == nil {
+		c.Verifier = &certs.Verifier{}
+	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
@@ -83,6 +88,7 @@ func New(c Config) (*Server, error) {
 	s.rates = newRates(s.limits.Rate, s.limits.Burst)
 	s.strangers, s.domainLog = newLimitedLog(c.Log, 5, 50), newLimitedLog(c.Log, 20, 200)
 	s.builds = make(chan struct{}, s.limits.Builds)
+	s.vouches = make(chan struct{}, s.limits.Verifies)
 	s.base, s.stop = context.WithCancel(context.Background())
 	return s, nil
 }

@@ -13,6 +13,7 @@ var (
 	errIdle    = errors.New("nothing to say")
 	errSilent  = errors.New("no answer to what was asked")
 	errExpired = errors.New("its certificate holds no longer")
+	errUnnamed = errors.New("dns does not name its certificate any more")
 	errShut    = errors.New("not allowed any more")
 )
 
@@ -97,6 +98,12 @@ func (st *stream) recheck() {
 		if _, err := s.identify(st.tls.ConnectionState()); err != nil {
 			st.leave(&fault{condition: "reset"}, fmt.Errorf("%w: %w", errExpired, err))
 		}
+	case proof == bridges.ProofDANE:
+		s.spawn(func() {
+			if ok, err := s.vouchedFor(s.base, st, remote); !ok && err == nil {
+				st.leave(&fault{condition: "reset"}, errUnnamed)
+			}
+		})
 	}
 }
 
