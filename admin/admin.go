@@ -6,9 +6,9 @@
 // of this machine can reach it. What is changed here goes to the log with who
 // did it.
 //
-// It does not change files. partners.toml and remote.toml are the administrators';
-// what they decide here is kept beside them, and where both name a domain or a user
-// the file wins.
+// It does not change files. partners.toml, remote.toml and bridges.toml are the
+// administrators'; what they decide here is kept beside them, and where both name a
+// domain or a user the file wins.
 //
 // Each resource is one line in routes; what it sends is a type of this package,
 // so that the commands (Client) and the socket cannot differ.
@@ -24,6 +24,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/sipedge/sipedge/bridges"
 	"github.com/sipedge/sipedge/edge"
 	"github.com/sipedge/sipedge/federation"
 	"github.com/sipedge/sipedge/remoteaccess"
@@ -82,8 +83,14 @@ type Config struct {
 	Decisions *remoteaccess.Decisions // about users outside
 	Guard     *remoteaccess.Guard     // nil: guesses are not counted
 	Directory *remoteaccess.Directory // nil: there is none
-	Log       *slog.Logger
-	Now       func() time.Time // nil: time.Now
+
+	Crossings       []Crossing // the bridges
+	Bridging        Bridging   // who may use them
+	BridgeDecisions *bridges.Decisions
+	Pauses          *bridges.Pauses
+
+	Log *slog.Logger
+	Now func() time.Time // nil: time.Now
 }
 
 // A Server answers on the control socket of one edge.

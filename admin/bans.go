@@ -138,7 +138,7 @@ func bannedUser(text string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("%q is not the address of a user: %w", clip(text), err)
 	}
-	return name, nil
+	return strings.ToLower(name), nil
 }
 
 // byHand finds the ban that was made by hand about the same as b.

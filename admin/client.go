@@ -124,6 +124,52 @@ func (c *Client) Lift(ctx context.Context, key string) (a remoteaccess.Ban, err 
 	return a, c.do(ctx, "DELETE", "/v1/bans/"+url.PathEscape(key), nil, &a)
 }
 
+// Bridges asks for all bridges.
+func (c *Client) Bridges(ctx context.Context) (a BridgeList, err error) {
+	return a, c.do(ctx, "GET", "/v1/bridges", nil, &a)
+}
+
+// Bridge asks for one, with the connections and rules in which the word occurs; "" is
+// all.
+func (c *Client) Bridge(ctx context.Context, network, word string) (a Bridge, err error) {
+	return a, c.do(ctx, "GET", "/v1/bridges/"+url.PathEscape(network)+"?word="+url.QueryEscape(word), nil, &a)
+}
+
+// TestBridge has a bridge look whether somebody could be reached.
+func (c *Client) TestBridge(ctx context.Context, network, address string) (a BridgeTest, err error) {
+	return a, c.do(ctx, "GET", "/v1/bridges/"+url.PathEscape(network)+"/test?address="+url.QueryEscape(address), nil, &a)
+}
+
+// PauseBridge stops what is new on a bridge.
+func (c *Client) PauseBridge(ctx context.Context, network string, w PauseWish) (a Bridge, err error) {
+	return a, c.do(ctx, "PUT", "/v1/bridges/"+url.PathEscape(network)+"/pause", w, &a)
+}
+
+// ResumeBridge lets it go on.
+func (c *Client) ResumeBridge(ctx context.Context, network string) (a Bridge, err error) {
+	return a, c.do(ctx, "DELETE", "/v1/bridges/"+url.PathEscape(network)+"/pause", nil, &a)
+}
+
+// BridgeUser asks what goes for one of our users and a network.
+func (c *Client) BridgeUser(ctx context.Context, network, user string) (a BridgeUser, err error) {
+	return a, c.do(ctx, "GET", bridgeUserPath(network, user), nil, &a)
+}
+
+// DecideBridge decides whether a user may use a network. When it returns, it is in
+// force.
+func (c *Client) DecideBridge(ctx context.Context, network, user string, w BridgeWish) (a BridgeDecided, err error) {
+	return a, c.do(ctx, "PUT", bridgeUserPath(network, user), w, &a)
+}
+
+// RevokeBridge takes such a decision back.
+func (c *Client) RevokeBridge(ctx context.Context, network, user string) (a BridgeDecided, err error) {
+	return a, c.do(ctx, "DELETE", bridgeUserPath(network, user), nil, &a)
+}
+
+func bridgeUserPath(network, user string) string {
+	return "/v1/bridges/" + url.PathEscape(network) + "/users/" + url.PathEscape(user)
+}
+
 // do asks and reads the answer. What the edge refuses is a *Problem.
 func (c *Client) do(ctx context.Context, method, path string, body, answer any) error {
 	var b bytes.Buffer

@@ -82,6 +82,14 @@ func (s *Server) routes() []route {
 		{"GET", "/v1/bans", s.bans},
 		{"PUT", "/v1/bans/{key}", s.ban},
 		{"DELETE", "/v1/bans/{key}", s.lift},
+		{"GET", "/v1/bridges", s.bridges},
+		{"GET", "/v1/bridges/{network}", s.bridge},
+		{"GET", "/v1/bridges/{network}/test", s.testBridge},
+		{"PUT", "/v1/bridges/{network}/pause", s.pause},
+		{"DELETE", "/v1/bridges/{network}/pause", s.resume},
+		{"GET", "/v1/bridges/{network}/users/{user}", s.bridgeUser},
+		{"PUT", "/v1/bridges/{network}/users/{user}", s.decideBridge},
+		{"DELETE", "/v1/bridges/{network}/users/{user}", s.revokeBridge},
 	}
 }
 

@@ -19,11 +19,13 @@ type Status struct {
 	Discovered int       `json:"discovered"`
 	Waiting    int       `json:"waiting"` // discovered, and nobody has decided
 	// Users are those who are signed in from outside, Devices from how many.
-	Users    int            `json:"users"`
-	Devices  int            `json:"devices"`
-	Flows    map[string]int `json:"flows"` // by role
-	Bans     int            `json:"bans"`
-	Warnings []string       `json:"warnings,omitempty"`
+	Users   int            `json:"users"`
+	Devices int            `json:"devices"`
+	Flows   map[string]int `json:"flows"` // by role
+	Bans    int            `json:"bans"`
+	// Bridges says how each is: "running", "paused", …
+	Bridges  map[string]string `json:"bridges,omitempty"`
+	Warnings []string          `json:"warnings,omitempty"`
 }
 
 // An Address is an open port.
@@ -42,6 +44,12 @@ func (s *Server) status(*call) (any, error) {
 	a.Partners, a.Blocked = lists.Len()
 	a.Devices, a.Users = s.Edge.Users().Len()
 	a.Bans = s.Guard.View().Bans
+	for _, x := range s.Crossings {
+		if a.Bridges == nil {
+			a.Bridges = make(map[string]string)
+		}
+		a.Bridges[x.Name()] = x.State().Phase.String()
+	}
 	a.Flows = make(map[string]int)
 	for _, f := range s.Edge.Flows() {
 		a.Flows[f.Role]++

@@ -243,12 +243,14 @@ func TestFlowsThatAreNotThere(t *testing.T) {
 func TestBansAreMadeAndLiftedByHand(t *testing.T) {
 	d := open(t)
 	d.signs("alice@example.com", 7, "203.0.113.7:40000")
+	d.signs("%2A97@example.com", 8, "198.51.100.1:40000")
 	until := time.Now().Add(time.Hour)
 	for _, tt := range []struct {
 		key, kind, as string
 		in            int // signed in
 	}{
 		{"Alice@EXAMPLE.com", remoteaccess.BanUser, "alice@example.com", 1},
+		{"%2A97@example.com", remoteaccess.BanUser, "%2a97@example.com", 1},
 		{"203.0.113.7", remoteaccess.BanSource, "203.0.113.7", 1},
 		{"203.0.113.9/24", remoteaccess.BanSource, "203.0.113.0/24", 1},
 		{"2001:db8::1", remoteaccess.BanSource, "2001:db8::/64", 0},
@@ -262,7 +264,7 @@ func TestBansAreMadeAndLiftedByHand(t *testing.T) {
 		}
 	}
 	a, err := d.client.Bans(t.Context(), "alice")
-	if err != nil || len(a.Bans) != 4 || a.Guard.Bans != 7 || a.Directory != nil {
+	if err != nil || len(a.Bans) != 4 || a.Guard.Bans != 8 || a.Directory != nil {
 		t.Errorf("Bans = %+v, %v", a, err)
 	}
 	again, err := d.client.Ban(t.Context(), "203.0.113.7", BanWish{})

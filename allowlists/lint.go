@@ -3,7 +3,6 @@ package allowlists
 import (
 	"fmt"
 	"slices"
-	"strings"
 )
 
 // fewFindings is how many findings about one list are told each; the others are
@@ -129,6 +128,4 @@ func (u *Users) coveredBy(user, domain string) string {
 }
 
 // shown is a compared form as a person writes it.
-func shown(user string) string {
-	return strings.ReplaceAll(strings.ReplaceAll(user, "*", "%2A"), star, "*")
-}
+func shown(user string) string { return string(AppendShown(nil, []byte(user))) }

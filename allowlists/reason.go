@@ -45,12 +45,21 @@ const (
 	AccessDevices       Reason = "access.too_many_devices"
 	AccessKind          Reason = "access.kind"
 	AccessFederation    Reason = "access.federation"
+	AccessBridges       Reason = "access.bridges"
 	AccessDirectoryAway Reason = "access.directory_away"
 	AccessRate          Reason = "access.rate"
 	AccessFirstHop      Reason = "access.first_hop"
 
 	InsideAllowed      Reason = "inside.allowed"
 	InsideFromMismatch Reason = "inside.from_mismatch"
+
+	BridgeNotEnabled  Reason = "bridge.not_enabled"
+	BridgeNetwork     Reason = "bridge.network"
+	BridgePaused      Reason = "bridge.paused"
+	BridgeUnavailable Reason = "bridge.unavailable"
+	BridgeLoop        Reason = "bridge.loop"
+	BridgeScheme      Reason = "bridge.scheme"
+	BridgeAddress     Reason = "bridge.address"
 
 	DialogAllowed Reason = "dialog.allowed"
 
@@ -144,9 +153,18 @@ var meanings = []Meaning{
 	{AccessDevices, 403, "The user is signed in from as many devices as remote.toml allows."},
 	{AccessKind, 403, "The user may sign in from outside, but not for what this request carries."},
 	{AccessFederation, 403, "The user may sign in from outside, but not talk to other companies from there."},
+	{AccessBridges, 403, "The user may sign in from outside, but not talk to public networks from there."},
 	{AccessDirectoryAway, 503, "Which groups the user is in could not be asked: the directory is away, and the user is not known from before."},
 	{AccessRate, 503, "Too many want to sign in: from one source, or to one pool."},
 	{AccessFirstHop, 439, "The client asks for outbound, and something stands between it and the edge that does not know it (RFC 5626 §11.6)."},
+
+	{BridgeNotEnabled, 403, "bridges.toml does not let this user of ours use the network this way. From outside it looks as if there was no such user (404)."},
+	{BridgeNetwork, 403, "The partner's entry says that it is reached by another network."},
+	{BridgeLoop, 403, "The request came from a bridge, and would leave by one."},
+	{BridgeScheme, 403, "The request asks for TLS on all its way (sips), which no bridge can promise."},
+	{BridgeAddress, 404, "The network has no address that the one in the request could be. The bridge says so itself, with the status that fits."},
+	{BridgePaused, 480, "The bridge to the network is paused by an administrator."},
+	{BridgeUnavailable, 504, "The bridge to the network does not run, or has more to do than it can take."},
 
 	{InsideAllowed, 0, "A home server of ours sends for one of our domains."},
 	{InsideFromMismatch, 403, "A home server sends for a domain that does not live in its pool."},

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 )
 
 // longest is how many octets a user may have, in normal form. One that is longer
@@ -106,6 +108,8 @@ func ParsePattern(pattern string) (user, domain string, err error) {
 		return "", "", errors.New("names no user; * is all of them")
 	case strings.ContainsAny(user, ":") || strings.ContainsFunc(user, control):
 		return "", "", errors.New("not a user: it is written without sip:, password or blanks")
+	case strings.ContainsFunc(user, unseen):
+		return "", "", errors.New("not a user: what cannot be seen is written as its octets, as in %C2%A0")
 	case !escapesWell(user):
 		return "", "", errors.New("not a user: behind a % stand two hexadecimal digits, as in %2A for a star")
 	case at && domain == "":
@@ -126,6 +130,12 @@ func ParsePattern(pattern string) (user, domain string, err error) {
 }
 
 func control(r rune) bool { return r <= ' ' || r == 0x7f }
+
+// unseen reports whether nobody who reads a list knows that there is such a character:
+// blanks, what only says how others are to be shown, and octets that are no text.
+func unseen(r rune) bool {
+	return r == utf8.RuneError || unicode.In(r, unicode.C, unicode.Z)
+}
 
 // escapesWell reports whether each % begins an escape (RFC 3261 §25.1): with one that
 // does not, the form that is compared would have another form.
@@ -215,6 +225,28 @@ func AppendUser(dst, user []byte) ([]byte, bool) {
 	return number(dst), true
 }
 
+// AppendShown appends a user as AppendUser has it, in the form in which people and
+// records have it: what would be a star of a pattern or cannot be seen is escaped. It
+// is the text that NewPattern takes as it is, and AppendUser makes of it what it was.
+func AppendShown(dst, user []byte) []byte {
+	const digits = "0123456789ABCDEF"
+	for len(user) > 0 {
+		r, n := utf8.DecodeRune(user)
+		switch {
+		case user[0] == star[0]:
+			dst = append(dst, '*')
+		case r == '*' || unseen(r):
+			for _, c := range user[:n] {
+				dst = append(dst, '%', digits[c>>4], digits[c&15])
+			}
+		default:
+			dst = append(dst, user[:n]...)
+		}
+		user = user[n:]
+	}
+	return dst
+}
+
 // unescaped returns the octet that b begins with, and from how many of b.
 func unescaped(b []byte) (c byte, n int) {
 	if b[0] != '%' || len(b) < 3 {
@@ -288,4 +320,16 @@ func hex(c byte) int {
 		return int(c-'A') + 10
 	}
 	return -1
+}
+
+// OddUser reports whether a user, as AppendUser has it, may be somebody else's name to
+// the home server: it may cut it where parameters begin, or take an escape for what it
+// stands for. Who is denied must not come back as alice;x or alice%00. Nor as what
+// stands in a URI only escaped (RFC 3261 §25.1): alice with a blank behind it, which
+// many a database passes over, or behind a domain of Windows and a backslash. Nor with
+// letters beyond ASCII: a directory may take álice for alice. Where a list names all of
+// it, it is known who is meant.
+func OddUser(name []byte) bool {
+	return bytes.ContainsAny(name, ";% \"#<>[\\]^`{|}") ||
+		bytes.IndexFunc(name, func(r rune) bool { return r > unicode.MaxASCII }) >= 0
 }

@@ -62,6 +62,7 @@ func TestUsersMatch(t *testing.T) {
 		{"but have no separators", "+15550100;phone-context=a.b", "+1-555-0100;phone-context=a.b@example.com", true},
 		{"what is no number keeps its hyphens", "+a-b", "+ab@example.com", false},
 		{"nor do local numbers lose them", "555-0100", "5550100@example.com", false},
+		{"a blank is written as its octet", "alice%20smith", "alice%20Smith@example.com", true},
 		{"UTF-8 is octets", "jürgen", "j%C3%BCrgen@example.com", true},
 		{"a user that is too long is in no list of names", "a*", "a" + strings.Repeat("b", longest) + "@example.com", false},
 		{"one that just fits is", "a*", "a" + strings.Repeat("b", longest-1) + "@example.com", true},
@@ -82,7 +83,7 @@ func TestUsersMatch(t *testing.T) {
 }
 
 func TestUsersNamesAllFaults(t *testing.T) {
-	list := []string{"@example.com", "alice@", "", "a@*.example", "a@*", "sip:alice@example.com", "a b", "a\x00", "100%", "%4", "%4x", "a@b@c", strings.Repeat("a", longest+1)}
+	list := []string{"@example.com", "alice@", "", "a@*.example", "a@*", "sip:alice@example.com", "a b", "a\x00", "alice\u00a0", "a\u202eb", "a\xff", "100%", "%4", "%4x", "a@b@c", strings.Repeat("a", longest+1)}
 	for i := range mostPatterns + 1 {
 		list = append(list, fmt.Sprintf("a%d*", i))
 	}
@@ -100,6 +101,9 @@ func TestUsersNamesAllFaults(t *testing.T) {
 		`users "sip:alice@example.com": not a user: it is written without sip:, password or blanks`,
 		`users "a b": not a user: it is written without sip:, password or blanks`,
 		`users "a\x00": not a user: it is written without sip:, password or blanks`,
+		`users "alice\u00a0": not a user: what cannot be seen is written as its octets, as in %C2%A0`,
+		`users "a\u202eb": not a user: what cannot be seen is written as its octets, as in %C2%A0`,
+		`users "a\xff": not a user: what cannot be seen is written as its octets, as in %C2%A0`,
 		`users "100%": not a user: behind a % stand two hexadecimal digits, as in %2A for a star`,
 		`users "%4": not a user: behind a % stand two hexadecimal digits, as in %2A for a star`,
 		`users "%4x": not a user: behind a % stand two hexadecimal digits, as in %2A for a star`,

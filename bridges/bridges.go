@@ -7,6 +7,9 @@
 // it: a bridge that panics, hangs or takes nothing costs its own traffic and no
 // other's.
 //
+// What a Bridge starts, it starts by [Endpoint.Go] or [Endpoint.Guard]: nobody can
+// catch the panic of another goroutine, and it would end SIP.
+//
 // The package knows no foreign protocol and opens no connection.
 package bridges
 
@@ -89,10 +92,13 @@ func (p Proof) String() string {
 
 // A Host is the edge, as an Endpoint sees it.
 type Host interface {
-	// Send hands in one SIP message. It never waits; what comes back comes to
-	// Endpoint.Receive. An error means that the message was not taken.
+	// Send hands in one SIP message. It never waits, and keeps nothing of message; what
+	// comes back comes to Endpoint.Receive, maybe before Send returns. Messages of one
+	// goroutine keep their order; many goroutines call it at the same time. An error
+	// means that the message was not taken.
 	Send(message []byte, proof Proof) error
 	// Self is our host and port in the Via and Contact of the endpoint
-	// (RFC 3261 §8.1.1.7), as home servers can resolve them.
+	// (RFC 3261 §8.1.1.7), as home servers can resolve them; ";transport=tcp" behind
+	// them says that it is not TLS.
 	Self() string
 }

@@ -10,8 +10,9 @@ type Party struct {
 }
 
 // A Field is one header field that a bridge reads or sets. Via, Route,
-// Record-Route, From, To, Call-ID, CSeq, Contact, Max-Forwards, Content-Type and
-// Content-Length are the Endpoint's.
+// Record-Route, From, To, Call-ID, CSeq, Max-Forwards, Content-Type,
+// Content-Length and [LoopMark] are the Endpoint's. Contact is there to be read,
+// and to be set in an answer of class 3xx, or to 485.
 type Field struct{ Name, Value string }
 
 // Fields are header fields in their order.
@@ -28,7 +29,9 @@ func (f Fields) Get(name string) string {
 	return ""
 }
 
-// A Request is a SIP request as a bridge sees it.
+// A Request is a SIP request as a bridge sees it. One that cannot be written
+// safely (a line end in a value, a URI that is none) is not sent: its answer is
+// a local 400.
 type Request struct {
 	Method      string
 	URI         string // Request-URI; within a dialog the Endpoint's
@@ -39,15 +42,28 @@ type Request struct {
 	Fields      Fields // Subject, Date, Event, Expires, Accept, …
 	ContentType string
 	Body        []byte
-	Proof       Proof // of the domain in From, for what we send
+	Proof       Proof // of the domain in From, for what we send; 0 within a dialog: as before
+	MaxForwards int   // of what we send, 0: 70, less: a local 483, see [Request.Onward]; of what came, as it came
+	Hops        int   // how many bridges it has passed before this one, see [LoopMark]
+	Data        any   // becomes the Data of every dialog that this request makes
 }
 
-// A Response is an answer. A local one has Local set: the edge's own Endpoint
-// made it, because nothing came back (408) or nothing could be sent (503).
+// Onward returns the MaxForwards of a request that carries r on: one less, and -1 if
+// none is left.
+func (r *Request) Onward() int {
+	if r.MaxForwards <= 1 {
+		return -1
+	}
+	return r.MaxForwards - 1
+}
+
+// A Response is an answer. A local one has Local set: the Endpoint made it,
+// because nothing came back (408), nothing could be sent (503), the request could
+// not be written (400), its dialog is over (481) or the bridge is paused (480).
 type Response struct {
 	Status      int
 	Phrase      string // "": the standard one
-	ToTag       string
+	ToTag       string // of what came; in what we send the Endpoint's
 	Fields      Fields
 	ContentType string
 	Body        []byte

@@ -3,7 +3,11 @@ package edge
 import (
 	"sync/atomic"
 
+	lru "github.com/hashicorp/golang-lru/v2"
+
+	"github.com/sipedge/sipedge/federation"
 	"github.com/sipedge/sipedge/remoteaccess"
+	"github.com/sipedge/sipedge/sip"
 )
 
 // An account is what one peer has us keep, over all its connections: whoever
@@ -45,6 +49,11 @@ func (e *Edge) account(f *Flow) *account {
 	default:
 		name = e.partners.Load().Account(f.Peer)
 	}
+	return remembered(known, name, a)
+}
+
+// remembered returns the account with a name, which is a if there is none.
+func remembered(known *lru.Cache[string, *account], name string, a *account) *account {
 	if old, ok, _ := known.PeekOrAdd(name, a); ok {
 		known.Get(name) // it was used just now
 		return old
@@ -52,18 +61,37 @@ func (e *Edge) account(f *Flow) *account {
 	return a
 }
 
-// keeps notes that n octets more are kept for the peer of f, or fewer.
-func (e *Edge) keeps(f *Flow, n int64) {
+// accountBehind finds the account of whoever sent m by a bridge: all that one owner
+// of domains has there shares one, and the bridge itself has none.
+func (e *Edge) accountBehind(f *Flow, m *sip.Message) *account {
+	var room [256]byte
+	var domain []byte
+	if uri, err := m.FromURI(); err == nil {
+		domain = sip.AppendDomain(room[:0], uri.Host)
+	}
+	return remembered(e.accounts, f.bridge.Name+" "+federation.Owner(domain), new(account))
+}
+
+// account is that of who sent r.
+func (r *request) account(e *Edge) *account {
+	if r.f.bridge != nil {
+		return e.accountBehind(r.f, r.m)
+	}
+	return r.f.state.account
+}
+
+// keeps notes that n octets more are kept for a peer, or fewer.
+func (e *Edge) keeps(a *account, n int64) {
 	e.table.held.Add(n)
-	if a := f.state.account; a != nil {
+	if a != nil {
 		a.held.Add(n)
 	}
 }
 
-// begins notes that n transactions more of f are open, or fewer.
-func (f *Flow) begins(n int64) {
+// begins notes that n transactions more of a peer are open on f, or fewer.
+func (f *Flow) begins(a *account, n int64) {
 	f.state.open.Add(n)
-	if a := f.state.account; a != nil {
+	if a != nil {
 		a.open.Add(n)
 	}
 }
@@ -95,25 +123,29 @@ func (e *Edge) unseat(f *Flow) {
 }
 
 // full names the limit that a request of n octets on f would break, "" if none.
-func (e *Edge) full(f *Flow, n int64) string {
+// Behind a bridge are many peers, each of which has what a connection has.
+func (e *Edge) full(f *Flow, a *account, n int64) string {
 	l := &e.limits
-	switch a := f.state.account; {
+	switch {
+	case f.bridge != nil && a.open.Load() < int64(l.Transactions):
 	case f.Role != RoleInternal && f.state.open.Load() >= int64(l.Transactions),
 		f.Role == RoleRemote && f.state.open.Load() >= remoteTransactions:
 		return "transactions"
+	}
+	switch {
 	case e.table.active.Load() >= int64(l.TotalTransactions),
 		a != nil && a.open.Load() >= max(int64(l.TotalTransactions/share), 1):
 		return "total_transactions"
-	case !e.fits(f, n):
+	case !e.fits(a, n):
 		return "memory"
 	}
 	return ""
 }
 
-// fits reports whether n octets more may be kept for the peer of f.
-func (e *Edge) fits(f *Flow, n int64) bool {
+// fits reports whether n octets more may be kept for a peer.
+func (e *Edge) fits(a *account, n int64) bool {
 	limit := int64(e.limits.Memory)
-	if a := f.state.account; a != nil && a.held.Load()+n > limit/share {
+	if a != nil && a.held.Load()+n > limit/share {
 		return false
 	}
 	return e.table.held.Load()+n <= limit

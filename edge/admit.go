@@ -24,6 +24,9 @@ func (e *Edge) admit(r *request) allowlists.Verdict {
 		return step(r, "home server", r.from, e.admitInside(r))
 	case RoleRemote:
 		return e.admitRemote(r)
+	case RoleBridge:
+		r.plan.bridge = r.f.bridge
+		return e.admitBridge(r)
 	}
 	return allowlists.Verdict{} // nobody: refused
 }
@@ -57,7 +60,7 @@ func (e *Edge) admitPartner(r *request) allowlists.Verdict {
 	}
 	// The dialog is bound to its parties: the same partner, not merely some
 	// partner (the domain in From is the one that the certificate proved).
-	if string(r.token.party) != string(r.from) {
+	if r.token.kind != tokenPartner || string(r.token.party) != string(r.from) {
 		return allowlists.Refusal(allowlists.RouteTokenInvalid, g.Rule)
 	}
 	g.Reason = allowlists.DialogAllowed

@@ -43,7 +43,7 @@ var (
 // could need.
 func (e *Edge) tire(f *Flow) {
 	switch {
-	case f.Role == RoleInternal || f.state.link != nil || f.state.known.Load():
+	case f.Role == RoleInternal || f.Role == RoleBridge || f.state.link != nil || f.state.known.Load():
 		return
 	case f.Role == RoleRemote && f.state.signed.Load() != nil:
 		return

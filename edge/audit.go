@@ -46,6 +46,9 @@ const (
 	logNoPath        = "the registrar seems not to know Path (RFC 3327): users outside may not be reached"
 	logDescriptors   = "open files"
 	logTickets       = "keys of session tickets not kept"
+	logBridges       = "bridges reloaded"
+	logBridgePanic   = "bridge panicked"
+	logBridgeMessage = "bridge sent what is no message"
 	logFewFiles      = "the limit on open files is too low for so many connections"
 
 	keyFlow     = "flow"
@@ -72,6 +75,8 @@ const (
 	keyStack    = "stack"
 	keyUser     = "user"
 	keyDevice   = "device"
+	keyBridge   = "bridge"
+	keyProof    = "proof"
 )
 
 // An auditRecord is what the log will say of a request. Its strings are copies:
@@ -181,6 +186,9 @@ func (e *Edge) auditForwarded(x *tx, status int) {
 
 // target names the last hop that was tried.
 func (x *tx) target() string {
+	if x.way.bridge != nil {
+		return x.way.bridge.String()
+	}
 	if x.link == nil && x.out != nil {
 		return "flow " + strconv.FormatUint(x.out.ID, 10)
 	}
@@ -219,7 +227,7 @@ func (e *Edge) writeAudit(msg string, f *Flow, a *auditRecord, status int, targe
 	line.AddAttrs(attrs[:]...)
 	if a.ref != "" { // the next hop did not answer: we did
 		line.AddAttrs(slog.String(keyRef, a.ref), slog.String(keyRole, f.Role.String()),
-			slog.String(keyPeer, peerName(f)), slog.String(keyRemote, f.Remote.String()))
+			slog.String(keyPeer, peerName(f)), slog.String(keyRemote, remoteText(f)))
 	}
 	_ = h.Handle(context.Background(), line) // as a Logger does
 }
@@ -247,8 +255,11 @@ func (e *Edge) writeRefused(r *request, v allowlists.Verdict, status int, ref st
 		slog.String(keyRef, ref),
 		slog.String(keyRole, r.f.Role.String()),
 		slog.String(keyPeer, peerName(r.f)),
-		slog.String(keyRemote, r.f.Remote.String()),
+		slog.String(keyRemote, remoteText(r.f)),
 		slog.String(keyCallID, a.callID),
+	}
+	if r.f.bridge != nil {
+		attrs = append(attrs, slog.String(keyProof, r.f.bridge.proof.String()))
 	}
 	if missed > 0 {
 		attrs = append(attrs, slog.Int(keyMissed, missed))
@@ -258,10 +269,21 @@ func (e *Edge) writeRefused(r *request, v allowlists.Verdict, status int, ref st
 
 // peerName is what the certificate of a flow says, for the log.
 func peerName(f *Flow) string {
+	if f.bridge != nil {
+		return f.bridge.String()
+	}
 	if f.Peer == nil {
 		return ""
 	}
 	return f.Peer.String()
+}
+
+// remoteText is where a flow's peer is, "" for a bridge.
+func remoteText(f *Flow) string {
+	if f.bridge != nil {
+		return ""
+	}
+	return f.Remote.String()
 }
 
 // dropped counts a message that is nobody's.

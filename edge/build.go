@@ -80,7 +80,7 @@ func (b *builder) names() {
 }
 
 func (b *builder) certificates() {
-	b.pairs = make(map[string]*certs.Keypair)
+	b.pairs, b.e.pairs = make(map[string]*certs.Keypair), make(map[string]*certs.Keypair)
 	for _, name := range sortedKeys(b.config.Certificates) {
 		c := b.config.Certificates[name]
 		pair, err := certs.Load(b.path(c.Cert), b.path(c.Key))
@@ -91,6 +91,7 @@ func (b *builder) certificates() {
 		if pair == nil {
 			continue
 		}
+		b.e.pairs[name] = pair
 		for _, w := range pair.Warnings(time.Now()) {
 			b.e.log.Warn(logCertWarning, keyTarget, name, keyErr, w)
 			b.e.warnings = append(b.e.warnings, fmt.Sprintf("[certificate.%s]: %s", name, w))
@@ -362,7 +363,7 @@ func (b *builder) locator() {
 		for _, l := range b.e.listeners {
 			list = append(list, l.addr())
 		}
-		return list
+		return append(list, b.e.ports...)
 	}
 	var err error
 	if b.e.locator, err = locate.New(b.config.DNS, own, b.e.log); err != nil {

@@ -65,9 +65,7 @@ func TestAReaderThatCatchesUpLosesNothing(t *testing.T) {
 		batch.end()
 	}
 	expect(t, c, want.String())
-	if n := f.conn.pending.Load(); n != 0 {
-		t.Errorf("%d octets are still counted as waiting", n)
-	}
+	until(t, "the end of what is counted as waiting", func() bool { return f.conn.pending.Load() == 0 })
 }
 
 func TestThoseWhoDawdleAreCut(t *testing.T) {

@@ -17,6 +17,9 @@ type diagnostic struct {
 
 // diagnostics are the numbers of those reasons for which there is one.
 var diagnostics = map[allowlists.Reason]diagnostic{
+	allowlists.BridgeNotEnabled: {1001, "From URI not authorized to communicate with public IM providers"},
+	allowlists.AccessBridges:    {1001, "From URI not authorized to communicate with public IM providers"},
+
 	allowlists.PartnerDirection: {1002, "From URI not authorized to communicate with federated partners"},
 	allowlists.PartnerNumber:    {1002, "From URI not authorized to communicate with federated partners"},
 	allowlists.PartnerUser:      {1002, "From URI not authorized to communicate with federated partners"},
@@ -29,6 +32,7 @@ var diagnostics = map[allowlists.Reason]diagnostic{
 	allowlists.PartnerNotAllowed: {1005, "Cannot route to destination domain"},
 	allowlists.PartnerExpired:    {1005, "Cannot route to destination domain"},
 	allowlists.PartnerWatched:    {1005, "Cannot route to destination domain"},
+	allowlists.BridgeNetwork:     {1005, "Cannot route to destination domain"},
 
 	allowlists.LimitTransactions:  {1007, "Temporarily cannot route"},
 	allowlists.LimitStopping:      {1007, "Temporarily cannot route"},
@@ -37,6 +41,8 @@ var diagnostics = map[allowlists.Reason]diagnostic{
 	allowlists.PartnerRate:        {1007, "Temporarily cannot route"},
 	allowlists.PartnerLimit:       {1007, "Temporarily cannot route"},
 	allowlists.PoolUnavailable:    {1007, "Temporarily cannot route"},
+	allowlists.BridgePaused:       {1007, "Temporarily cannot route"},
+	allowlists.BridgeUnavailable:  {1007, "Temporarily cannot route"},
 	allowlists.RouteFlowFailed:    {1007, "Temporarily cannot route"},
 	allowlists.RouteTimeout:       {1007, "Temporarily cannot route"},
 
@@ -59,6 +65,7 @@ var diagnostics = map[allowlists.Reason]diagnostic{
 	allowlists.InsideFromMismatch: {1012, "From URI not authorized to communicate outside the enterprise"},
 	allowlists.RouteDNSFailed:     {1014, "Unable to resolve DNS record"},
 	allowlists.IdentityOwnDomain:  {1017, "Cannot route From and To domains in this combination"},
+	allowlists.BridgeLoop:         {1017, "Cannot route From and To domains in this combination"},
 	allowlists.RouteNotRelayed:    {1017, "Cannot route From and To domains in this combination"},
 	allowlists.PartnerMethod:      {1027, "Cannot route this type of SIP request to or from federated partners"},
 	allowlists.PartnerKind:        {1027, "Cannot route this type of SIP request to or from federated partners"},

@@ -15,7 +15,7 @@ var undiagnosed = []allowlists.Reason{
 	allowlists.SIPMalformed, allowlists.SIPTooLarge, allowlists.SIPUnsupported, allowlists.SIPTooManyHops,
 	allowlists.SIPLoop, allowlists.SIPMaxBreadth, allowlists.SIPCanceled, allowlists.IdentityNone,
 	allowlists.IdentityNotNamed, allowlists.PartnerSize, allowlists.PartnerUnmarked, allowlists.RouteChallenged,
-	allowlists.AccessNotSignedIn, allowlists.AccessKind, allowlists.AccessDirectoryAway, allowlists.AccessFirstHop,
+	allowlists.AccessNotSignedIn, allowlists.AccessKind, allowlists.AccessDirectoryAway, allowlists.AccessFirstHop, allowlists.BridgeScheme, allowlists.BridgeAddress,
 }
 
 func TestEachReasonHasANumberOrIsNamedAsHavingNone(t *testing.T) {

@@ -66,8 +66,11 @@ func (e *Edge) calledSo(r *request, s *signIn) bool {
 
 // tokenKind is whom a dialog is bound to.
 func (p *plan) tokenKind() tokenKind {
-	if p.remote {
+	switch {
+	case p.remote:
 		return tokenUser
+	case p.bridge != nil:
+		return tokenBridge
 	}
 	return tokenPartner
 }

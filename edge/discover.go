@@ -198,7 +198,10 @@ func (r *request) addressee(room []byte) []byte {
 // knocked remembers who was refused only because nobody listed it: an
 // administrator may want to.
 func (e *Edge) knocked(r *request, g federation.Grant) {
-	if g.Reason == allowlists.PartnerNotAllowed && r.note == nil && r.f.Peer.CoversBytes(r.from) {
+	if g.Reason != allowlists.PartnerNotAllowed || r.note != nil {
+		return
+	}
+	if r.f.bridge != nil || r.f.Peer.CoversBytes(r.from) { // a bridge has proved it
 		e.discovery.Knock(r.from, r.f.Peer, r.began)
 	}
 }

@@ -30,6 +30,8 @@ import (
 	lru "github.com/hashicorp/golang-lru/v2"
 
 	"github.com/sipedge/sipedge/allowlists"
+	"github.com/sipedge/sipedge/bridges"
+	"github.com/sipedge/sipedge/certs"
 	"github.com/sipedge/sipedge/federation"
 	"github.com/sipedge/sipedge/locate"
 	"github.com/sipedge/sipedge/remoteaccess"
@@ -66,6 +68,10 @@ type Edge struct {
 	buffers *buffers
 	table   *table
 
+	bridges []*bridge                      // set before Listen
+	tunnels map[string]*bridge             // by the domain under which they take foreign addresses; nil: none
+	policy  atomic.Pointer[bridges.Policy] // who of our users may use them
+
 	remote    Remote
 	access    atomic.Pointer[remoteaccess.Access]
 	users     *remoteaccess.Users
@@ -95,8 +101,10 @@ type Edge struct {
 	strangers atomic.Int64  // connections of those who were no partner when they came
 	refs      atomic.Uint64 // references that were given, from a random start
 
-	warnings []string    // of New
-	draining atomic.Bool // nothing new is taken
+	warnings []string                  // of New
+	pairs    map[string]*certs.Keypair // our certificates, by name
+	ports    []netip.AddrPort          // that others in this process listen on, set before Listen
+	draining atomic.Bool               // nothing new is taken
 
 	ctx  context.Context // of the run
 	stop context.CancelFunc
@@ -243,6 +251,9 @@ func (e *Edge) Run(ctx context.Context) {
 	}
 	for _, l := range e.listeners {
 		group.Go(func() { l.serve(e.ctx) })
+	}
+	for _, b := range e.bridges {
+		group.Go(func() { b.run(e.ctx) })
 	}
 	group.Wait()
 	e.work.Wait()

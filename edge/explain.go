@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/sipedge/sipedge/allowlists"
+	"github.com/sipedge/sipedge/bridges"
 	"github.com/sipedge/sipedge/certs"
 	"github.com/sipedge/sipedge/federation"
 	"github.com/sipedge/sipedge/locate"
@@ -32,6 +33,10 @@ type Query struct {
 	// Remote says that a user of ours sends it, outside: who signs in with a REGISTER,
 	// or has signed in with all else.
 	Remote bool
+	// Bridge is the network by whose bridge it comes; "": by none.
+	Bridge string
+	// Proof is what proves the domain in From there.
+	Proof bridges.Proof
 	// Source is where a user outside comes from; the zero one is not known.
 	Source netip.Addr
 	// Tries says that the request brings credentials, as a REGISTER does in the end.
@@ -105,7 +110,11 @@ func (e *Edge) Explain(q Query) (Explanation, error) {
 	if err := m.Parse(q.write(e.name), e.wire.limits); err != nil {
 		return Explanation{}, fmt.Errorf("write the request: %w", err)
 	}
-	r := &request{f: e.explainFlow(q), m: m, began: time.Now(), note: &walk{tries: q.Tries}}
+	f := e.explainFlow(q)
+	if f == nil {
+		return Explanation{}, fmt.Errorf("there is no bridge to %s: sipedge.toml has no [bridge.%s]", q.Bridge, q.Bridge)
+	}
+	r := &request{f: f, m: m, began: time.Now(), note: &walk{tries: q.Tries}}
 	r.read(e)
 	if n := len(q.Body); n > e.limits.Body {
 		// The connection would end here, before anything is judged.
@@ -147,10 +156,13 @@ func (q Query) write(name string) []byte {
 	return append(fmt.Appendf(b, "Content-Length: %d\r\n\r\n", len(q.Body)), q.Body...)
 }
 
-// explainFlow is the connection that the request of q would come on.
+// explainFlow is the connection that the request of q would come on; nil: there is no
+// such bridge.
 func (e *Edge) explainFlow(q Query) *Flow {
 	f := &Flow{Role: RoleFederation, Peer: q.Peer}
 	switch {
+	case q.Bridge != "":
+		return e.explainSeat(q.Bridge, q.Proof)
 	case q.Remote:
 		f.Role, f.Remote = RoleRemote, netip.AddrPortFrom(q.Source, 0)
 		e.explainUser(f, q)
@@ -230,7 +242,11 @@ func (e *Edge) explainPermit(r *request, v allowlists.Verdict) allowlists.Verdic
 	if !said {
 		r.note.add("partner", string(r.to), v)
 	}
-	e.explainHops(r)
+	if e.bridges != nil && v.Reason != allowlists.PartnerBlocked {
+		e.explainWay(r)
+	} else {
+		e.explainHops(r)
+	}
 	if !v.Allowed() {
 		return pass
 	}
@@ -301,6 +317,8 @@ func (x *Explanation) conclude(e *Edge, r *request) {
 // explainTarget names where the request goes.
 func (e *Edge) explainTarget(r *request) string {
 	switch {
+	case r.plan.outbound && r.plan.bridge != nil:
+		return r.plan.bridge.String() + ", for " + string(r.to)
 	case r.plan.outbound:
 		return "partner " + string(r.to)
 	case r.way.pool != nil:

@@ -2,6 +2,7 @@ package edge
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/sipedge/sipedge/allowlists"
@@ -61,7 +62,7 @@ func (e *Edge) explainBan(r *request, user string, signed bool) {
 	}
 	var elsewhere []string
 	for _, b := range g.List() {
-		if b.User == user {
+		if strings.EqualFold(b.User, user) {
 			elsewhere = append(elsewhere, b.Key)
 		}
 	}

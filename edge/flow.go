@@ -22,6 +22,7 @@ const (
 	RoleInternal        // a home server of ours
 	RoleRemote          // a user of ours, outside
 	RoleOutside         // of listeners alone: a partner or a user, as the certificate says
+	RoleBridge          // a public network, by a bridge in this process
 )
 
 // String is the role's name in configuration and logs.
@@ -35,6 +36,8 @@ func (r Role) String() string {
 		return "remote"
 	case RoleOutside:
 		return "outside"
+	case RoleBridge:
+		return "bridge"
 	}
 	return "none"
 }
@@ -67,10 +70,13 @@ type Flow struct {
 
 	w    *wire
 	left *atomic.Int64 // the listener's count of connections; nil if we dialled
-	conn *conn
-	tls  *tls.Conn // nil: plain TCP
-	ws   *frames   // nil: no WebSocket; the reader's alone, but for being there
-	in   input     // the reader's alone
+	// A bridge's flow has no connection: conn, tls and ws are nil, and so is what
+	// belongs to them. It is open for ever.
+	bridge *bridge
+	conn   *conn
+	tls    *tls.Conn // nil: plain TCP
+	ws     *frames   // nil: no WebSocket; the reader's alone, but for being there
+	in     input     // the reader's alone
 
 	backlog backlog       // the reader's alone
 	pause   time.Duration // before it reads again; the reader's alone
@@ -114,6 +120,9 @@ func (f *Flow) write(b []byte) error {
 // stands. It may be called from anywhere, more than once, and calls nobody
 // back: the reader tells the handler.
 func (f *Flow) close(reason error) {
+	if f.bridge != nil {
+		return
+	}
 	was := f.gate.Swap(flowClosed)
 	if was == flowClosed {
 		return
@@ -141,6 +150,9 @@ func (f *Flow) close(reason error) {
 // would make the kernel send a reset, which may overtake our last answer and
 // destroy it unread.
 func (f *Flow) finish(reason error) {
+	if f.bridge != nil {
+		return
+	}
 	f.mu.Lock()
 	if f.reason == nil {
 		f.reason = reason
@@ -178,6 +190,9 @@ func (f *Flow) start() { f.w.start(f) }
 func (f *Flow) queue(t *turn, m *sip.Message, e *sip.Edit) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.bridge != nil {
+		return f.bridge.handEdited(m, e)
+	}
 	out, err := f.room(len(m.Raw()))
 	if err != nil {
 		return err
@@ -196,6 +211,9 @@ func (f *Flow) queue(t *turn, m *sip.Message, e *sip.Edit) error {
 func (f *Flow) queueRaw(t *turn, b []byte) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.bridge != nil {
+		return f.bridge.hand(b)
+	}
 	out, err := f.room(len(b))
 	if err != nil {
 		return err

@@ -55,6 +55,7 @@ type plan struct {
 	throttles   bool   // its sender wants to be told about overload
 
 	signIn *registration // of a REGISTER from outside; nil: none, or nothing will come of it
+	bridge *bridge       // by which the request came, or leaves; nil: none
 	hide   bool          // a REGISTER that must come to nothing: it leaves without its Contact
 
 	// For the token:
@@ -78,6 +79,9 @@ func (r *request) settle(s *signer) {
 		return
 	}
 	p.flow = r.f.ID
+	if p.bridge != nil {
+		p.device = s.network(0, p.bridge.Name)
+	}
 	switch {
 	case p.remote:
 		p.settleUser(s, r)
@@ -148,7 +152,7 @@ func (p *plan) edit(s *scratch, x *tx, m *sip.Message, f *Flow) {
 // same (RFC 3261 §18.2.1).
 func (s *scratch) received(m *sip.Message, from *Flow) {
 	via, err := m.TopVia()
-	if err != nil {
+	if err != nil || from.bridge != nil {
 		return
 	}
 	s.extra = from.Remote.Addr().Unmap().AppendTo(s.extra[:0])
@@ -201,6 +205,7 @@ var (
 		sip.PAssertedIdentity, sip.PPreferredIdentity, sip.RemotePartyID, sip.PAssertedService, sip.PServedUser,
 		sip.MSEdgeProxyMessageTrust, sip.MSUserLogonData, sip.MSSplitDomainInfo, sip.MSInternalInfo,
 		sip.MSAssertedVerificationLevel, sip.MSDiagnostics, sip.MSDiagnosticsPublic, sip.MSClientDiagnostics,
+		sip.SipedgeBridge,
 	}
 	borderIn  = sip.NewSet(borderNames...)
 	borderOut = sip.NewSet(append(borderNames, sip.Authorization, sip.ProxyAuthorization)...)

@@ -92,10 +92,12 @@ func (d *demand) take(octets, pace, now int64, must bool) bool {
 }
 
 // demandOf is whose share a flow uses, and how much one may begin.
-func (e *Edge) demandOf(f *Flow) (d *demand, pace int64) {
+func (e *Edge) demandOf(f *Flow, m *sip.Message) (d *demand, pace int64) {
 	o := &e.overload
 	s := &f.state
 	switch {
+	case f.bridge != nil:
+		return &e.accountBehind(f, m).demand, o.outside.Load()
 	case f.Role == RoleInternal && len(s.pools) > 0:
 		return &s.pools[0].demand, o.inside.Load()
 	case s.account != nil:
@@ -109,7 +111,7 @@ func (e *Edge) demandOf(f *Flow) (d *demand, pace int64) {
 // us with that is read more slowly.
 func (e *Edge) weigh(t *turn, f *Flow, m *sip.Message) (refused bool) {
 	o := &e.overload
-	d, pace := e.demandOf(f)
+	d, pace := e.demandOf(f, m)
 	octets := int64(txCost + len(m.Raw()))
 	if t.at == 0 {
 		t.at = e.table.now() // near enough for a whole turn, and looking costs something

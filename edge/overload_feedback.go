@@ -40,7 +40,7 @@ func (f *Flow) hears() bool {
 
 // throttle is what the peer of f is told, if it takes part.
 func (e *Edge) throttle(f *Flow) []byte {
-	d, _ := e.demandOf(f)
+	d, _ := e.demandOf(f, nil) // no bridge hears
 	if !d.asks.Load() {
 		d.asks.Store(true)
 	}

@@ -148,6 +148,10 @@ const (
 // the meantime is read in one piece, which costs a fraction of reading it one by
 // one. Calls are the reader's own.
 func (f *Flow) rest() {
+	if f.bridge != nil {
+		f.pause = shortRest // nothing has to be read
+		return
+	}
 	if !f.full {
 		brought := min(f.conn.taken-f.backlog.rested, fullRest)
 		f.pause = max(longRest*time.Duration(fullRest-brought)/fullRest, shortRest)

@@ -21,7 +21,7 @@ func (b *bench) spent(f *Flow) *demand {
 	if f.state.account == nil {
 		b.account(f)
 	}
-	d, _ := b.e.demandOf(f)
+	d, _ := b.e.demandOf(f, nil)
 	d.paid.Store(1 << 62)
 	return d
 }

@@ -276,8 +276,16 @@ func (x *tx) located(t *turn, links []*link, err error) {
 		return
 	}
 	x.way.links = links
-	if len(links) == 0 {
+	switch i := x.way.instead; {
+	case len(links) > 0:
+	case i == nil || !locate.NoService(err):
 		x.way.failed(cmp.Or(err, locate.ErrNoRecords))
+	case !i.verdict.Allowed():
+		x.audit.rule = i.verdict.Rule
+		x.answer(t, i.verdict.Code(), i.verdict.Reason)
+		return
+	default:
+		x.cross(i.bridge)
 	}
 	x.next(t, nil)
 }

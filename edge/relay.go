@@ -107,8 +107,9 @@ func (x *tx) relayProvisional(t *turn, m *sip.Message, status int) {
 
 // relayFinal forwards the final answer to a request other than INVITE.
 func (x *tx) relayFinal(t *turn, m *sip.Message, status int) {
-	if status == 408 {
-		// RFC 4320 §4.2: a 408 would come too late for its sender.
+	if status == 408 && x.way.bridge == nil {
+		// RFC 4320 §4.2: a 408 would come too late for its sender. That of a bridge says
+		// that a foreign server is silent (RFC 7247 §7), and comes in time.
 		x.finish(status)
 		return
 	}

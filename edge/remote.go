@@ -8,6 +8,7 @@ import (
 
 	"github.com/sipedge/sipedge/allowlists"
 	"github.com/sipedge/sipedge/federation"
+	"github.com/sipedge/sipedge/locate"
 	"github.com/sipedge/sipedge/remoteaccess"
 	"github.com/sipedge/sipedge/sip"
 )
@@ -155,18 +156,24 @@ func isAddress(uri *sip.URI, address string) bool {
 	return ok && string(a) == address
 }
 
-// appendAOR appends the address of record that a URI names, in normal form: as lists
-// compare it, and with a name that is short enough for our tokens.
+// appendAOR appends the address of record that a URI names, in normal form: as it is
+// shown, so that who is signed in is found by what a person writes, and short enough
+// for our tokens.
 func appendAOR(dst []byte, uri *sip.URI) ([]byte, bool) {
 	if !uri.IsSIP() || len(uri.User) == 0 || uri.Password != nil {
 		return dst, false
 	}
 	var room [maxParty]byte
 	user, ok := allowlists.AppendUser(room[:0], uri.User)
-	if !ok || len(user)+1+len(uri.Host) > maxParty {
+	if !ok {
 		return dst, false
 	}
-	return sip.AppendDomain(append(append(dst, user...), '@'), uri.Host), true
+	from := len(dst)
+	dst = append(allowlists.AppendShown(dst, user), '@')
+	if len(dst)-from+len(uri.Host) > maxParty {
+		return dst, false
+	}
+	return sip.AppendDomain(dst, uri.Host), true
 }
 
 // termsAllow asks whether what is between a user outside and somebody else may be: of this
@@ -179,10 +186,46 @@ func (e *Edge) termsAllow(r *request, s *signIn, other *sip.URI, domain []byte) 
 			return step(r, "kinds", k.String()+"; may: "+t.Kinds.String(), notAcceptable(r.m, v))
 		}
 	}
-	if !t.Federation && !r.bound && e.poolOf(domain) == nil && !isTelephone(other) && !e.asksUs(r) {
+	if t.Federation && t.Bridges || r.bound || e.poolOf(domain) != nil || isTelephone(other) || e.asksUs(r) {
+		return pass
+	}
+	switch bridged := e.crosses(r, domain, t.Federation != t.Bridges); {
+	case bridged && !t.Bridges:
+		return step(r, "bridges", domain, allowlists.Refusal(allowlists.AccessBridges, t.BridgesRule))
+	case !bridged && !t.Federation:
 		return step(r, "federation", domain, allowlists.Refusal(allowlists.AccessFederation, t.FederationRule))
 	}
 	return pass
+}
+
+// crosses reports whether what is between a user outside and somebody of a foreign
+// domain goes by a bridge. Where that depends on DNS, and matters, it is asked, as for
+// a partner whom nobody knows, while the user's connection waits.
+func (e *Edge) crosses(r *request, domain []byte, matters bool) bool {
+	if e.bridges == nil {
+		return false
+	}
+	if r.f.Role == RoleInternal && r.m.Count(sip.SipedgeBridge) > 0 {
+		return true // we said so when it came in
+	}
+	pin, tier := e.partners.Load().Network(domain)
+	switch {
+	case pin != "":
+		return pin != federation.NetworkSIP
+	case r.tunnel != nil, e.outside == nil:
+		return true
+	}
+	switch e.sipService(domain, tier) {
+	case serviceThere:
+		return false
+	case serviceAbsent:
+		return true
+	}
+	if !matters || r.f.Role != RoleRemote {
+		return false // nor does a home server wait for DNS: all of the company is behind it
+	}
+	_, err := e.edgesOf(r, tier, string(domain))
+	return locate.NoService(err)
 }
 
 // isTelephone reports whether a URI is a telephone number in nobody's domain (RFC 3966). No

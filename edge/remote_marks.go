@@ -16,7 +16,7 @@ var (
 	})
 	remoteIn       = sip.NewSet(remoteNames...)
 	withoutContact = sip.NewSet(append(slices.Clone(remoteNames), sip.Contact)...)
-	remoteOut      = sip.NewSet(sip.Authorization, sip.ProxyAuthorization, sip.MSUserLogonData, sip.PServedUser)
+	remoteOut      = sip.NewSet(sip.Authorization, sip.ProxyAuthorization, sip.MSUserLogonData, sip.PServedUser, sip.SipedgeBridge)
 	// Nobody is signed in: what is inside is none of his business yet.
 	strangerOut = sip.NewSet(append(slices.DeleteFunc(slices.Clone(borderNames), func(h sip.Header) bool {
 		return h == sip.MSDiagnosticsPublic

@@ -750,6 +750,10 @@ func TestUnfinishedMessagesOfStrangersAreBounded(t *testing.T) {
 	if _, err := c.Read(make([]byte, 1)); err == nil || os.IsTimeout(err) {
 		t.Errorf("the connection stays: %v", err)
 	}
+	l.end() // it has given back what it held
+	if n := l.w.unfinished.Load(); n != unsignedHeld-1 {
+		t.Errorf("%d octets are counted as unfinished after it, want %d", n, unsignedHeld-1)
+	}
 	l.w.unfinished.Store(0)
 	c = l.raw(li)
 	long := "REGISTER sip:example.com SIP/2.0\r\nX: " + strings.Repeat("x", unsignedHeader) + "\r\n"
@@ -759,5 +763,34 @@ func TestUnfinishedMessagesOfStrangersAreBounded(t *testing.T) {
 	c.SetReadDeadline(time.Now().Add(10 * time.Second))
 	if _, err := io.ReadAll(c); os.IsTimeout(err) {
 		t.Errorf("a header block over the limit of strangers is waited for: %v", err)
+	}
+}
+
+// Whoever is signed in is kept under the name that lists, decisions and bans have, and
+// administrators ask for.
+func TestWhoIsSignedInHasTheNameThatPeopleWrite(t *testing.T) {
+	names := []string{"Alice", "*97", "+1-555-0100", "a;b", "alice%20smith%20", "j%c3%bcrgen", "a%C2%A0", strings.Repeat("%20", 80)}
+	for c := range 256 {
+		names = append(names, fmt.Sprintf("%%%02x", c), fmt.Sprintf("a%%%02xb", c))
+	}
+	for _, name := range names {
+		uri, err := sip.ParseURI([]byte("sip:" + name + "@Example.com"))
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		written, err := remoteaccess.NormalUser(strings.ReplaceAll(name, "*", "%2A") + "@example.com")
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		if aor, ok := appendAOR(nil, &uri); !ok || string(aor) != written {
+			t.Errorf("%s is signed in as %s, and written %s", name, aor, written)
+		}
+		if again, err := remoteaccess.NormalUser(written); again != written {
+			t.Errorf("%s is written %s, and that %s, %v", name, written, again, err)
+		}
+	}
+	uri, _ := sip.ParseURI([]byte("sip:" + strings.Repeat("%20", 81) + "@example.com"))
+	if aor, ok := appendAOR(nil, &uri); ok {
+		t.Errorf("a name too long for a token is %s", aor)
 	}
 }

@@ -35,6 +35,7 @@ type request struct {
 
 	user   *signIn          // the user of ours who is outside: who sends it, or is sent it
 	path   bool             // the first Route is our Path: the token leads to a user's flow
+	tunnel *bridge          // To is in a domain under which a bridge takes foreign addresses
 	inside *pool            // whose home server sends it
 	grant  federation.Grant // what the lists say of the partner on the other side
 
@@ -87,6 +88,9 @@ func (r *request) read(e *Edge) {
 	r.fromURI, _ = m.FromURI()
 	r.from = sip.AppendDomain(r.buf[:0:256], r.fromURI.Host)
 	r.to = sip.AppendDomain(r.buf[256:256], r.uri.Host)
+	if e.tunnels != nil {
+		r.unwrap(e)
+	}
 	if to, err := m.To(); err == nil {
 		r.inDialog = len(to.Tag()) > 0
 	}

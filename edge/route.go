@@ -65,6 +65,8 @@ func (e *Edge) route(r *request) allowlists.Verdict {
 		return step(r, "route", "a user outside", e.routeRemote(r))
 	case r.bound && r.f.Role != RoleInternal:
 		return step(r, "dialog", "the token in Route", e.routeDialogIn(r))
+	case r.bound && r.token.kind == tokenBridge:
+		return step(r, "dialog", "the token in Route", e.routeDialogBridge(r))
 	case r.bound:
 		return step(r, "dialog", "the token in Route", e.routeDialogOut(r))
 	case r.f.Role != RoleInternal && (r.inDialog || r.audit.method == "ACK") && r.plan.signIn == nil:
@@ -77,7 +79,7 @@ func (e *Edge) route(r *request) allowlists.Verdict {
 		return step(r, "route", "a Route that is not ours", allowlists.Refusal(allowlists.RoutePreloaded, allowlists.Rule{}))
 	case e.asksUs(r):
 		return step(r, "route", "the edge itself", allowlists.Allowance(allowlists.RouteEdge, allowlists.Rule{}))
-	case r.f.Role == RoleFederation:
+	case r.f.Role == RoleFederation, r.f.Role == RoleBridge:
 		return step(r, "route", r.to, e.routeIn(r))
 	}
 	return step(r, "route", r.to, e.routeOut(r))
@@ -93,7 +95,7 @@ func (e *Edge) foreignRoute(r *request) bool {
 	return more
 }
 
-// routeIn finds the pool of a request from a partner. What is not for our
+// routeIn finds the pool of a request from a partner or a bridge. What is not for our
 // domains is not relayed: an edge is no way from one partner to another.
 func (e *Edge) routeIn(r *request) allowlists.Verdict {
 	p := e.poolOf(r.to)
@@ -129,8 +131,14 @@ func (e *Edge) locate(r *request) {
 	if !r.plan.outbound || r.plan.remote {
 		return
 	}
-	if p, ok := e.partnerEdge(r.to); ok {
+	p, ok := e.partnerEdge(r.to)
+	if ok {
 		r.way.partner = p
+	}
+	switch b := r.plan.bridge; {
+	case b != nil:
+		r.way.bridge, r.way.flow = b, b.flow
+	case ok:
 		r.way.links = p.hopsNow()
 	}
 }
@@ -144,9 +152,8 @@ func (e *Edge) permit(r *request) allowlists.Verdict {
 	case r.plan.remote:
 		return e.permitRemote(r)
 	}
-	if e.outside == nil {
-		return step(r, "partner", "no listener for partners",
-			allowlists.Refusal(allowlists.PartnerNotAllowed, allowlists.Rule{Name: "no listener with role federation"}))
+	if e.outside == nil && e.bridges == nil {
+		return step(r, "partner", "no listener for partners", noOutside)
 	}
 	lists := e.partners.Load()
 	r.grant = lists.Permit(r.question(r.to, lists))
@@ -156,6 +163,9 @@ func (e *Edge) permit(r *request) allowlists.Verdict {
 	}
 	if r.note != nil {
 		return e.explainPermit(r, v)
+	}
+	if e.bridges != nil && v.Allowed() {
+		return e.permitBridge(r, v)
 	}
 	return v
 }

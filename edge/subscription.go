@@ -55,7 +55,7 @@ type ticket struct {
 func (e *Edge) subscribe(r *request) (*ticket, allowlists.Verdict) {
 	switch string(r.m.Method()) {
 	case "SUBSCRIBE":
-		if r.f.Role == RoleFederation {
+		if r.f.Role == RoleFederation || r.f.Role == RoleBridge {
 			break
 		}
 		return nil, pass

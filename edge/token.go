@@ -25,6 +25,8 @@ import (
 //
 //	kind 1 | key 1 | pool 4 | server 4 | flow 8 | routes 8 | target 8 | device 8 | name 8 | party n | MAC 12
 //
+// Where somebody is reached by a bridge, device says by which.
+//
 // It binds to identities and not to connections: a partner that reconnects goes
 // on, as does a user who comes from another network; someone else does not. A
 // partner's token has no device, and only that of a dialog with a user has a name.
@@ -38,7 +40,7 @@ type token struct {
 	flow   uint64 // the connection that the dialog came on; used while it is open
 	routes uint64 // MAC over Call-ID and the Route set inside; 0: not signed
 	target uint64 // MAC over Call-ID and the Contact inside; 0: not signed
-	device uint64 // MAC over what tells a user's devices apart
+	device uint64 // MAC over what tells a user's devices apart, or over a bridge's name
 	name   uint64 // MAC over Call-ID and the name that a user was called by; 0: his address
 	party  []byte // a partner's domain, or a user's address of record
 }
@@ -50,6 +52,7 @@ const (
 	tokenPartner tokenKind = 1 // a dialog with a partner
 	tokenUser    tokenKind = 2 // a dialog with a remote user
 	tokenPath    tokenKind = 3 // the way to a remote user
+	tokenBridge  tokenKind = 4 // a dialog with somebody whom a bridge reaches
 )
 
 const (
@@ -175,7 +178,7 @@ func (s *signer) open(text []byte) (k token, key int, err error) {
 	case tokenPartner:
 	case tokenUser:
 		least += tokenDevice + tokenName
-	case tokenPath:
+	case tokenPath, tokenBridge:
 		least += tokenDevice
 	default:
 		return token{}, 0, errToken

@@ -3,6 +3,7 @@ package edge
 import (
 	"bytes"
 
+	"github.com/sipedge/sipedge/bridges"
 	"github.com/sipedge/sipedge/federation"
 	"github.com/sipedge/sipedge/sip"
 )
@@ -74,6 +75,9 @@ func readMark(m *sip.Message) mark {
 // does not say whether its sender is verified. An ACK belongs to an INVITE that
 // was asked, and nothing can be answered to it.
 func (r *request) unmarked() bool {
+	if r.f.bridge != nil && proofOf(r.f.bridge.proof) == federation.ProofStrong {
+		return false
+	}
 	return r.grant.Verification() == federation.VerifySource && r.grant.Unmarked() == federation.UnmarkedRefused &&
 		readMark(r.m) == markNone && r.audit.method != "ACK"
 }
@@ -81,11 +85,13 @@ func (r *request) unmarked() bool {
 // A border is what one side of the edge is told of the other in a transaction.
 // There is one in each transaction, so it is small.
 type border struct {
-	msft   bool  // the pool inside speaks the Microsoft dialect
-	tier   uint8 // federation.Tier of the partner outside; none between two pools
-	verify uint8 // federation.Verification of what it says
-	remote bool  // a user of ours is outside
-	pool   *pool // inside; nil: none
+	msft    bool  // the pool inside speaks the Microsoft dialect
+	tier    uint8 // federation.Tier of the partner outside; none between two pools
+	verify  uint8 // federation.Verification of what it says
+	remote  bool  // a user of ours is outside
+	bridged bool  // somebody whom a bridge reaches is outside
+	again   bool  // the request came by a bridge, and goes on from one pool to another
+	pool    *pool // inside; nil: none
 }
 
 // partner is how well we know who is outside.
@@ -97,10 +103,25 @@ func (r *request) border() border {
 	if r.plan.outbound {
 		p = r.inside
 	}
-	return border{
+	b := border{
 		msft: p != nil && p.msft, tier: uint8(r.grant.Tier), verify: uint8(r.grant.Verification()),
-		remote: r.plan.remote, pool: p,
+		remote: r.plan.remote, bridged: r.plan.bridge != nil, pool: p,
 	}
+	if r.f.bridge != nil {
+		b.verify = uint8(r.verifiedBehind(b.verify))
+	}
+	b.again = r.f.Role == RoleInternal && !r.plan.outbound && r.m.Count(sip.SipedgeBridge) > 0
+	return b
+}
+
+// verifiedBehind is whether who sent r by a bridge counts as verified. There are no
+// marks; but the servers of these networks know their users, so where a certificate
+// proves the server, it has said so.
+func (r *request) verifiedBehind(entry uint8) federation.Verification {
+	if federation.Verification(entry) == federation.VerifyNever || proofOf(r.f.bridge.proof) != federation.ProofStrong {
+		return federation.VerifyNever
+	}
+	return federation.VerifyAlways
 }
 
 // request adds to s what the next hop is told of a request that came on from.
@@ -113,6 +134,7 @@ func (b border) request(s *scratch, e *Edge, m *sip.Message, from *Flow, outboun
 		s.edit.DropViaParams, s.edit.AddViaParams = receivedParams, s.params
 		s.lines = b.appendRemote(s.lines, e)
 	case b.remote:
+	case outbound && b.bridged:
 	case outbound && b.msft:
 		s.lines = b.appendOutward(s.lines, m, string(m.Method()) == "BYE")
 	case outbound:
@@ -128,8 +150,24 @@ func (b border) request(s *scratch, e *Edge, m *sip.Message, from *Flow, outboun
 	}
 	if !outbound {
 		s.lines = b.appendMark(s.lines, b.pool)
+		s.lines = b.appendBridge(s.lines, m, from)
 	}
 	s.edit.Add = s.lines
+}
+
+// appendBridge appends by which bridge a request came, now or before it came from one
+// of our pools.
+func (b border) appendBridge(dst []byte, m *sip.Message, from *Flow) []byte {
+	var network []byte
+	switch {
+	case from.bridge == nil && !b.again:
+		return dst
+	case m.Count(sip.SipedgeBridge) == 1:
+		network = m.Value(sip.SipedgeBridge) // as the bridge, or we, wrote it
+	case from.bridge != nil:
+		network = []byte(from.bridge.Name + ";hops=1")
+	}
+	return append(append(append(dst, bridges.LoopMark+": "...), network...), "\r\n"...)
 }
 
 // response adds to s what the sender of a request is told of an answer that
@@ -151,9 +189,11 @@ func (b border) response(s *scratch, e *Edge, m *sip.Message, from *Flow, outbou
 		s.lines = append(s.lines, logonData...)
 	case outbound:
 		s.lines = b.appendInward(s.lines, e, m, from)
-		if m.Status() >= 400 {
+		if m.Status() >= 400 && !b.bridged {
 			s.lines = b.appendRelayed(s.lines, e, m)
 		}
+	case b.bridged:
+		s.edit.DropViaParams = receivedParams
 	default:
 		s.edit.DropViaParams = receivedParams
 		s.lines = b.appendOutward(s.lines, m, m.Status() >= 400)

@@ -54,9 +54,10 @@ type tx struct {
 	id    uint64
 	timer timer // guarded by shard.mu
 
-	flow   *Flow // whom to answer
-	invite bool
-	began  time.Time
+	flow    *Flow // whom to answer
+	account *account
+	invite  bool
+	began   time.Time
 
 	mu       sync.Mutex // guards what follows; taken before link and shard locks
 	state    txState
@@ -94,7 +95,8 @@ func (e *Edge) begin(t *turn, r *request) *tx {
 	if r.invite {
 		cost += int64(len(r.m.Raw())) // as it leaves, it is kept as well
 	}
-	if key := e.full(r.f, cost); key != "" {
+	account := r.account(e)
+	if key := e.full(r.f, account, cost); key != "" {
 		e.refuse(t, r, allowlists.Refusal(allowlists.LimitTransactions, e.limitsRule(key)))
 		return nil
 	}
@@ -111,16 +113,17 @@ func (e *Edge) begin(t *turn, r *request) *tx {
 		return nil
 	}
 	x := &tx{
-		edge:   e,
-		key:    r.key,
-		flow:   r.f,
-		invite: r.invite,
-		began:  r.began,
-		way:    r.way,
-		plan:   r.plan,
-		audit:  r.audit,
-		ticket: k,
-		req:    e.buffers.get(len(r.m.Raw())),
+		edge:    e,
+		key:     r.key,
+		flow:    r.f,
+		account: account,
+		invite:  r.invite,
+		began:   r.began,
+		way:     r.way,
+		plan:    r.plan,
+		audit:   r.audit,
+		ticket:  k,
+		req:     e.buffers.get(len(r.m.Raw())),
 	}
 	x.req.b = append(x.req.b, r.m.Raw()...)
 	x.keep(cost)
@@ -134,7 +137,7 @@ func (e *Edge) begin(t *turn, r *request) *tx {
 	}
 	x.trial, r.trial = r.trial, remoteaccess.Ticket{}
 	x.waits = r.attempt
-	r.f.begins(1)
+	r.f.begins(account, 1)
 	if !x.plan.remote {
 		r.f.state.strange = 0 // nobody whom we serve is a stranger
 	}
@@ -149,7 +152,7 @@ const txCost = 1 << 10
 
 // keep notes how many octets x keeps from now on. The caller holds x.mu.
 func (x *tx) keep(n int64) {
-	x.edge.keeps(x.flow, n-x.held)
+	x.edge.keeps(x.account, n-x.held)
 	x.held = n
 }
 
@@ -404,7 +407,7 @@ func (x *tx) finish(status int) {
 		x.accept()
 		return
 	}
-	if !x.edge.fits(x.flow, 0) {
+	if !x.edge.fits(x.account, 0) {
 		// The ACK finds nothing then, and is dropped all the same.
 		x.end()
 		return
@@ -438,7 +441,7 @@ func (x *tx) linger() {
 	}
 	x.lingers = true
 	x.edge.table.active.Add(-1)
-	x.flow.begins(-1)
+	x.flow.begins(x.account, -1)
 	if p := x.way.partner; p != nil {
 		p.open.Add(-1)
 	}

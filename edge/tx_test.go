@@ -152,8 +152,8 @@ func (b *bench) sent(f *Flow) (lines []string, last *sip.Message) {
 		if err != nil || kind != sip.Complete {
 			b.t.Fatalf("sent %q, which is no message: %v", rest, err)
 		}
-		line, _, _ := strings.Cut(string(rest), "\r\n")
-		lines, last, rest = append(lines, line), m, rest[n:]
+		line, _, _ := bytes.Cut(rest, []byte("\r\n"))
+		lines, last, rest = append(lines, string(line)), m, rest[n:]
 	}
 	return lines, last
 }

@@ -11,7 +11,7 @@ import (
 
 // A way is what is left to try for one request: the next hops in their order
 // (RFC 3261 §16.5, §16.6 step 7). Exactly one of pool and partner is set; flow
-// or first may come before them.
+// or first may come before them. With a bridge the partner only counts what waits.
 type way struct {
 	flow    *Flow        // first of all: the connection that a dialog came on
 	first   *server      // then: the home server that a dialog belongs to
@@ -21,6 +21,8 @@ type way struct {
 	tried   uint64       // bits of servers or links that had their turn
 	hint    *edgeHint    // which of the links is tried first, nil: the first
 	user    bool         // to a user outside: on flow and nowhere else
+	bridge  *bridge      // to the partner by a bridge: on its flow and nowhere else
+	instead *instead     // a bridge that takes it if the partner has no SIP service; nil: none
 	broken  *link        // last of all, once: whose connection ended before an answer came
 	err     error        // the last failure to connect
 }
@@ -90,12 +92,14 @@ func (w *way) nextLink() *link {
 // unknown reports whether the partner's servers must be looked up before
 // anything can be tried.
 func (w *way) unknown() bool {
-	return w.partner != nil && w.flow == nil && len(w.links) == 0 && w.err == nil
+	return w.partner != nil && w.bridge == nil && w.flow == nil && len(w.links) == 0 && w.err == nil
 }
 
 // String names where a request goes, as far as that is settled.
 func (w *way) String() string {
 	switch {
+	case w.bridge != nil:
+		return w.bridge.String()
 	case w.partner != nil:
 		return w.partner.String()
 	case w.pool != nil:
@@ -133,6 +137,9 @@ func (w *way) failure() allowlists.Verdict {
 	if w.pool != nil {
 		return w.pool.unavailable()
 	}
+	if w.bridge != nil {
+		return w.bridge.unavailable()
+	}
 	if w.partner == nil {
 		return allowlists.Refusal(allowlists.RouteFlowFailed, allowlists.Rule{}) // RFC 5626 §5.3.1
 	}
@@ -146,7 +153,9 @@ func (w *way) lost() allowlists.Verdict {
 		return w.pool.unavailable()
 	}
 	v := w.failure()
-	v.Reason = allowlists.RouteUnreachable
+	if w.bridge == nil {
+		v.Reason = allowlists.RouteUnreachable
+	}
 	return v
 }
 

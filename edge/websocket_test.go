@@ -452,11 +452,12 @@ func TestUpgradesAreRefusedByHTTP(t *testing.T) {
 			c.Close()
 		})
 	}
+	l.stop()
 	if s := log.String(); !strings.Contains(s, "websocket refused") || !strings.Contains(s, "https://evil.example is not in the list") {
 		t.Errorf("the log does not say why: %s", s)
 	}
-	if n := l.web.open.Load(); n > 1 {
-		t.Errorf("%d connections are still counted", n)
+	if n, all := l.web.open.Load(), l.w.counts.open.Load(); n != 0 || all != 0 {
+		t.Errorf("%d connections are still counted, %d of all listeners", n, all)
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -153,6 +154,25 @@ func (l *lab) flow() *Flow { return await(l.t, l.stub.flows, "a flow") }
 
 // end waits for the end of a flow.
 func (l *lab) end() error { return await(l.t, l.stub.ends, "the end of a flow") }
+
+// stop ends the wire and waits for its goroutines: whatever they count is counted then,
+// and whatever they log is written. A peer knows that it was answered before that.
+func (l *lab) stop() {
+	l.t.Helper()
+	done := make(chan struct{})
+	go func() { l.w.stop(); close(done) }()
+	await(l.t, done, "the end of the wire")
+}
+
+// until waits for what no channel tells.
+func until(t testing.TB, what string, is func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); !is(); runtime.Gosched() {
+		if time.Now().After(deadline) {
+			t.Fatalf("%s did not come", what)
+		}
+	}
+}
 
 func await[T any](t testing.TB, c <-chan T, what string) T {
 	t.Helper()

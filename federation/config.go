@@ -57,6 +57,11 @@ type PartnerConfig struct {
 	// The name that the certificates of servers must prove. Default: the host
 	// of each address.
 	PeerName string `toml:"peer_name" json:"peer_name,omitzero"`
+	// By which network the partner is reached, both ways: "sip", or the name of a
+	// bridge, "xmpp". "any" (default): by SIP; where DNS names no SIP edge for the
+	// domain, by a bridge. Servers, upstream and pins are for SIP alone, so with one
+	// of them it is "sip". What else the entry says holds for each network.
+	Network string `toml:"network" json:"network,omitzero"`
 	// What a host must be that DNS SRV names for the domain: "in_domain"
 	// (default), the domain itself or a host in it, unless its certificate names
 	// the domain; "any", wherever it lies. With "any", who can forge the
@@ -78,8 +83,8 @@ type PartnerConfig struct {
 	// "alice@example.com", "sales-*@example.com" (* stands for any characters, also
 	// none), "*@example.com", or "bob" for that user in any domain of ours. Upper
 	// and lower case are equal, and so are +1-555-0100 and +15550100. A star itself
-	// is written %2A. Up to 256 with a star, others without end. It is asked where
-	// something begins, not within a dialog. Default: everybody.
+	// is written %2A, and a blank %20. Up to 256 with a star, others without end. It is
+	// asked where something begins, not within a dialog. Default: everybody.
 	Users []string `toml:"users" json:"users,omitzero"`
 	// The same for users on the partner's side, like ["helpdesk", "ops-*"].
 	// Default: everybody.

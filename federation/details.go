@@ -27,7 +27,7 @@ type Description struct {
 	Rule    string `json:"rule"`              // what logs and explain call it
 	File    string `json:"file,omitempty"`    // where it is written; of a decision, who made it
 	Line    int    `json:"line,omitempty"`
-	Way     string `json:"way,omitempty"` // how its edge is found: "servers", "upstream", "dns"
+	Way     string `json:"way,omitempty"` // how its edge is found: "servers", "upstream", "dns"; "xmpp": by the bridge
 	// Config is what goes for the partner: what was written, and the defaults
 	// for what was not.
 	Config PartnerConfig `json:"config,omitzero"`
@@ -112,8 +112,11 @@ func (t *terms) effective(c *PartnerConfig) (way string) {
 	c.Servers, c.PeerName = t.servers, t.peerName
 	c.Direction = cmp.Or(c.Direction, "both")
 	c.PeerUsage = string(t.policy)
+	c.Network = cmp.Or(t.network, "any")
 	c.Verification, c.Unmarked = t.verification.String(), t.unmarked.String()
 	switch {
+	case bridged(t.network):
+		return t.network
 	case t.upstream:
 		return "upstream"
 	case len(t.servers) > 0:

@@ -91,6 +91,9 @@ func (t *terms) examine(add func(name, detail string, v allowlists.Verdict), id 
 		}
 		return allowlists.Refusal(r, rule)
 	}
+	if bridged(t.network) {
+		add("network", fmt.Sprintf("%s; network = %s", NetworkSIP, t.network), judged(false, allowlists.BridgeNetwork))
+	}
 	covered := t.covered(id, q.Remote, q.Target)
 	add("identity", t.proof(id, q, covered), judged(covered, allowlists.IdentityDomainMismatch))
 	if fits := t.fits(id.Usage(), allowlists.In); !fits || t.policy != certs.UsageFederation {

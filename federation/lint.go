@@ -131,6 +131,9 @@ func (l *linter) terms(t *terms) []string {
 	if len(t.servers) > 0 && c.SRVTarget != "" {
 		list = append(list, "srv_target does nothing: its edge is not looked up by DNS SRV")
 	}
+	if bridged(t.network) && (c.SRVTarget != "" || c.PeerUsage != "" || c.AllowWildcard || c.AllowCN) {
+		list = append(list, fmt.Sprintf("srv_target, peer_usage, allow_wildcard and allow_cn do nothing with network = %q: they are of SIP", t.network))
+	}
 	if c.Unmarked != "" && t.verification != VerifySource {
 		list = append(list, fmt.Sprintf("unmarked does nothing: verification is %q whatever the mark", t.verification))
 	}

@@ -85,6 +85,8 @@ func (p *Partners) speaks(id *certs.Identity, domain []byte, target string) (Gra
 		return g, nil
 	}
 	switch t := g.terms; {
+	case bridged(t.network):
+		g.Verdict = allowlists.Refusal(allowlists.BridgeNetwork, g.Rule)
 	case !t.covered(id, domain, target):
 		g.Verdict = allowlists.Refusal(allowlists.IdentityDomainMismatch, g.Rule)
 		g.Search = len(t.servers) == 0 && target == "" && t.mayProve(id, domain)

@@ -93,6 +93,14 @@ func (g Grant) Subscriptions() int {
 	return g.terms.subscriptions
 }
 
+// Network is the only one by which the partner is reached, "" if any may be.
+func (g Grant) Network() string {
+	if g.terms == nil {
+		return NetworkSIP
+	}
+	return g.terms.network
+}
+
 // Verification is whether our users see the partner's users as verified.
 func (g Grant) Verification() Verification {
 	if g.terms == nil {

@@ -21,6 +21,8 @@ type Route struct {
 	// addresses among them; where its names lead is for the partner to change, so that
 	// they are held to what holds for DNS.
 	FromCard bool
+	// Network is the only one by which the partner is reached; "": any.
+	Network string
 
 	partner *partner
 }
@@ -60,7 +62,7 @@ func (p *Partners) Dial(domain []byte) (Route, bool) {
 }
 
 func (p *Partners) route(k *partner, t Tier) Route {
-	r := Route{Key: k.domain, Domain: k.domain, Servers: k.servers, PeerName: k.peerName, Tier: t, FromCard: k.card, partner: k}
+	r := Route{Key: k.domain, Domain: k.domain, Servers: k.servers, PeerName: k.peerName, Tier: t, FromCard: k.card, Network: k.network, partner: k}
 	if p.upstream != nil && k.sameWay(p.upstream) {
 		r.Key = upstreamKey
 	}

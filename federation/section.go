@@ -48,7 +48,7 @@ func (c *compiler) clearing(s Section) {
 		policy: certs.UsageFederation, verification: VerifySource, unmarked: UnmarkedUnverified, upstream: true,
 		// For those that nobody listed the clearing house alone may speak: their
 		// own certificates would make open federation of it.
-		only: true,
+		only: true, network: NetworkSIP,
 	}}
 	if len(s.Upstream) == 0 {
 		r.fault("upstream in [federation] is empty; leave it out to find partners by DNS")

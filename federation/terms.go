@@ -34,6 +34,8 @@ type terms struct {
 	anyTarget bool // an SRV target may lie anywhere
 	pins      [][sha256.Size]byte
 
+	network string // the only one by which the partner is reached; "": any
+
 	rate          float64
 	subscriptions int
 	verification  Verification
@@ -102,11 +104,13 @@ func (c *compiler) terms(p PartnerConfig) (*terms, []error) {
 	r.words(p)
 	r.numbers(p)
 	r.pins(p.Pins)
+	r.network(p)
 	if r.errs != nil {
 		return nil, r.errs
 	}
-	if c.upstream != nil && len(r.t.servers) == 0 {
+	if c.upstream != nil && len(r.t.servers) == 0 && !bridged(r.t.network) {
 		u := c.upstream
+		r.t.network = NetworkSIP
 		r.t.servers, r.t.hosts, r.t.peerName, r.t.upstream = u.servers, u.hosts, u.peerName, true
 	}
 	c.shared[key] = r.t
@@ -259,6 +263,36 @@ func (r *reader) pins(list []string) {
 	}
 }
 
+// The networks that entries name. A bridge has the name of its own.
+const (
+	NetworkSIP  = "sip"
+	NetworkXMPP = "xmpp"
+)
+
+// bridged reports whether a network is one that a bridge leads to.
+func bridged(network string) bool { return network != "" && network != NetworkSIP }
+
+// network reads by which network the partner is reached. What only SIP has
+// says so, too: nobody shows a bridge the key that an entry pins.
+func (r *reader) network(p PartnerConfig) {
+	sip := len(p.Servers) > 0 || len(p.Pins) > 0
+	switch p.Network {
+	case "", "any":
+		if sip {
+			r.t.network = NetworkSIP
+		}
+	case NetworkSIP:
+		r.t.network = NetworkSIP
+	case NetworkXMPP:
+		r.t.network = p.Network
+		if sip {
+			r.fault("network = %q and servers or pins exclude each other: those are of SIP", p.Network)
+		}
+	default:
+		r.fault(`network %q is none of "any", "sip", "xmpp"`, p.Network)
+	}
+}
+
 // covered reports whether id may speak for the partner. A direct partner is who
 // proves the name of one of its servers, whatever domain the certificate names:
 // so one certificate may speak for many entries.
@@ -326,5 +360,5 @@ func (t *terms) tier() Tier {
 // sameWay reports whether connections of the one are good for the other.
 func (t *terms) sameWay(o *terms) bool {
 	return t == o || t.peerName == o.peerName && slices.Equal(t.servers, o.servers) && t.upstream == o.upstream && t.card == o.card &&
-		t.policy == o.policy && t.wildcard == o.wildcard && t.cn == o.cn && t.anyTarget == o.anyTarget && slices.Equal(t.pins, o.pins)
+		t.policy == o.policy && t.network == o.network && t.wildcard == o.wildcard && t.cn == o.cn && t.anyTarget == o.anyTarget && slices.Equal(t.pins, o.pins)
 }

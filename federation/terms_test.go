@@ -252,11 +252,11 @@ func TestDescribeTellsAll(t *testing.T) {
 	if errs != nil {
 		t.Fatal(errs)
 	}
-	plain := PartnerConfig{Direction: "both", PeerUsage: "federation", Verification: "source", Unmarked: "unverified"}
+	plain := PartnerConfig{Network: "any", Direction: "both", PeerUsage: "federation", Verification: "source", Unmarked: "unverified"}
 	with := func(change func(*PartnerConfig)) PartnerConfig { c := plain; change(&c); return c }
 	want := []Description{
 		{Domain: "contoso.example", State: "direct", Rule: "partner contoso.example", File: "partners.toml", Line: 2, Way: "servers",
-			Config: with(func(c *PartnerConfig) { c.Servers = []string{"edge.contoso.example:5061"} })},
+			Config: with(func(c *PartnerConfig) { c.Servers, c.Network = []string{"edge.contoso.example:5061"}, "sip" })},
 		{Domain: "fabrikam.example", State: "expired", Rule: "partner fabrikam.example", File: "partners.toml", Line: 3, Way: "dns", Ends: time.Date(2020, 1, 2, 0, 0, 0, 0, time.UTC),
 			Config: with(func(c *PartnerConfig) { c.SRVTarget, c.Until = "in_domain", Date{2020, 1, 1} })},
 		{Domain: "new.example", State: "allowed", Rule: "partner new.example", File: "decided by root 2026-11-22T09:00:00Z", Way: "dns", Decision: &decision,

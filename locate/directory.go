@@ -64,6 +64,17 @@ func (d *Directory) CachedPartner(domain string) ([]Hop, bool) {
 	return f.ordered(d.l), true
 }
 
+// CachedAbsent reports whether it is known that a domain has no such service: Partner's
+// error would be one of NoService. It never waits.
+func (d *Directory) CachedAbsent(domain string) bool {
+	name, ok := domainName(domain)
+	if !ok {
+		return false
+	}
+	f, ok := d.domains.Get(name)
+	return ok && NoService(f.err) && d.l.now().Before(f.until)
+}
+
 // Targets returns the names of the hosts that a domain's SRV records lead to, in
 // normal form and in the order of the records: those that have an address which
 // may be dialled. Whoever proves to be one of them is an edge of that domain, as

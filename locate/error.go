@@ -23,6 +23,9 @@ type Error struct {
 	Domain string // the partner or host that was looked for
 	Query  string // the last question, if there was one
 	Err    error
+	// NoService: the domain has no SRV record of ours at all, so that nothing there is
+	// broken. Err wraps ErrNoRecords.
+	NoService bool
 }
 
 func (e *Error) Error() string {
@@ -33,3 +36,10 @@ func (e *Error) Error() string {
 }
 
 func (e *Error) Unwrap() error { return e.Err }
+
+// NoService reports whether an error of Directory.Partner says that the domain has no
+// such service, and not only that it is broken or that DNS is.
+func NoService(err error) bool {
+	e, ok := errors.AsType[*Error](err)
+	return ok && e.NoService
+}

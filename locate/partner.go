@@ -3,6 +3,7 @@ package locate
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -56,7 +57,7 @@ func (d *Directory) findPartner(ctx context.Context, domain string) *found {
 	query, srv := d.records(ctx, domain)
 	f := &found{end: srv.end, until: srv.until, stale: srv.stale}
 	if srv.err != nil {
-		f.err = &Error{Domain: domain, Query: query, Err: srv.err}
+		f.err = &Error{Domain: domain, Query: query, Err: srv.err, NoService: errors.Is(srv.err, ErrNoRecords)}
 		return f
 	}
 	targets := order(srv.targets, d.l.random)

@@ -7,9 +7,7 @@
 package remoteaccess
 
 import (
-	"bytes"
 	"slices"
-	"unicode"
 
 	"github.com/sipedge/sipedge/allowlists"
 )
@@ -82,7 +80,7 @@ type Terms struct {
 	Devices    int              // that may be signed in at a time
 	Rule       allowlists.Rule  // what decided Allow
 
-	KindsRule, FederationRule, DevicesRule allowlists.Rule // what decided those
+	KindsRule, FederationRule, BridgesRule, DevicesRule allowlists.Rule // what decided those
 }
 
 // maxGroups is how many groups there may be: each is looked at for each sign-in.
@@ -102,7 +100,7 @@ func (a *Access) Terms(user, domain []byte, groups []string) Terms {
 	return Terms{
 		Allow: f.allow == yes, Kinds: f.kinds, Federation: f.federation == yes, Bridges: f.bridges == yes,
 		Devices: f.devices, Rule: f.by[keyAllow].rule,
-		KindsRule: f.by[keyKinds].rule, FederationRule: f.by[keyFederation].rule, DevicesRule: f.by[keyDevices].rule,
+		KindsRule: f.by[keyKinds].rule, FederationRule: f.by[keyFederation].rule, BridgesRule: f.by[keyBridges].rule, DevicesRule: f.by[keyDevices].rule,
 	}
 }
 
@@ -250,7 +248,7 @@ func (a *Access) narrow(f *finding, room *[maxUser + 1 + 255]byte, user, domain 
 			f.take(e)
 		}
 	}
-	if odd(name) {
+	if allowlists.OddUser(name) {
 		f.take(a.odd)
 	}
 	if a.shut != nil {
@@ -268,18 +266,6 @@ const (
 
 // noFile is the rule that refuses where there is no file.
 const noFile = "no remote.toml"
-
-// odd reports whether a name may be somebody else's to the home server: it may cut
-// it where parameters begin, or take an escape for what it stands for. Who is denied
-// must not come back as alice;x or alice%00. Nor as what stands in a URI only escaped
-// (RFC 3261 §25.1): alice with a blank behind it, which many a database passes over, or
-// behind a domain of Windows and a backslash. Nor with letters beyond ASCII: a directory
-// may take álice for alice. Where a section or a decision names all of it, it is known
-// who is meant.
-func odd(name []byte) bool {
-	return bytes.ContainsAny(name, ";% \"#<>[\\]^`{|}") ||
-		bytes.IndexFunc(name, func(r rune) bool { return r > unicode.MaxASCII }) >= 0
-}
 
 // Guard returns what is to be done about those who guess; without a file the defaults.
 func (a *Access) Guard() GuardConfig {

@@ -22,7 +22,8 @@ type File struct {
 	// Users, by address or pattern: [user."alice@example.com"],
 	// [user."sales-*@example.com"] (* stands for any characters, also none), or
 	// [user.bob] for that user in any domain of ours. Upper and lower case are
-	// equal. A star itself is written %2A. Up to 256 with a star, others without end.
+	// equal. A star itself is written %2A, and a blank %20. Up to 256 with a star,
+	// others without end.
 	Users map[string]UserConfig `toml:"user"`
 	// What is done about those who guess passwords.
 	Guard GuardConfig `toml:"guard"`

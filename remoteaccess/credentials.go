@@ -307,16 +307,17 @@ func normalName(user, domain string) string {
 }
 
 // printable escapes what would make a line of a list or a log unreadable. There
-// is no space in it, so that it can stand among other words.
+// is no space in it, so that it can stand among other words, and no star, since the
+// address of such a user has none (allowlists.AppendShown).
 func printable(name string) string {
 	const hex = "0123456789abcdef"
-	if !strings.ContainsFunc(name, func(r rune) bool { return r <= ' ' || r == 0x7f || r >= utf8.RuneSelf }) {
+	if !strings.ContainsFunc(name, func(r rune) bool { return r <= ' ' || r == '*' || r == 0x7f || r >= utf8.RuneSelf }) {
 		return name
 	}
 	var b strings.Builder
 	for i := 0; i < len(name); {
 		r, n := utf8.DecodeRuneInString(name[i:])
-		if r > ' ' && r != 0x7f && (r < utf8.RuneSelf || r != utf8.RuneError && unicode.IsPrint(r)) {
+		if r > ' ' && r != '*' && r != 0x7f && (r < utf8.RuneSelf || r != utf8.RuneError && unicode.IsPrint(r)) {
 			b.WriteString(name[i : i+n])
 		} else {
 			for _, octet := range []byte(name[i : i+n]) {

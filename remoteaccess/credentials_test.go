@@ -102,6 +102,7 @@ func TestReadCredentials(t *testing.T) {
 		{"a name in RFC 5987", authorization(`Digest username*=UTF-8''J%C3%A4son, response="1"`), SchemeDigest, "jäson@example.com", true, false},
 		{"two names", authorization(`Digest username="alice", username*=UTF-8''bob`), SchemeDigest, "", true, true},
 		{"a name twice", authorization(`Digest username="alice", username="bob"`), SchemeDigest, "", true, true},
+		{"a star, which no address has", authorization(`Digest username="*97"`), SchemeDigest, "%2a97@example.com", true, false},
 		{"what cannot be printed", authorization("Digest username=\"a l\xffi\""), SchemeDigest, "a%20l%ef%bf%bdi@example.com", true, false},
 		{"no name", authorization(`Digest response="1"`), SchemeDigest, "", true, false},
 		{"several realms", authorization(`Digest username="alice", realm="a"`, `Digest username="bob", realm="b"`, `Digest username="alice", realm="c"`), SchemeDigest, alice + " " + bob, true, false},

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -39,6 +40,31 @@ func TestDecisionsAreKept(t *testing.T) {
 	var none *Decisions
 	if w := none.With(); w.Decisions != nil || w.Shut != "" {
 		t.Errorf("no decisions say %+v", w)
+	}
+}
+
+func TestADecisionAboutANameThatNeedsEscapesIsKept(t *testing.T) {
+	dir := t.TempDir()
+	bucket, _, st := buckets(t, dir)
+	names := []string{"alice%20smith@example.com", "alice%C2%A0@example.com", "%20%A0@example.com", "%2A97@example.com", "jürgen@example.com", strings.Repeat("%20", maxUser) + "@example.com"}
+	d := OpenDecisions(bucket, slog.New(slog.DiscardHandler))
+	for _, name := range names {
+		if err := d.Decide(decide(name, false)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	st.Close()
+	bucket, _, st = buckets(t, dir)
+	defer st.Close()
+	d = OpenDecisions(bucket, slog.New(slog.DiscardHandler))
+	for _, name := range names {
+		if !slices.Contains(d.List(), decide(name, false)) {
+			t.Errorf("what was decided about %.40s is lost", name)
+		}
+	}
+	a, errs := Compile(File{}, []string{"example.com"}, d.With())
+	if errs != nil || len(a.decided) != len(names) {
+		t.Errorf("%d decisions of %d are in force, %v", len(a.decided), len(names), errs)
 	}
 }
 

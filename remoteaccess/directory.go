@@ -194,7 +194,7 @@ func (d *Directory) Groups(ctx context.Context, user, domain string) ([]string, 
 func searchable(user string) (string, bool) {
 	var room [maxUser]byte
 	name, ok := allowlists.AppendUser(room[:0], []byte(user))
-	return string(name), ok && len(name) > 0 && !odd(name)
+	return string(name), ok && len(name) > 0 && !allowlists.OddUser(name)
 }
 
 // remembered returns what is known of a user, and whether that is enough. The caller

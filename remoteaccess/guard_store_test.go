@@ -178,6 +178,8 @@ func TestABanByHandStopsEverybody(t *testing.T) {
 		{"an address", Ban{Source: netip.MustParsePrefix("203.0.113.7/32")}, "203.0.113.7", BanSource, digest(alice, "203.0.113.7"), digest(alice, "203.0.113.8")},
 		{"a wide network of IPv6", Ban{Source: netip.MustParsePrefix("2001:db8::/32")}, "2001:db8::/32", BanSource, digest(alice, "2001:db8:1:2::3"), digest(alice, "2001:db9::1")},
 		{"a user", Ban{User: "ALICE@example.com"}, alice, BanUser, digest(alice, "203.0.113.7"), digest(bob, "203.0.113.7")},
+		{"a user with a name that has escapes", Ban{User: "a%3Bb@example.com"}, "a%3bb@example.com", BanUser, digest("a%3Bb@example.com", "203.0.113.7"), digest(bob, "203.0.113.7")},
+		{"a user with a star", Ban{User: "%2A97@example.com"}, "%2a97@example.com", BanUser, digest("%2A97@example.com", "203.0.113.7").as("%2a97@example.com"), digest(bob, "203.0.113.7")},
 		{"a user somewhere", Ban{User: alice, Source: netip.MustParsePrefix("203.0.113.7/32")}, "alice@example.com from 203.0.113.7", BanPair, digest(alice, "203.0.113.7"), digest(alice, "203.0.113.8")},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -79,7 +79,7 @@ func (s *sentry) openIn(dir string) {
 func digest(user, from string) Attempt {
 	c := Credentials{Scheme: SchemeDigest, guess: true}
 	c.take(SchemeDigest, SchemeDigest)
-	c.name(clip(printable(user)))
+	c.name(clip(strings.ToLower(printable(user))))
 	return Attempt{User: user, Credentials: c, Source: SourceOf(netip.MustParseAddr(from))}
 }
 

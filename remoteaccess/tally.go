@@ -32,13 +32,14 @@ func (g *Guard) identify(s *slot, a *Attempt) {
 		s.source = number(s.sourceHash, ofSource)
 		s.place = g.place(a.Source)
 	}
-	g.subject(s, printable(a.User))
+	user := strings.ToLower(printable(a.User)) // as bans and names in credentials are
+	g.subject(s, user)
 	for _, name := range a.Credentials.names {
 		g.subject(s, name)
 	}
 	s.named = s.n
 	for _, name := range a.Credentials.names {
-		g.meant(s, name, a.User)
+		g.meant(s, name, user)
 	}
 }
 
@@ -61,7 +62,7 @@ func (g *Guard) meant(s *slot, name, address string) {
 			return
 		}
 	}
-	g.subject(s, name+"@"+printable(domain))
+	g.subject(s, name+"@"+domain)
 }
 
 // subject adds a name.

@@ -66,6 +66,7 @@ const (
 	Server
 	ServiceRoute
 	SessionExpires
+	SipedgeBridge
 	SIPETag
 	SIPIfMatch
 	Subject
@@ -143,6 +144,7 @@ var headerNames = [numHeaders]string{
 	Server:                      "Server",
 	ServiceRoute:                "Service-Route",
 	SessionExpires:              "Session-Expires",
+	SipedgeBridge:               "Sipedge-Bridge",
 	SIPETag:                     "SIP-ETag",
 	SIPIfMatch:                  "SIP-If-Match",
 	Subject:                     "Subject",

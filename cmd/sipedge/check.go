@@ -10,6 +10,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/sipedge/sipedge/allowlists"
+	"github.com/sipedge/sipedge/bridges"
 	"github.com/sipedge/sipedge/cmd/sipedge/internal/settings"
 	"github.com/sipedge/sipedge/edge"
 	"github.com/sipedge/sipedge/remoteaccess"
@@ -37,7 +38,7 @@ func (c checkCommand) Run(s streams) error {
 		sayLine(s.err, w.Error())
 		warned++
 	}
-	for _, w := range remoteWarnings(set) {
+	for _, w := range slices.Concat(remoteWarnings(set), bridgeWarnings(set)) {
 		sayLine(s.err, w.Error())
 		warned++
 	}
@@ -65,6 +66,9 @@ func summary(set *settings.Settings, s streams) {
 	}
 	if text := remoteAccess(set); text != "" {
 		add("remote access", text)
+	}
+	for _, row := range bridgeRows(set) {
+		add(row[0], row[1])
 	}
 	if set.NoPartners {
 		sayLine(s.err, fmt.Sprintf("there is no %s: nobody is a partner", set.PartnersPath))
@@ -130,6 +134,45 @@ func remoteWarnings(set *settings.Settings) (list []error) {
 	case set.NoRemote && listeners && len(decisions(set.Remote)) == 0:
 		list = append(list, allowlists.Problem{File: set.Edge.File,
 			Text: "warning: there is a listener for users, and nobody may sign in from outside (no " + filepath.Base(set.RemotePath) + ")"})
+	}
+	return list
+}
+
+// bridgeRows say which bridges there are, and how many rules about them.
+func bridgeRows(set *settings.Settings) (rows [][2]string) {
+	c := set.Bridge.XMPP
+	if c == nil {
+		return nil
+	}
+	users, accounts := set.Bridges.Len()
+	text := plural(users, "user") + ", " + plural(accounts, "account")
+	if n := len(bridgeDecisions(set.Bridges)); n > 0 {
+		text += ", " + plural(n, "decision")
+	}
+	ports := slices.Clone(c.Address)
+	for _, a := range c.DirectTLS {
+		ports = append(ports, a+" (direct TLS)")
+	}
+	return [][2]string{{"bridge xmpp", strings.Join(ports, ", ") + ": " + text}}
+}
+
+// bridgeDecisions are what was decided about users and bridges.
+func bridgeDecisions(p *bridges.Policy) []bridges.Entry {
+	return slices.DeleteFunc(p.Entries(), func(e bridges.Entry) bool { return e.Kind != "decision" })
+}
+
+// bridgeWarnings is what works about bridges and is likely not meant.
+func bridgeWarnings(set *settings.Settings) (list []error) {
+	for _, w := range set.Bridges.Warnings() {
+		w.Text = "warning: " + w.Text
+		list = append(list, w)
+	}
+	switch c := set.Bridge.XMPP; {
+	case c == nil && !set.NoBridges:
+		list = append(list, allowlists.Problem{File: filepath.Base(set.BridgesPath), Text: "warning: there is no bridge: " + set.Edge.File + " has no [bridge.xmpp]"})
+	case c != nil && set.NoBridges && len(bridgeDecisions(set.Bridges)) == 0:
+		list = append(list, allowlists.Problem{File: set.Edge.File, Line: c.Line,
+			Text: "warning: [bridge.xmpp]: nobody may use it (no " + filepath.Base(set.BridgesPath) + ")"})
 	}
 	return list
 }

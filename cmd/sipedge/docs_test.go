@@ -47,15 +47,15 @@ const configHead = `# Configuration
 
 <!-- Made from the comments of the code by go generate ./cmd/sipedge. Do not edit. -->
 
-An edge reads three files in TOML: the one that is named by ` + "`-c`" + `, and ` + "`partners.toml`" + ` and
-` + "`remote.toml`" + ` beside it. All are read strictly: a key that is not in these lists is a fault, as is
+An edge reads four files in TOML: the one that is named by ` + "`-c`" + `, and ` + "`partners.toml`" + `,
+` + "`remote.toml`" + ` and ` + "`bridges.toml`" + ` beside it. All are read strictly: a key that is not in these lists is a fault, as is
 a value of another type or a section that stands twice. All faults are listed at once, with
 their lines; ` + "`sipedge check -c sipedge.toml`" + ` lists them without starting anything.
 
-The main file is read at the start. ` + "`partners.toml`" + ` and ` + "`remote.toml`" + ` are read again when they
-change and on SIGHUP. A bad one is refused whole, every fault goes to the log, and the last good
-one stays. So it does when ` + "`partners.toml`" + ` vanishes; without ` + "`remote.toml`" + ` nobody may sign in from
-outside. Certificates are read again when they change and on SIGHUP.
+The main file is read at the start. The others are read again when they change and on SIGHUP. A
+bad one is refused whole, every fault goes to the log, and the last good one stays. So it does
+when ` + "`partners.toml`" + ` vanishes; without ` + "`remote.toml`" + ` nobody may sign in from outside, and without
+` + "`bridges.toml`" + ` nobody may use a bridge. Certificates are read again when they change and on SIGHUP.
 
 What changed in a list is in force within a second, on open connections too. An editor that
 writes in place is waited for: a file is taken when it has come to rest.
@@ -65,13 +65,15 @@ writes in place is waited for: a file is taken when it has come to rest.
 // configDocs writes the reference of the files.
 func configDocs(t *testing.T) string {
 	d := docs{t: t, types: make(map[string]*ast.GenDecl)}
-	for _, folder := range []string{"edge", "certs", "locate", "federation", "remoteaccess"} {
+	for _, folder := range []string{"edge", "certs", "locate", "federation", "remoteaccess", "bridges", "bridges/xmpp"} {
 		d.read(folder)
 	}
 	d.out.WriteString(configHead)
 	d.file("sipedge.toml", "edge.Config", "edge")
+	d.chapter("bridge.xmpp", "bridges/xmpp.Config")
 	d.file("partners.toml", "federation.File", "federation")
 	d.file("remote.toml", "remoteaccess.File", "remoteaccess")
+	d.file("bridges.toml", "bridges.File", "bridges")
 	return strings.TrimRight(d.out.String(), "\n") + "\n"
 }
 
@@ -157,7 +159,7 @@ func (d *docs) file(name, typ, pkg string) {
 			switch {
 			case pkg == "federation":
 				head = key + ".\"DOMAIN\""
-			case pkg == "remoteaccess" && key == "user":
+			case key == "user" || key == "account":
 				head = key + ".\"ADDRESS\""
 			}
 		}
@@ -168,6 +170,13 @@ func (d *docs) file(name, typ, pkg string) {
 		}
 		d.keys(fields)
 	}
+}
+
+// chapter writes one section of a file that its struct does not name.
+func (d *docs) chapter(head, typ string) {
+	fields, text := d.fields(typ)
+	fmt.Fprintf(&d.out, "### [%s]\n\n%s\n\n", head, sentence(ownName.ReplaceAllString(text, "")))
+	d.keys(fields)
 }
 
 // section returns the struct that a section decodes into, "" for a plain key.

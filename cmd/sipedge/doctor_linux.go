@@ -18,6 +18,25 @@ func columns(f *os.File) int {
 	return int(size.columns)
 }
 
+// quietTerminal makes a terminal not show what is typed, until back is called. It
+// reports whether f is one.
+func quietTerminal(f *os.File) (back func(), ok bool) {
+	var before syscall.Termios
+	control := func(request uintptr, t *syscall.Termios) bool {
+		_, _, err := syscall.Syscall(syscall.SYS_IOCTL, f.Fd(), request, uintptr(unsafe.Pointer(t)))
+		return err == 0
+	}
+	if !control(syscall.TCGETS, &before) {
+		return nil, false
+	}
+	quiet := before
+	quiet.Lflag &^= syscall.ECHO
+	if !control(syscall.TCSETS, &quiet) {
+		return nil, false
+	}
+	return func() { control(syscall.TCSETS, &before) }, true
+}
+
 // What adjtimex(2) says of a clock that nobody keeps.
 const (
 	staUnsync = 0x40

@@ -18,7 +18,7 @@ import (
 
 type explainCommand struct {
 	configFlag
-	From        string `placeholder:"USER@DOMAIN" help:"Who sends. If the domain is ours and there is neither --cert nor --remote, the request comes from inside."`
+	From        string `placeholder:"USER@DOMAIN" help:"Who sends. If the domain is ours and there is none of --cert, --remote and --bridge, the request comes from inside."`
 	To          string `placeholder:"USER@DOMAIN" help:"To whom. A REGISTER with --remote needs none."`
 	Method      string `placeholder:"METHOD" help:"Which method. Default: the usual one of --kind, else MESSAGE."`
 	Kind        string `enum:",im,presence,calls,files" default:"" placeholder:"KIND" help:"What it carries: im, presence, calls or files."`
@@ -27,6 +27,8 @@ type explainCommand struct {
 	Body        string `placeholder:"FILE" help:"Its body. Needs --content-type."`
 	Remote      bool   `help:"The user in --from is outside and has signed in there; a REGISTER signs in."`
 	Source      string `placeholder:"ADDRESS" help:"With --remote: the address that the user comes from, for the bans."`
+	Bridge      string `placeholder:"NETWORK" help:"It comes by the bridge to this network: xmpp."`
+	Proof       string `enum:",certificate,dane,dialback,account,none" default:"" placeholder:"PROOF" help:"With --bridge: what proves the domain in --from there: certificate, dane, dialback, account or none. Default: certificate."`
 	Cert        string `placeholder:"FILE" help:"The certificate that the peer shows, with its chain (PEM). Default: one that proves what it should."`
 	Listener    string `placeholder:"NAME" help:"The listener for partners, or with --remote for users, that the request comes to. Default: the first by name."`
 	Ref         string `placeholder:"REF" help:"Instead of all that: the reference of a refusal, as the peer got it in Warning."`
@@ -69,10 +71,14 @@ func (c explainCommand) check() error {
 	switch {
 	case c.Ref == "" && (c.From == "" || c.To == ""):
 		return errors.New("explain needs --from and --to, or --ref")
-	case c.Ref != "" && (c.From != "" || c.To != "" || c.Method != "" || c.Kind != "" || c.Body != "" || c.ContentType != "" || c.Event != "" || c.Cert != "" || c.Remote || c.Source != ""):
+	case c.Ref != "" && (c.From != "" || c.To != "" || c.Method != "" || c.Kind != "" || c.Body != "" || c.ContentType != "" || c.Event != "" || c.Cert != "" || c.Remote || c.Source != "" || c.Bridge != ""):
 		return errors.New("--ref stands alone: the log says who, what and to whom")
 	case c.Remote && c.Cert != "":
 		return errors.New("--remote and --cert exclude each other: users sign in, and need no certificate")
+	case c.Bridge != "" && (c.Cert != "" || c.Remote || c.Listener != ""):
+		return errors.New("--bridge excludes --cert, --remote and --listener: what comes by a bridge comes to no listener, and --proof says what proves it")
+	case c.Proof != "" && c.Bridge == "":
+		return errors.New("--proof is for --bridge")
 	case c.Source != "" && !c.Remote:
 		return errors.New("--source is for --remote: a partner is known by its certificate, wherever it comes from")
 	case c.Log != "" && c.Ref == "":
@@ -96,6 +102,7 @@ func (c explainCommand) ask(set *settings.Settings, e *edge.Edge) (*report, erro
 	switch {
 	case q.Remote:
 		r.add(c.arriveRemote(set.Edge))
+	case q.Bridge != "":
 	case !q.Inside:
 		var listener edge.Step
 		if listener, shown, q.Peer, err = c.arrive(set.Edge, q.From); err != nil {
@@ -104,7 +111,7 @@ func (c explainCommand) ask(set *settings.Settings, e *edge.Edge) (*report, erro
 		r.add(listener)
 		r.add(shown)
 	}
-	if !q.Inside && !q.Remote && !shown.Passed {
+	if !q.Inside && !q.Remote && q.Bridge == "" && !shown.Passed {
 		r.refusedAtHandshake(shown)
 	}
 	return r, r.walk(set, e, q)
@@ -118,6 +125,7 @@ func (r *report) walk(set *settings.Settings, e *edge.Edge, q edge.Query) error 
 	}
 	r.conclude(x)
 	r.advise(set.Partners)
+	r.adviseBridge(q)
 	if q.Remote {
 		r.adviseAccess(set.Remote, q)
 	}
@@ -154,7 +162,8 @@ func (c explainCommand) query(conf edge.Config) (edge.Query, error) {
 			return q, fmt.Errorf("--source: %.80q is not an IP address", c.Source)
 		}
 	}
-	q.Inside = c.Cert == "" && !c.Remote && ours(conf.Domains, fromDomain)
+	c.bridged(&q)
+	q.Inside = c.Cert == "" && !c.Remote && c.Bridge == "" && ours(conf.Domains, fromDomain)
 	return q, c.fill(&q)
 }
 

@@ -71,6 +71,9 @@ func (c explainCommand) askAgain(p refusedRequest, faults io.Writer) (*report, e
 	}
 	defer e.Close()
 	again := explainCommand{configFlag: c.configFlag, From: p.From, To: p.To, Method: p.Method, Remote: p.Role == edge.RoleRemote.String()}
+	if p.Role == edge.RoleBridge.String() {
+		again.Bridge, again.Proof = strings.TrimPrefix(p.Peer, "bridge "), p.Proof
+	}
 	if again.Remote && p.Method == "REGISTER" {
 		again.To = p.From // what was written down of it is where it went
 	}
@@ -84,7 +87,7 @@ func (c explainCommand) askAgain(p refusedRequest, faults io.Writer) (*report, e
 	}
 	q.Tries = p.Reason == string(allowlists.AccessLockedOut) // it brought some
 	r := newReport(c.configFlag, q)
-	if !q.Inside && !q.Remote {
+	if !q.Inside && !q.Remote && q.Bridge == "" {
 		if q.Peer, err = remembered(p.Peer); err != nil {
 			return nil, err
 		}
@@ -162,6 +165,8 @@ func who(r refusedRequest) string {
 		name = "a home server by plain TCP"
 	case r.Role == edge.RoleRemote.String() && name == "":
 		name = "a user outside, or somebody who would be one"
+	case r.Role == edge.RoleBridge.String() && r.Proof != "":
+		name += ", which proves the domain by: " + r.Proof
 	case name == "":
 		name = "somebody without a certificate"
 	}

@@ -22,6 +22,7 @@ type refusedRequest struct {
 	Message string    `json:"msg"`
 	Role    string    `json:"role"`
 	Peer    string    `json:"peer"`
+	Proof   string    `json:"proof,omitempty"` // of a bridge
 	Remote  string    `json:"remote"`
 	From    string    `json:"from"`
 	To      string    `json:"to"`
@@ -114,7 +115,7 @@ func findRef(r io.Reader, ref string) (found refusedRequest, err error) {
 // safe makes what others wrote safe to print, in JSON as well: a log may come
 // from anywhere.
 func (r refusedRequest) safe() refusedRequest {
-	for _, s := range []*string{&r.Message, &r.Role, &r.Peer, &r.Remote, &r.From, &r.To, &r.Method, &r.CallID, &r.Reason, &r.Rule, &r.Target} {
+	for _, s := range []*string{&r.Message, &r.Role, &r.Peer, &r.Proof, &r.Remote, &r.From, &r.To, &r.Method, &r.CallID, &r.Reason, &r.Rule, &r.Target} {
 		q := strconv.QuoteToASCII(*s)
 		*s = strings.ReplaceAll(q[1:len(q)-1], `\"`, `"`)
 	}
@@ -133,7 +134,7 @@ func readRecord(line string) (r refusedRequest, ok bool) {
 	}
 	attrs := textAttrs(line[i:])
 	r = refusedRequest{
-		Ref: attrs["ref"], Message: attrs["msg"], Role: attrs["role"], Peer: attrs["peer"], Remote: attrs["remote"],
+		Ref: attrs["ref"], Message: attrs["msg"], Role: attrs["role"], Peer: attrs["peer"], Proof: attrs["proof"], Remote: attrs["remote"],
 		From: attrs["from"], To: attrs["to"], Method: attrs["method"], CallID: attrs["call_id"],
 		Reason: attrs["reason"], Rule: attrs["rule"], Target: attrs["target"],
 	}

@@ -182,7 +182,7 @@ func shellWords(line string) (words []string) {
 
 // TestDocumentsNameCommandsThatExist looks at what documents have in backquotes.
 func TestDocumentsNameCommandsThatExist(t *testing.T) {
-	known := map[string]bool{"partner": true, "user": true, "flow": true, "ban": true}
+	known := map[string]bool{"probe": true, "partner": true, "user": true, "flow": true, "ban": true}
 	for _, leaf := range commandLine(t).Model.Leaves(false) {
 		known[strings.TrimPrefix(leaf.Path(), "sipedge ")] = true
 	}

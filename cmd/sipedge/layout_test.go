@@ -31,7 +31,7 @@ var restsOn = map[string][]string{
 	"store":        {},
 	"federation":   {"sip", "certs", "locate", "allowlists", "store"},
 	"remoteaccess": {"sip", "certs", "allowlists", "store"},
-	"bridges":      {"sip", "allowlists"},
+	"bridges":      {"sip", "allowlists", "store"},
 	"bridges/xmpp": {"bridges", "bridges/xmpp/account", "bridges/xmpp/s2s", "bridges/xmpp/stanza", "sip", "certs", "locate", "allowlists", "store"},
 
 	"bridges/xmpp/account": {"bridges", "bridges/xmpp/stanza"},

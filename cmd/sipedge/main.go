@@ -36,10 +36,11 @@ type commands struct {
 	Check   checkCommand   `cmd:"" help:"Check the configuration as serve would, and list all faults."`
 	Explain explainCommand `cmd:"" help:"Would this request pass, and why?"`
 	Doctor  doctorCommand  `cmd:"" help:"Examine our own side: files, certificates, names, clock, ports, pools."`
-	Probe   probeCommand   `cmd:"" help:"Examine a partner's side, step by step."`
+	Probe   probeCommand   `cmd:"" help:"Examine another side, step by step: a partner's (probe DOMAIN), or XMPP from outside (probe xmpp DOMAIN)."`
 	Partner partnerCommand `cmd:"" help:"Look at partners and decide about them: list, show, discovered, allow, block, ignore, forget, card, add."`
 	User    userCommand    `cmd:"" help:"Look at our users outside and decide about them: list, show, allow, deny, forget, kick."`
 	Flow    flowCommand    `cmd:"" help:"Look at the connections that are open, and end one: list, show, drop."`
+	Bridge  bridgeCommand  `cmd:"" help:"Look at bridges to public networks and decide who may use them: list, show, test, pause, resume, user, allow, deny, forget."`
 	Ban     banCommand     `cmd:"" help:"Look at who is banned from signing in, and decide: list, add, lift."`
 	Demo    demoCommand    `cmd:"" help:"See two companies federate on this machine; nothing to install or configure."`
 	Version versionCommand `cmd:"" help:"Print the version."`
@@ -49,7 +50,7 @@ type commands struct {
 
 // configFlag is the flag that most commands share.
 type configFlag struct {
-	Config string `short:"c" default:"sipedge.toml" env:"SIPEDGE_CONFIG" placeholder:"FILE" help:"The configuration; partners.toml and remote.toml lie beside it. Default: ${default}."`
+	Config string `short:"c" default:"sipedge.toml" env:"SIPEDGE_CONFIG" placeholder:"FILE" help:"The configuration; partners.toml, remote.toml and bridges.toml lie beside it. Default: ${default}."`
 }
 
 // streams are where a command writes: its result, and everything else.

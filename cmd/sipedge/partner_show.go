@@ -74,7 +74,11 @@ func (f *facts) terms(p admin.Partner) {
 	k := p.Config
 	f.add("edge", map[string]string{
 		"servers": list(k.Servers), "upstream": "the clearing house: " + list(k.Servers), "dns": "found by DNS SRV",
+		federation.NetworkXMPP: "none: it is reached by the XMPP bridge",
 	}[p.Way])
+	if p.Way == "dns" && k.Network == federation.NetworkSIP {
+		f.add("network", "SIP, never a bridge")
+	}
 	f.add("must prove", cmp.Or(k.PeerName, map[string]string{"servers": "the host of each server", "dns": "the domain, or a server in it that SRV names"}[p.Way]))
 	for i, pin := range k.Pins {
 		f.add([]string{"keys", ""}[min(i, 1)], pin)

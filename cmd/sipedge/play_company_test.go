@@ -23,9 +23,14 @@ import (
 // says otherwise in remote.toml:
 //
 //	EDGE_REMOTE  our edge, where users come    edge1.example.com
+//
+// With the word "xmpp" it has a bridge to XMPP, which alice may use unless the play says
+// otherwise in bridges.toml:
+//
+//	EDGE_XMPP  our edge, where XMPP servers come  example.com
 func (s *stage) company(args []string) error {
-	remote := slices.Contains(args, "remote")
-	if err := s.ports([]string{"EDGE_EXT", "EDGE_INT", "EDGE_REMOTE", "HOME1", "HOME2", "FABRIKAM", "CONTOSO", "GONE"}); err != nil {
+	remote, xmpp := slices.Contains(args, "remote"), slices.Contains(args, "xmpp")
+	if err := s.ports([]string{"EDGE_EXT", "EDGE_INT", "EDGE_REMOTE", "EDGE_XMPP", "HOME1", "HOME2", "FABRIKAM", "CONTOSO", "GONE"}); err != nil {
 		return err
 	}
 	if err := s.authority([]string{"ca", "stranger"}); err != nil {
@@ -37,18 +42,19 @@ func (s *stage) company(args []string) error {
 		"fabrikam dns=edge.fabrikam.example,fabrikam.example uri=sip:fabrikam.example",
 		"contoso dns=edge.contoso.example,contoso.example uri=sip:contoso.example",
 		"spam dns=spam.example uri=sip:spam.example",
+		"xmpp dns=example.com",
 	} {
 		if err := s.certificate(strings.Fields(line)); err != nil {
 			return err
 		}
 	}
-	return s.companyFiles(remote)
+	return s.companyFiles(remote, xmpp)
 }
 
 // companyFiles puts together the two files of the edge. What the play brings
 // goes before what lies in testdata/company: sipedge.toml, or parts of it by
 // the name of their section, and partners.toml.
-func (s *stage) companyFiles(remote bool) error {
+func (s *stage) companyFiles(remote, xmpp bool) error {
 	sections := []string{"edge.toml", "listener.toml", "pool.toml", "limits.toml", "dns.toml"}
 	if remote {
 		sections = append(sections, "listener_remote.toml")
@@ -57,6 +63,16 @@ func (s *stage) companyFiles(remote bool) error {
 			return err
 		}
 		if err := os.WriteFile(s.path("remote.toml"), access, 0o644); err != nil {
+			return err
+		}
+	}
+	if xmpp {
+		sections = append(sections, "bridge.toml")
+		users, err := s.ownOrCompany("bridges.toml")
+		if err != nil {
+			return err
+		}
+		if err := os.WriteFile(s.path("bridges.toml"), users, 0o644); err != nil {
 			return err
 		}
 	}

@@ -20,12 +20,17 @@ import (
 	"github.com/sipedge/sipedge/edge"
 	"github.com/sipedge/sipedge/federation"
 	"github.com/sipedge/sipedge/locate"
-	"github.com/sipedge/sipedge/remoteaccess"
 	"github.com/sipedge/sipedge/sip"
 	"github.com/sipedge/sipedge/store"
 )
 
+// probeCommand is the commands that look at a side that is not ours, from there.
 type probeCommand struct {
+	SIP  probeSIPCommand  `cmd:"" name:"sip" default:"withargs" help:"Examine a partner's side; \"probe DOMAIN\" is the same."`
+	XMPP probeXMPPCommand `cmd:"" name:"xmpp" help:"See whether users of another XMPP server reach a domain, as one of them."`
+}
+
+type probeSIPCommand struct {
 	Domain string     `arg:"" help:"The partner's domain."`
 	Config string     `short:"c" env:"SIPEDGE_CONFIG" placeholder:"FILE" help:"Whose certificates, authorities, resolvers and lists to look with. Default: sipedge.toml if it is there, else those of the system and none of ours."`
 	From   netip.Addr `placeholder:"ADDRESS" help:"Which of our addresses to ask from. Default: what the system chooses."`
@@ -65,7 +70,7 @@ type probeReport struct {
 }
 
 // Run looks at a partner's side.
-func (c probeCommand) Run(s streams) error {
+func (c probeSIPCommand) Run(s streams) error {
 	domain, err := federation.Normal(c.Domain)
 	if err != nil {
 		return exit{exitUsage, fmt.Errorf("%s: %w", escaped(c.Domain), err)}
@@ -111,7 +116,7 @@ func (p *probe) prepare(config string, s streams) (group, error) {
 	}
 	i := new(installation)
 	defer i.close()
-	set, errs := settings.Load(config, i.decided(store.OpenReadOnly, slog.New(slog.DiscardHandler)), func(edge.Config, *federation.Partners, *remoteaccess.Access) []error { return nil })
+	set, errs := settings.Load(config, i.decided(store.OpenReadOnly, slog.New(slog.DiscardHandler)), func(*settings.Settings) []error { return nil })
 	if len(errs) > 0 {
 		for _, err := range errs {
 			sayLine(s.err, err.Error())

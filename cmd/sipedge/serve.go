@@ -73,16 +73,25 @@ func serve(ctx context.Context, config string, log *slog.Logger, hup <-chan os.S
 	audit.open(filepath.Join(stateDir(i.set.Edge), auditFolder))
 	defer i.store.Close()
 	e, set := i.edge, i.set
-	if err := e.Listen(); err != nil {
+	if err := i.openBridges(log); err != nil {
+		e.Close()
 		return err
 	}
-	watcher := settings.NewWatcher(set, e.SetPartners, func(a *remoteaccess.Access) { i.follow(a, log) }, log)
+	if err := e.Listen(); err != nil {
+		i.closeBridges()
+		return err
+	}
+	watcher := settings.NewWatcher(set, settings.Apply{
+		Partners: e.SetPartners, Remote: func(a *remoteaccess.Access) { i.follow(a, log) }, Bridges: e.SetBridgePolicy,
+	}, log)
 	control, err := admin.Listen(admin.SocketPath(stateDir(set.Edge)), admin.Config{
 		Name: set.Edge.Name, Domains: set.Edge.Domains, Version: version(),
 		Edge: e, Lists: watcher, Discovery: i.discovery, Access: watcher, Decisions: i.decisions,
-		Guard: i.remote.Guard, Directory: i.remote.Directory, Log: log,
+		Guard: i.remote.Guard, Directory: i.remote.Directory, Crossings: i.crossings(), Bridging: watcher, BridgeDecisions: i.bridging,
+		Pauses: i.pauses, Log: log,
 	})
 	if err != nil {
+		i.closeBridges()
 		e.Close()
 		return err
 	}
@@ -95,10 +104,22 @@ func serve(ctx context.Context, config string, log *slog.Logger, hup <-chan os.S
 	users, groups := set.Remote.Len()
 	log.Info("remote access loaded", "users", users, "groups", groups, "file", set.RemotePath, "absent", set.NoRemote)
 
+	if bridged, accounts := set.Bridges.Len(); len(i.spans) > 0 || !set.NoBridges {
+		log.Info("bridges loaded", "users", bridged, "accounts", accounts, "file", set.BridgesPath, "absent", set.NoBridges)
+	}
+
 	ctx, stop := context.WithCancel(ctx)
 	var group sync.WaitGroup
 	defer group.Wait()
 	defer stop() // a panic of Run must not wait for the others
+	// Bridges say goodbye by the edge, so that it goes on until they have.
+	carry, end := context.WithCancel(context.WithoutCancel(ctx))
+	defer end()
+	group.Go(func() {
+		defer end()
+		i.runBridges(ctx)
+		<-ctx.Done()
+	})
 	now := make(chan struct{})
 	group.Go(func() { watcher.Run(ctx, now) })
 	group.Go(func() { reload(ctx, hup, e, now) })
@@ -107,7 +128,7 @@ func serve(ctx context.Context, config string, log *slog.Logger, hup <-chan os.S
 	group.Go(func() { i.remote.Directory.Run(ctx) })
 	group.Go(func() { control.Run(ctx) })
 	ready(e)
-	e.Run(ctx)
+	e.Run(carry)
 	log.Info("stopped")
 	return nil
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/sipedge/sipedge/admin"
+	"github.com/sipedge/sipedge/bridges"
 	"github.com/sipedge/sipedge/cmd/sipedge/internal/settings"
 	"github.com/sipedge/sipedge/edge"
 	"github.com/sipedge/sipedge/federation"
@@ -25,6 +26,9 @@ type installation struct {
 	discovery *federation.Discovery
 	decisions *remoteaccess.Decisions // about users outside
 	remote    edge.Remote
+	bridging  *bridges.Decisions // about users and bridges
+	pauses    *bridges.Pauses
+	spans     []*span
 	store     *store.Store
 	locked    error // another process has the store
 }
@@ -55,11 +59,11 @@ func setup(path string, log *slog.Logger, w io.Writer) (*settings.Settings, *edg
 // assemble is setup with a way to open the store.
 func assemble(path string, open func(dir string) (*store.Store, error), log *slog.Logger, w io.Writer) (*installation, error) {
 	s := new(installation)
-	set, errs := settings.Load(path, s.decided(open, log), func(c edge.Config, p *federation.Partners, a *remoteaccess.Access) []error {
-		remote, errs := s.openRemote(c, a, log)
-		e, more := edge.New(c, p, s.discovery, remote, log)
+	set, errs := settings.Load(path, s.decided(open, log), func(set *settings.Settings) []error {
+		remote, errs := s.openRemote(set.Edge, set.Remote, log)
+		e, more := edge.New(set.Edge, set.Partners, s.discovery, remote, log)
 		s.edge = e
-		return append(errs, more...)
+		return slices.Concat(errs, more, s.addBridges(set, log))
 	})
 	if len(errs) == 0 {
 		s.set = set
@@ -114,7 +118,7 @@ func (s *installation) decided(open func(dir string) (*store.Store, error), log 
 		if err := s.openState(stateDir(c), open, log); err != nil {
 			return settings.Decisions{}, err
 		}
-		return settings.Decisions{Partners: s.discovery.Decisions, Remote: s.decisions.With}, nil
+		return settings.Decisions{Partners: s.discovery.Decisions, Remote: s.decisions.With, Bridges: s.bridging.With}, nil
 	}
 }
 
@@ -143,6 +147,15 @@ func (s *installation) openState(dir string, open func(dir string) (*store.Store
 		return fmt.Errorf("state_dir: %w", err)
 	}
 	s.decisions = remoteaccess.OpenDecisions(users, log)
+	bridging, err := bridges.DecisionsBucket(s.store)
+	if err != nil {
+		return fmt.Errorf("state_dir: %w", err)
+	}
+	pauses, err := bridges.PausesBucket(s.store)
+	if err != nil {
+		return fmt.Errorf("state_dir: %w", err)
+	}
+	s.bridging, s.pauses = bridges.OpenDecisions(bridging, log), bridges.OpenPauses(pauses, log)
 	return nil
 }
 

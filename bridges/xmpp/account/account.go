@@ -18,6 +18,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"runtime/debug"
 	"strings"
 
 	"golang.org/x/net/idna"
@@ -84,6 +85,14 @@ func refusal(what string, e *stanza.Element) *Refusal {
 		}
 	}
 	return r
+}
+
+// caught makes an error of a panic. What panics in a goroutine of its own would end
+// the program, and with it what has nothing to do with this account.
+func caught(err *error) {
+	if p := recover(); p != nil {
+		*err = fmt.Errorf("account: panic: %v\n%s", p, debug.Stack())
+	}
 }
 
 // Namespaces of what comes before stanzas.

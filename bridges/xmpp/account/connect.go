@@ -111,38 +111,47 @@ func (a *Account) secure(ctx context.Context, conn net.Conn, t target, bare jid.
 	if t.direct {
 		conf.NextProtos = []string{"xmpp-client"} // XEP-0368 §4
 	} else if err := a.startTLS(newStream(conn), bare.Domainpart()); err != nil {
-		return nil, fmt.Errorf("%w: STARTTLS: %w", ErrUntrusted, err)
+		return nil, err
 	}
 	secure := tls.Client(conn, conf)
-	if err := secure.HandshakeContext(ctx); err != nil {
+	err := secure.HandshakeContext(ctx)
+	var verification *tls.CertificateVerificationError
+	switch {
+	case errors.As(err, &verification):
 		return nil, fmt.Errorf("%w: %w", ErrUntrusted, err)
+	case err != nil:
+		return nil, fmt.Errorf("%w: TLS: %w", ErrUnreachable, err)
 	}
 	return secure, nil
 }
 
 // startTLS asks for TLS (RFC 6120 §5.4). Our user is not named before.
 func (a *Account) startTLS(s *stream, domain string) error {
-	if err := s.begin(attr("to", domain), attr("version", "1.0")); err != nil {
-		return err
-	}
-	offered, err := s.features()
-	if err != nil {
-		return err
-	}
-	if offered.Child(nsTLS, "starttls") == nil {
-		return errors.New("not offered")
-	}
-	if err := s.write(stanza.New(nsTLS, "starttls")); err != nil {
-		return err
-	}
-	e, err := s.next()
+	e, err := s.proceed(domain)
 	switch {
 	case err != nil:
-		return err
+		return fmt.Errorf("%w: STARTTLS: %w", ErrUnreachable, err)
+	case e == nil:
+		return fmt.Errorf("%w: STARTTLS is not offered", ErrUntrusted)
 	case !e.Is(nsTLS, "proceed"):
-		return fmt.Errorf("answered with <%s/>", e.Local)
-	case s.reader.Buffered() > 0: // somebody else's (RFC 6120 §5.4.3.3)
-		return errors.New("more behind <proceed/>")
+		return fmt.Errorf("%w: STARTTLS is answered with <%s/>", ErrUntrusted, e.Local)
+	case s.reader.Buffered() > 0: // somebody else's (RFC 6120 §5.4.3.1)
+		return fmt.Errorf("%w: there is more behind <proceed/>", ErrUntrusted)
 	}
 	return nil
+}
+
+// proceed returns the answer to STARTTLS; nil if it is not offered.
+func (s *stream) proceed(domain string) (*stanza.Element, error) {
+	if err := s.begin(attr("to", domain), attr("version", "1.0")); err != nil {
+		return nil, err
+	}
+	offered, err := s.features()
+	if err != nil || offered.Child(nsTLS, "starttls") == nil {
+		return nil, err
+	}
+	if err := s.write(stanza.New(nsTLS, "starttls")); err != nil {
+		return nil, err
+	}
+	return s.next()
 }

@@ -65,8 +65,9 @@ func (s *Session) poke() {
 }
 
 // begin makes a stream the session's. The contact list is asked for first, so that
-// its changes are told (RFC 6121 §2.2); then we are available.
-func (s *Session) begin(stream *stream) {
+// its changes are told (RFC 6121 §2.2); then we are available. up is called when
+// the server has taken both.
+func (s *Session) begin(stream *stream, up func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.stream, s.ping, s.settled = stream, "", nil
@@ -76,7 +77,11 @@ func (s *Session) begin(stream *stream) {
 	if available == nil {
 		available = stanza.New(stanza.NS, "presence")
 	}
-	s.waiting = append(s.waiting, &sending{e: list}, &sending{e: available})
+	s.waiting = append(s.waiting, &sending{e: list}, &sending{available, func(err error) {
+		if err == nil {
+			up()
+		}
+	}})
 	s.poke()
 }
 
@@ -97,7 +102,8 @@ func (s *Session) end() {
 }
 
 // write writes what is queued, until ctx is done.
-func (s *Session) write(ctx context.Context, stream *stream) error {
+func (s *Session) write(ctx context.Context, stream *stream) (err error) {
+	defer caught(&err)
 	for {
 		select {
 		case <-ctx.Done():

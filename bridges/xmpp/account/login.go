@@ -2,11 +2,13 @@ package account
 
 import (
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"net"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -39,15 +41,9 @@ func (a *Account) login(ctx context.Context, server *stream, bare jid.JID) (full
 	defer l.Close()
 	l.(*net.TCPListener).SetDeadline(time.Now().Add(loginQuiet))
 	ended := make(chan error, 1)
-	go func() {
-		// What it returns has a connection that ends with ours; its Close would
-		// wait for the end of a stream.
-		_, err := a.options(l.Addr().String(), bare).NewClient()
-		if err == nil {
-			err = errLoggedIn
-		}
-		ended <- err
-	}()
+	go func() { ended <- a.library(l.Addr().String(), bare) }()
+	// Whoever else on this machine is faster gets a login at the server, which he could
+	// have without us; the library's then fails, and so does ours.
 	conn, err := l.Accept()
 	if err != nil {
 		return "", "", fmt.Errorf("%w: %w", err, <-ended)
@@ -75,6 +71,17 @@ func (a *Account) login(ctx context.Context, server *stream, bare jid.JID) (full
 		err = fmt.Errorf("%w: %w", ErrUnreachable, context.Cause(ctx))
 	}
 	return g.full, g.mechanism, err
+}
+
+// library has the library log in, and returns how that ended.
+func (a *Account) library(host string, bare jid.JID) (err error) {
+	defer caught(&err)
+	// What it returns has a connection that ends with ours; its Close would wait for
+	// the end of a stream.
+	if _, err := a.options(host, bare).NewClient(); err != nil {
+		return err
+	}
+	return errLoggedIn
 }
 
 var (
@@ -127,7 +134,7 @@ type gate struct {
 }
 
 // pass lets a login pass: a stream on which it proves who it is, and one on
-// which it binds (RFC 6120 §6.4, §7.4).
+// which it binds (RFC 6120 §6.4, §7).
 func (g *gate) pass() error {
 	offered, err := g.begin()
 	if err != nil {
@@ -199,6 +206,9 @@ func (g *gate) authenticate(offered *stanza.Element) error {
 		}
 		switch {
 		case e.Is(nsSASL, "challenge"):
+			if rounds(e.Text) > maxRounds {
+				return fmt.Errorf("%w: it wants more than %d rounds of SCRAM", ErrCredentials, maxRounds)
+			}
 		case e.Is(nsSASL, "success"):
 			return g.client.write(e)
 		case e.Is(nsSASL, "failure"):
@@ -214,6 +224,29 @@ func (g *gate) authenticate(offered *stanza.Element) error {
 			return err
 		}
 	}
+}
+
+// maxRounds is how much work a server may make us do: the library does what it is
+// told, and cannot be stopped (RFC 5802 §9).
+const maxRounds = 1_000_000
+
+// rounds reads the iteration count of a SCRAM challenge (RFC 5802 §5.1).
+func rounds(challenge string) int {
+	text, err := base64.StdEncoding.DecodeString(challenge)
+	if err != nil {
+		return 0
+	}
+	most := 0
+	for part := range strings.SplitSeq(string(text), ",") {
+		if count, ok := strings.CutPrefix(part, "i="); ok {
+			n, err := strconv.Atoi(count)
+			if err != nil {
+				n = maxRounds + 1
+			}
+			most = max(most, n)
+		}
+	}
+	return most
 }
 
 // unwilling says why the library ended a login that the server did not.
@@ -251,7 +284,7 @@ func (g *gate) bind() error {
 		return err
 	}
 	if err := stanza.ErrorOf(e); err != nil {
-		return fmt.Errorf("%w: %w", ErrCredentials, &Refusal{"binding", err.Condition, err.Text})
+		return fmt.Errorf("%w: %w", ErrUnreachable, &Refusal{"binding", err.Condition, err.Text})
 	}
 	bound := e.Child(nsBind, "bind")
 	if !e.Is(stanza.NS, "iq") || e.Attr("id") != id || bound == nil || bound.Child(nsBind, "jid") == nil {

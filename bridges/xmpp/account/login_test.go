@@ -73,21 +73,23 @@ func TestALoginFailsAndSaysWhy(t *testing.T) {
 		{"an account that is no more", func(s *server, a *Account) { s.refuse = "account-disabled" }, ErrCredentials, "account-disabled"},
 		{"a server that is not well", func(s *server, a *Account) { s.refuse = "temporary-auth-failure" }, ErrUnreachable, "temporary-auth-failure"},
 		{"a server that does not know the password", func(s *server, a *Account) { s.proof = "AAAA" }, ErrCredentials, "server signature mismatch"},
+		{"a server that wants too much work", func(s *server, a *Account) { s.rounds = "2000000000" }, ErrCredentials, "rounds of SCRAM"},
+		{"a server that wants nonsense", func(s *server, a *Account) { s.rounds = "99999999999999999999" }, ErrCredentials, "rounds of SCRAM"},
 		{"only passwords in the clear", func(s *server, a *Account) { s.mechanisms = []string{"PLAIN"} }, ErrCredentials, `it offers ["PLAIN"], and we want a SCRAM mechanism`},
 		{"only mechanisms that bind to a channel", func(s *server, a *Account) { s.mechanisms = []string{"SCRAM-SHA-1-PLUS"} }, ErrCredentials, "it offers [], and we want a SCRAM mechanism"},
 		{"not the mechanism that was named", func(s *server, a *Account) { a.Mechanism = "SCRAM-SHA-512" }, ErrCredentials, "and we want SCRAM-SHA-512"},
 		{"a certificate of somebody else", func(s *server, a *Account) { a.JID = "romeo@example.org" }, ErrUntrusted, "example.org"},
 		{"an authority that nobody trusts", func(s *server, a *Account) { a.TLS = nil }, ErrUntrusted, "unknown authority"},
-		{"no TLS", func(s *server, a *Account) { s.offer = func(f *stanza.Element) { f.Children = nil } }, ErrUntrusted, "STARTTLS: not offered"},
+		{"no TLS", func(s *server, a *Account) { s.offer = func(f *stanza.Element) { f.Children = nil } }, ErrUntrusted, "STARTTLS is not offered"},
 		{"something behind <proceed/>", func(s *server, a *Account) { s.before = "<message/>" }, ErrUntrusted, "more behind <proceed/>"},
-		{"TLS 1.1", func(s *server, a *Account) { s.tls.MaxVersion = tls.VersionTLS11; s.tls.MinVersion = tls.VersionTLS10 }, ErrUntrusted, "protocol version"},
+		{"TLS 1.1", func(s *server, a *Account) { s.tls.MaxVersion = tls.VersionTLS11; s.tls.MinVersion = tls.VersionTLS10 }, ErrUnreachable, "protocol version"},
 		{"no resource", func(s *server, a *Account) {
 			s.binding = func(iq, answer *stanza.Element) {
 				answer.Children = nil
 				answer.SetAttr("type", "error")
 				answer.Add((&stanza.Error{Condition: "resource-constraint", Text: "Too many"}).Element())
 			}
-		}, ErrCredentials, "binding: resource-constraint: Too many"},
+		}, ErrUnreachable, "binding: resource-constraint: Too many"},
 		{"another one's address", func(s *server, a *Account) { s.bound = "tybalt@example.net/orchard" }, nil, "another name"},
 		{"no address", func(s *server, a *Account) { s.bound = "" }, nil, "another name"},
 		{"an answer to another question", func(s *server, a *Account) {
@@ -102,11 +104,11 @@ func TestALoginFailsAndSaysWhy(t *testing.T) {
 				e.AddText(nsStreamErrors, "text", "Not here")
 				c.write(e)
 			}
-		}, ErrUntrusted, "stream: host-unknown: Not here"},
+		}, ErrUnreachable, "stream: host-unknown: Not here"},
 		{"something that is no XMPP", func(s *server, a *Account) {
 			s.plain = func(c *stream) { c.octets([]byte("220 mail.example.net ESMTP\r\n")) }
-		}, ErrUntrusted, "text between elements"},
-		{"a connection that ends", func(s *server, a *Account) { s.plain = func(c *stream) {} }, ErrUntrusted, "EOF"},
+		}, ErrUnreachable, "text between elements"},
+		{"a connection that ends", func(s *server, a *Account) { s.plain = func(c *stream) { c.reader.Open() } }, ErrUnreachable, "EOF"},
 		{"nobody there", func(s *server, a *Account) { s.l.Close() }, ErrUnreachable, "refused"},
 		{"an address without a user", func(s *server, a *Account) { a.JID = "example.net" }, nil, "no address of a user"},
 		{"an address with a resource", func(s *server, a *Account) { a.JID = full }, nil, "no address of a user"},

@@ -3,6 +3,7 @@ package account
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"sync"
@@ -28,7 +29,8 @@ type Handler interface {
 	// the contact list: an iq with a query of jabber:iq:roster. From and to are
 	// always there; from is as the account's server says.
 	Stanza(e *stanza.Element)
-	// Changed says that a session is there, or why it is not.
+	// Changed says that a session is there, and the user available at his server; or
+	// why it is not.
 	Changed(up bool, err error)
 }
 
@@ -118,15 +120,22 @@ func (s *Session) once(ctx context.Context, bare jid.JID) error {
 	defer stream.Close()
 	s.log.Info("account session began", "account", bare.String(), "address", full)
 	r := &receiver{session: s, stream: stream, bare: bare, full: full}
-	s.begin(stream)
-	s.handler.Changed(true, nil)
+	s.begin(stream, func() { s.handler.Changed(true, nil) })
 
 	written := make(chan error, 1)
 	over, stop := context.WithCancel(context.Background())
+	defer stop() // in case the handler panics
+	defer s.end()
 	go func() {
-		err := s.write(over, stream)
-		stream.Close() // ends reading, too
-		written <- err
+		var err error
+		defer func() {
+			if p := recover(); p != nil {
+				err = fmt.Errorf("account: panic: %v", p)
+			}
+			stream.Close() // ends reading, too
+			written <- err
+		}()
+		err = s.write(over, stream)
 	}()
 	read, left := make(chan struct{}), make(chan struct{})
 	stay := context.AfterFunc(ctx, func() {
@@ -151,6 +160,13 @@ func (s *Session) once(ctx context.Context, bare jid.JID) error {
 // leave ends a session as one should: what was sent gets a little time to be
 // confirmed, and the server hears that we go and may say the same.
 func (s *Session) leave(stream *stream, read <-chan struct{}) {
+	var err error
+	defer func() {
+		if err != nil {
+			s.log.Error("account session panicked", "err", err)
+		}
+	}()
+	defer caught(&err)
 	defer stream.Close()
 	s.mu.Lock()
 	settled := make(chan struct{})

@@ -117,8 +117,9 @@ func (s *stream) goodbye() {
 	s.octets([]byte("</stream:stream>"))
 }
 
-// late reports whether an error is only that nothing came in time.
+// late reports whether an error is only that nothing came in time between two
+// elements. One within an element is wrapped.
 func late(err error) bool {
-	var n net.Error
-	return errors.As(err, &n) && n.Timeout()
+	n, ok := err.(net.Error)
+	return ok && n.Timeout()
 }

@@ -37,6 +37,9 @@ type Config struct {
 	// Secret makes dialback keys (XEP-0185). All servers of our domains must have
 	// the same one; nil makes one for this process.
 	Secret []byte
+	// Guard makes of what runs on a goroutine of its own what survives a panic there, or
+	// tells of it; nil: a panic is the end of the program.
+	Guard func(f func()) func()
 	// OneWay makes each stream carry stanzas from who opened it only: XEP-0288 is
 	// neither offered nor asked for.
 	OneWay bool

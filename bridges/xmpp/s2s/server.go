@@ -65,6 +65,9 @@ func New(c Config) (*Server, error) {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
+	if c.Guard == nil {
+		c.Guard = func(f func()) func() { return f }
+	}
 	if c.Secret == nil {
 		c.Secret = make([]byte, 32)
 		rand.Read(c.Secret) // never fails
@@ -256,7 +259,7 @@ func (s *Server) spawn(f func()) bool {
 	if s.closed {
 		return false
 	}
-	s.running.Go(f)
+	s.running.Go(s.c.Guard(f))
 	return true
 }
 
@@ -294,7 +297,7 @@ func (s *Server) settleLater(items []item, err error) {
 		return
 	}
 	if !s.spawn(func() { s.fail(items, err) }) {
-		go s.fail(items, err)
+		go s.c.Guard(func() { s.fail(items, err) })()
 	}
 }
 

@@ -106,7 +106,7 @@ func (s *Server) newStream(conn net.Conn, in, direct bool) *stream {
 }
 
 // start begins to write. It is called once; end waits for it.
-func (st *stream) start() { st.s.running.Go(st.writing) }
+func (st *stream) start() { st.s.running.Go(st.s.c.Guard(st.writing)) }
 
 // say queues elements that are no stanzas.
 func (st *stream) say(elements ...*stanza.Element) {
@@ -224,7 +224,7 @@ func (st *stream) armLocked() {
 	_ = st.conn.SetReadDeadline(first) // fails only when the connection is closed
 }
 
-// Status of a stream for people.
+// detail describes a stream for people.
 func (st *stream) detail() string {
 	st.mu.Lock()
 	defer st.mu.Unlock()
@@ -242,7 +242,12 @@ func (st *stream) detail() string {
 		s += ", acknowledges"
 	}
 	if st.where != "" {
-		return s + ", " + st.where
+		s += ", " + st.where
+	} else {
+		s += ", from " + st.addr.String()
 	}
-	return s + ", from " + st.addr.String()
+	if st.unproved != "" {
+		s += "; " + words(st.unproved)
+	}
+	return s
 }

@@ -3,6 +3,7 @@ package stanza
 import (
 	"encoding/xml"
 	"errors"
+	"fmt"
 	"io"
 	"strings"
 )
@@ -241,8 +242,9 @@ func (r *Reader) skipSpace() error {
 
 // Next reads the next element of the stream. io.EOF means that the other side has
 // ended the stream, and io.ErrUnexpectedEOF that it went without a word. An error of
-// the source is not the Reader's end as long as it comes between two elements: a
-// deadline may be set, and be over, many times.
+// the source is returned as it is, and is not the Reader's end, as long as it comes
+// between two elements: a deadline may be set, and be over, many times. Within an
+// element it is wrapped, and is returned ever after.
 func (r *Reader) Next() (*Element, error) {
 	if r.err != nil {
 		return nil, r.err
@@ -307,7 +309,9 @@ func topLevel(e *Element) error {
 func (r *Reader) end(err error) error {
 	var ours *SyntaxError
 	switch {
-	case err == io.EOF || errors.As(err, &ours) || r.octets.err != nil && errors.Is(err, r.octets.err):
+	case err == io.EOF, err == io.ErrUnexpectedEOF, errors.As(err, &ours):
+	case r.octets.err != nil && errors.Is(err, r.octets.err):
+		err = fmt.Errorf("stanza: within an element: %w", err)
 	case errors.Is(err, errEncoding):
 		err = &SyntaxError{unsupportedEncoding, err.Error()}
 	default:

@@ -74,7 +74,7 @@ func TestADecisionGoesWithTheLastGoodFile(t *testing.T) {
 		d := new(decided)
 		s := d.load(t, onePartner)
 		var applied []*federation.Partners
-		w := NewWatcher(s, func(p *federation.Partners) { applied = append(applied, p) }, nil, slog.New(slog.DiscardHandler))
+		w := NewWatcher(s, Apply{Partners: func(p *federation.Partners) { applied = append(applied, p) }}, slog.New(slog.DiscardHandler))
 		d.allow("b.example")
 		if err := w.Refresh(); err != nil || len(applied) != 1 || applied[0] != w.Partners() {
 			t.Fatalf("Refresh: %v, put in force %d times", err, len(applied))

@@ -2,9 +2,9 @@
 // that the packages declare, each fault with its line and all of them at once.
 //
 // It knows where the files lie and watches those that may change. What the
-// settings mean is the business of the packages that declare them: edge, federation
-// and remoteaccess check them, and their faults are listed here beside those of the
-// files.
+// settings mean is the business of the packages that declare them: edge, federation,
+// remoteaccess and bridges check them, and their faults are listed here beside those
+// of the files.
 package settings
 
 import (
@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"github.com/sipedge/sipedge/allowlists"
+	"github.com/sipedge/sipedge/bridges"
+	"github.com/sipedge/sipedge/bridges/xmpp"
 	"github.com/sipedge/sipedge/edge"
 	"github.com/sipedge/sipedge/federation"
 	"github.com/sipedge/sipedge/remoteaccess"
@@ -29,11 +31,27 @@ const maxFile = 64 << 20
 const (
 	partnersFile = "partners.toml"
 	remoteFile   = "remote.toml"
+	bridgesFile  = "bridges.toml"
 )
+
+// BridgeSections are the sections [bridge.NAME] of the main file. What is nil is not
+// there, and neither is the bridge.
+type BridgeSections struct {
+	XMPP *xmpp.Config `toml:"xmpp"`
+}
+
+// edgeFile is sipedge.toml: what the edge wants, which knows no foreign network, and
+// the bridges.
+type edgeFile struct {
+	edge.Config
+
+	Bridge BridgeSections `toml:"bridge"`
+}
 
 // Settings is what the files say.
 type Settings struct {
 	Edge     edge.Config
+	Bridge   BridgeSections
 	Partners *federation.Partners
 	// PartnersPath is where the partners stand, or would.
 	PartnersPath string
@@ -46,9 +64,16 @@ type Settings struct {
 	// NoRemote: there is no such file, so nobody may but by decision.
 	NoRemote bool
 
+	Bridges *bridges.Policy
+	// BridgesPath is where it stands who of our users may use bridges, or would.
+	BridgesPath string
+	// NoBridges: there is no such file, so nobody may but by decision.
+	NoBridges bool
+
 	decisions Decisions
 	partners  source // what Partners were made of
 	remote    source // what Remote was made of
+	bridges   source // what Bridges were made of
 }
 
 // A source is a list as it was read, and the state of its file before.
@@ -62,6 +87,7 @@ type source struct {
 type Decisions struct {
 	Partners func() []federation.Decision
 	Remote   func() remoteaccess.With
+	Bridges  func() bridges.With
 }
 
 // A Decided finds the decisions that go with the main file's settings. It is
@@ -69,15 +95,17 @@ type Decisions struct {
 type Decided func(edge.Config) (Decisions, error)
 
 // A Build makes something of the settings, most likely an edge, and says what is
-// wrong with them. It gets nil for what is in a faulty file.
-type Build func(edge.Config, *federation.Partners, *remoteaccess.Access) []error
+// wrong with them. What is in a faulty file is nil.
+type Build func(*Settings) []error
 
 // Load reads the main file, what was decided and the lists, and gives them to
 // build. Its faults are listed with those of the files. With errors, sorted by
 // file and line, there are no Settings.
 func Load(path string, decided Decided, build Build) (*Settings, []error) {
 	dir := filepath.Dir(path)
-	s := &Settings{PartnersPath: filepath.Join(dir, partnersFile), RemotePath: filepath.Join(dir, remoteFile)}
+	s := &Settings{
+		PartnersPath: filepath.Join(dir, partnersFile), RemotePath: filepath.Join(dir, remoteFile), BridgesPath: filepath.Join(dir, bridgesFile),
+	}
 	errs, whole := s.loadEdge(path)
 	if whole && decided != nil {
 		var err error
@@ -87,8 +115,9 @@ func Load(path string, decided Decided, build Build) (*Settings, []error) {
 	}
 	errs = append(errs, s.loadPartners()...)
 	errs = append(errs, s.loadRemote()...)
+	errs = append(errs, s.loadBridges()...)
 	if whole {
-		errs = append(errs, build(s.Edge, s.Partners, s.Remote)...)
+		errs = append(errs, build(s)...)
 	}
 	if len(errs) > 0 {
 		sortErrors(errs)
@@ -107,7 +136,9 @@ func (s *Settings) loadEdge(path string) (errs []error, whole bool) {
 	case err != nil:
 		return []error{err}, false
 	}
-	problems, whole := decode(filepath.Base(path), data, &s.Edge)
+	var file edgeFile
+	problems, whole := decode(filepath.Base(path), data, &file)
+	s.Edge, s.Bridge = file.Config, file.Bridge
 	s.Edge.Dir, s.Edge.File = filepath.Dir(path), filepath.Base(path)
 	return asErrors(problems), whole
 }
@@ -116,12 +147,18 @@ func (s *Settings) loadEdge(path string) (errs []error, whole bool) {
 // need its certificates. They bear with faults that do not concern them: errors
 // are only those of a file that cannot be read at all.
 func LoadEdge(path string) (edge.Config, error) {
+	c, _, err := LoadMain(path)
+	return c, err
+}
+
+// LoadMain is LoadEdge with the sections of bridges.
+func LoadMain(path string) (edge.Config, BridgeSections, error) {
 	var s Settings
 	errs, whole := s.loadEdge(path)
 	if !whole {
-		return edge.Config{}, errors.Join(errs...)
+		return edge.Config{}, BridgeSections{}, errors.Join(errs...)
 	}
-	return s.Edge, nil
+	return s.Edge, s.Bridge, nil
 }
 
 // loadPartners reads the list of partners, and takes none for an empty one.
@@ -139,6 +176,15 @@ func (s *Settings) loadRemote() (errs []error) {
 		return errs
 	}
 	s.Remote, errs = s.remote.list.remote(s.Edge.Domains, s.decisions)
+	return errs
+}
+
+// loadBridges reads who of our users may use bridges.
+func (s *Settings) loadBridges() (errs []error) {
+	if s.bridges, s.NoBridges, errs = readFirst(s.BridgesPath); errs != nil {
+		return errs
+	}
+	s.Bridges, errs = s.bridges.list.bridges(s.Edge, s.decisions)
 	return errs
 }
 
@@ -194,6 +240,19 @@ func (l list) remote(own []string, decisions Decisions) (*remoteaccess.Access, [
 			with = decisions.Remote()
 		}
 		return remoteaccess.Compile(file, own, with)
+	})
+}
+
+// bridges makes of the list and what was decided who of our users may use bridges.
+func (l list) bridges(c edge.Config, decisions Decisions) (*bridges.Policy, []error) {
+	file := bridges.File{}
+	return compile(l, &file, func() (*bridges.Policy, []error) {
+		file.File, file.Absent, file.Dir = l.name, l.absent, c.Dir
+		var with bridges.With
+		if decisions.Bridges != nil {
+			with = decisions.Bridges()
+		}
+		return bridges.Compile(file, c.Domains, with)
 	})
 }
 

@@ -12,9 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/sipedge/sipedge/allowlists"
-	"github.com/sipedge/sipedge/edge"
 	"github.com/sipedge/sipedge/federation"
-	"github.com/sipedge/sipedge/remoteaccess"
 )
 
 // folder writes files into a folder of the test and returns the main one's path.
@@ -38,7 +36,7 @@ func put(t *testing.T, path, text string) {
 	}
 }
 
-func nothingWrong(edge.Config, *federation.Partners, *remoteaccess.Access) []error { return nil }
+func nothingWrong(*Settings) []error { return nil }
 
 func texts(errs []error) []string {
 	var list []string
@@ -100,7 +98,7 @@ pier_name = "x"
 direction = "up"
 `,
 	})
-	check := func(edge.Config, *federation.Partners, *remoteaccess.Access) []error {
+	check := func(*Settings) []error {
 		return []error{
 			errors.New("without position"),
 			allowlists.Problem{File: "sipedge.toml", Line: 3, Text: "listener has no role"},
@@ -123,7 +121,7 @@ direction = "up"
 
 func TestLoadDoesNotHoldAgainstAFileWhatItCouldNotRead(t *testing.T) {
 	path := folder(t, map[string]string{"sipedge.toml": "name = \n", "partners.toml": "[partner.\n[blocked.'a b']\n"})
-	_, errs := Load(path, nil, func(edge.Config, *federation.Partners, *remoteaccess.Access) []error {
+	_, errs := Load(path, nil, func(*Settings) []error {
 		return []error{errors.New("no name")}
 	})
 	want := []string{

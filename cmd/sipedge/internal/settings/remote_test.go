@@ -55,8 +55,8 @@ allow = true
 bridges = false
 `})
 	var built *remoteaccess.Access
-	s, errs := Load(path, nil, func(_ edge.Config, _ *federation.Partners, a *remoteaccess.Access) []error {
-		built = a
+	s, errs := Load(path, nil, func(s *Settings) []error {
+		built = s.Remote
 		return nil
 	})
 	if errs != nil {
@@ -98,8 +98,8 @@ func TestFaultsOfRemoteTomlStandBesideTheOthers(t *testing.T) {
 		"partners.toml": "[partner.'example.com']\n",
 		"remote.toml":   "[default]\nalow = true\ndevices = 0\n[user.'alice@fabrikam.example']\n[group.x]\nallow = 'yes'\n",
 	})
-	s, errs := Load(path, nil, func(_ edge.Config, _ *federation.Partners, a *remoteaccess.Access) []error {
-		if a != nil {
+	s, errs := Load(path, nil, func(s *Settings) []error {
+		if s.Remote != nil {
 			t.Error("a faulty file lets somebody in")
 		}
 		return nil
@@ -143,7 +143,7 @@ func watchRemote(t *testing.T, remote string) *outside {
 	}
 	w.path, w.current = s.RemotePath, s.Remote
 	partners := func(*federation.Partners) { t.Error("partners were put in force, and have not changed") }
-	w.watcher = NewWatcher(s, partners, w.apply, slog.New(slog.NewTextHandler(w, nil)))
+	w.watcher = NewWatcher(s, Apply{Partners: partners, Remote: w.apply}, slog.New(slog.NewTextHandler(w, nil)))
 	ctx, stop := context.WithCancel(t.Context())
 	done := make(chan struct{})
 	go func() {

@@ -5,42 +5,58 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/sipedge/sipedge/bridges"
 	"github.com/sipedge/sipedge/federation"
 	"github.com/sipedge/sipedge/remoteaccess"
 )
 
-// A Watcher keeps the lists in force: the partners, and who may sign in from outside,
-// each as its file says and as administrators have decided beside it, and the partners
-// on this day. It makes them anew when a file changes, when something was decided and
-// when an end date comes.
+// A Watcher keeps the lists in force: the partners, who may sign in from outside, and
+// who may use bridges, each as its file says and as administrators have decided beside
+// it, and the partners on this day. It makes them anew when a file changes, when
+// something was decided and when an end date comes.
 //
 // A bad file is refused whole, and the last good one stays, also under what is
 // decided then. So it does when the partners' file vanishes, which is an accident more
 // often than a wish (an empty file is the way to say "nobody"). Without remote.toml
-// nobody may sign in from outside, also if there was one.
+// nobody may sign in from outside, also if there was one; nor use a bridge without
+// bridges.toml.
 type Watcher struct {
 	keeper[*federation.Partners]
-	remote keeper[*remoteaccess.Access]
+	remote  keeper[*remoteaccess.Access]
+	bridges keeper[*bridges.Policy]
 
 	retry time.Time // dates are not tried again before
 }
 
+// An Apply puts lists in force. What is nil nobody wants.
+type Apply struct {
+	Partners func(*federation.Partners)
+	Remote   func(*remoteaccess.Access)
+	Bridges  func(*bridges.Policy)
+}
+
 // NewWatcher watches the lists of s from the state in which they were read.
-// They are in force; partners and remote put others there.
-func NewWatcher(s *Settings, partners func(*federation.Partners), remote func(*remoteaccess.Access), log *slog.Logger) *Watcher {
-	own, decisions := s.Edge.Domains, s.decisions
+// They are in force; apply puts others there.
+func NewWatcher(s *Settings, apply Apply, log *slog.Logger) *Watcher {
+	c, own, decisions := s.Edge, s.Edge.Domains, s.decisions
 	return &Watcher{
 		keeper: keeper[*federation.Partners]{
-			Path: s.PartnersPath, Apply: partners, Log: log,
+			Path: s.PartnersPath, Apply: apply.Partners, Log: log,
 			faulty: "partners faulty", stays: "partners not reloaded",
 			make: func(l list) (*federation.Partners, []error) { return l.partners(own, decisions) },
 			seen: s.partners.stamp, taken: s.partners.stamp, good: s.partners.list, current: s.Partners,
 		},
 		remote: keeper[*remoteaccess.Access]{
-			Path: s.RemotePath, Apply: remote, Log: log,
+			Path: s.RemotePath, Apply: apply.Remote, Log: log,
 			faulty: "remote access faulty", stays: "remote access not reloaded", vanished: "remote access gone: nobody may sign in from outside",
 			make: func(l list) (*remoteaccess.Access, []error) { return l.remote(own, decisions) },
 			seen: s.remote.stamp, taken: s.remote.stamp, good: s.remote.list, current: s.Remote,
+		},
+		bridges: keeper[*bridges.Policy]{
+			Path: s.BridgesPath, Apply: apply.Bridges, Log: log,
+			faulty: "bridges faulty", stays: "bridges not reloaded", vanished: "bridges gone: nobody may use one",
+			make: func(l list) (*bridges.Policy, []error) { return l.bridges(c, decisions) },
+			seen: s.bridges.stamp, taken: s.bridges.stamp, good: s.bridges.list, current: s.Bridges,
 		},
 	}
 }
@@ -57,10 +73,12 @@ func (w *Watcher) Run(ctx context.Context, now <-chan struct{}) {
 		case <-now:
 			w.reload(stampOf(w.Path))
 			w.remote.reload(stampOf(w.remote.Path))
+			w.bridges.reload(stampOf(w.bridges.Path))
 		case <-poll.C:
 			w.look()
 			w.dates()
 			w.remote.look()
+			w.bridges.look()
 		}
 	}
 }
@@ -101,3 +119,12 @@ func (w *Watcher) RemoteFaults() []error { return w.remote.faults() }
 // RefreshRemote is Refresh for what has been decided about who may sign in from
 // outside.
 func (w *Watcher) RefreshRemote() error { return w.remote.again() }
+
+// Bridges returns who may use bridges.
+func (w *Watcher) Bridges() *bridges.Policy { return w.bridges.inForce() }
+
+// BridgesFaults is Faults of bridges.toml.
+func (w *Watcher) BridgesFaults() []error { return w.bridges.faults() }
+
+// RefreshBridges is Refresh for what has been decided about who may use bridges.
+func (w *Watcher) RefreshBridges() error { return w.bridges.again() }

@@ -41,7 +41,7 @@ func watch(t *testing.T, partners string) *watched {
 	}
 	ctx, stop := context.WithCancel(t.Context())
 	done := make(chan struct{})
-	w.watcher = NewWatcher(s, apply, nil, slog.New(slog.NewTextHandler(w.log, nil)))
+	w.watcher = NewWatcher(s, Apply{Partners: apply}, slog.New(slog.NewTextHandler(w.log, nil)))
 	go func() {
 		defer close(done)
 		w.watcher.Run(ctx, w.now)

@@ -1,0 +1,166 @@
+package xmpp
+
+import (
+	"strings"
+
+	"mellium.im/xmpp/jid"
+)
+
+// uri returns the SIP URI of a JID (RFC 7247 §6.5). j is in canonical form, as
+// parseJID makes it. The error is an *addressError.
+//
+// A resource becomes ;gr=. Resources of our own users are names that the bridge
+// gave; whoever asks about them takes j.Bare().
+func (a *addresses) uri(j jid.JID) (string, error) {
+	domain, err := hostOf(j.Domainpart())
+	if err != nil {
+		return "", errNoSIP
+	}
+	local := j.Localpart()
+	b := make([]byte, 0, len("sip:@;gr=")+len(local)+len(domain)+len(a.sipGateway)+3*len(j.Resourcepart())+16)
+	b = append(b, "sip:"...)
+	switch {
+	case domain == a.sipGateway && a.sipGateway != "":
+		return "", errLoop
+	case domain == a.gateway && a.gateway != "":
+		b, err = a.unwrapJID(b, j, local)
+	case a.tunnelled[domain]:
+		return "", errPlain
+	case a.sipGateway != "" && !a.native[domain]:
+		b, err = a.wrapJID(b, local, domain)
+	default:
+		b, err = a.plainJID(b, j, local, domain)
+	}
+	if err != nil {
+		return "", err
+	}
+	if resource := j.Resourcepart(); resource != "" {
+		b = append(b, ";gr="...)
+		b = appendPercent(b, resource, &gruuOctets)
+	}
+	return string(b), nil
+}
+
+// plainJID appends user and host of a JID whose domain is a SIP domain, too.
+func (a *addresses) plainJID(b []byte, j jid.JID, local, domain string) ([]byte, error) {
+	if local != "" {
+		user, err := a.userOf(j, local)
+		if err != nil {
+			return nil, err
+		}
+		b = append(append(b, user...), '@')
+	}
+	return append(b, domain...), nil
+}
+
+// userOf returns the user part for a local part: as the registrar spells it if
+// that is known.
+func (a *addresses) userOf(j jid.JID, local string) (string, error) {
+	if user, ok := a.spelled.of(j); ok {
+		return user, nil
+	}
+	raw, err := unescapeLocal(local)
+	if err != nil {
+		return "", err
+	}
+	return string(appendPercent(nil, raw, &userOctets)), nil
+}
+
+// wrapURI makes a tunnelled JID: the SIP address is its local part.
+func (a *addresses) wrapURI(user, domain, resource string) (jid.JID, error) {
+	switch {
+	case a.gateway == "":
+		return jid.JID{}, errPlain
+	case user == "":
+		return jid.JID{}, errTunnel
+	}
+	local, err := escapeUser(user + "@" + domain)
+	if err != nil {
+		return jid.JID{}, err
+	}
+	return mapped(local, a.gateway, resource)
+}
+
+// unwrapJID appends the SIP address that the local part of a tunnelled JID is. Only
+// domains that are tunnelled have such: nobody gets a second name, or a way to
+// somewhere else.
+func (a *addresses) unwrapJID(b []byte, j jid.JID, local string) ([]byte, error) {
+	raw, err := unescapeLocal(local)
+	if err != nil {
+		return nil, err
+	}
+	at := strings.LastIndexByte(raw, '@')
+	if at <= 0 {
+		return nil, errTunnel
+	}
+	host, err := hostOf(raw[at+1:])
+	if err != nil || !a.tunnelled[host] {
+		return nil, errTunnel
+	}
+	if user, ok := a.spelled.of(j); ok {
+		b = append(b, user...)
+	} else {
+		b = appendPercent(b, raw[:at], &userOctets)
+	}
+	return append(append(b, '@'), host...), nil
+}
+
+// wrapJID appends user and host of a foreign JID that is written whole. Its own
+// escapes stay. A mere domain needs a dot: "juliet" alone is rather a user whose domain
+// was forgotten.
+func (a *addresses) wrapJID(b []byte, local, domain string) ([]byte, error) {
+	switch {
+	case local != "":
+		local += "@"
+	case strings.IndexByte(domain, '.') < 0:
+		return nil, errTunnel
+	}
+	b = appendPercent(b, local+domain, &userOctets)
+	return append(append(b, '@'), a.sipGateway...), nil
+}
+
+// unwrapURI returns the JID that the user part of an address in our SIP gateway
+// is.
+//
+// COMPAT(Kamailio): juliet*example.com is taken for juliet@example.com.
+// COMPAT(Live Communications Server): so is juliet(example.com).
+func (a *addresses) unwrapURI(user, resource string) (jid.JID, error) {
+	at := strings.LastIndexByte(user, '@')
+	if at < 0 {
+		at = strings.LastIndexByte(user, '*')
+	}
+	if open := strings.LastIndexByte(user, '('); at < 0 && open > 0 && strings.HasSuffix(user, ")") {
+		at, user = open, user[:len(user)-1]
+	}
+	if at == 0 || at < 0 && !strings.Contains(user, ".") {
+		return jid.JID{}, errTunnel
+	}
+	local := ""
+	if at > 0 {
+		local = user[:at]
+	}
+	j, err := newJID(local, user[at+1:], resource)
+	if err != nil {
+		return jid.JID{}, err
+	}
+	if host, err := hostOf(j.Domainpart()); err != nil || !a.isNative(host) || a.native[host] {
+		return jid.JID{}, errLoop
+	}
+	return j, nil
+}
+
+// JID returns the XMPP address of a SIP URI where both domains are the same, as
+// people ask for it. The error says what is wrong with it.
+func JID(uri string) (string, error) {
+	j, err := new(addresses).jid(uri)
+	return j.String(), err
+}
+
+// URI returns the SIP URI of an XMPP address where both domains are the same.
+func URI(address string) (string, error) {
+	j, err := parseJID(address)
+	if err != nil {
+		return "", err
+	}
+	return new(addresses).uri(j)
+}

@@ -1,0 +1,76 @@
+package xmpp
+
+import (
+	"context"
+	"strings"
+
+	"github.com/sipedge/sipedge/bridges"
+	"github.com/sipedge/sipedge/bridges/xmpp/stanza"
+	"mellium.im/xmpp/jid"
+)
+
+// Test looks whether a foreign address or domain could be reached now: an XMPP address,
+// a SIP URI, or a domain. Nothing is sent to a person: only his server is asked.
+func (b *Bridge) Test(ctx context.Context, address string) (steps []bridges.Step) {
+	step := func(name string, ok bool, detail string) bool {
+		steps = append(steps, bridges.Step{Name: name, OK: ok, Detail: detail})
+		return ok
+	}
+	b.mu.Lock()
+	w := b.work
+	b.mu.Unlock()
+	if !step("bridge", w != nil, map[bool]string{true: "runs", false: "does not run"}[w != nil]) {
+		return steps
+	}
+	j, err := b.foreign(address)
+	if err != nil {
+		step("address", false, err.Error())
+		return steps
+	}
+	step("address", true, j.String())
+	domain := j.Domainpart()
+	if w.gateway.set.served[domain] {
+		step("lists", false, domain+" is ours")
+		return steps
+	}
+	if !step("lists", b.allows(domain), map[bool]string{true: "the domain may be spoken with", false: "the domain may not be spoken with"}[b.allows(domain)]) {
+		return steps
+	}
+	steps = append(steps, w.server.Test(ctx, domain)...)
+	if !steps[len(steps)-1].OK {
+		return steps
+	}
+	ok, detail := w.ping(ctx, domain)
+	step("ping (XEP-0199)", ok, detail)
+	return steps
+}
+
+// foreign reads an address as an administrator writes it.
+func (b *Bridge) foreign(address string) (jid.JID, error) {
+	if strings.Contains(address, ":") {
+		return b.addr.jid(address)
+	}
+	return parseJID(address)
+}
+
+// ping asks a server whether it is there.
+func (w *work) ping(ctx context.Context, domain string) (ok bool, detail string) {
+	got := make(chan *stanza.Element, 1)
+	from := w.b.served()[0]
+	if !w.gateway.queries.ask(from, domain, stanza.New(nsPing, "ping"), func(e *stanza.Element) { got <- e }) {
+		return false, "too many questions are open"
+	}
+	select {
+	case <-ctx.Done():
+		return false, "no answer in time"
+	case e := <-got:
+		if e == nil {
+			return false, "no answer"
+		}
+		if fault := stanza.ErrorOf(e); fault != nil {
+			// It speaks with us, and knows no ping.
+			return true, "answered with " + fault.Condition
+		}
+		return true, "answered"
+	}
+}

@@ -1,0 +1,100 @@
+package xmpp
+
+import (
+	"strconv"
+	"strings"
+
+	"github.com/sipedge/sipedge/bridges"
+	"github.com/sipedge/sipedge/bridges/xmpp/stanza"
+	"mellium.im/xmpp/jid"
+)
+
+// stanza takes a presence stanza of the network. from and to are those of a stream:
+// the domain of from is proved by proof, that of to is ours.
+func (p *presence) stanza(e *stanza.Element, proof bridges.Proof) {
+	from, err := parseJID(e.Attr("from"))
+	if err != nil {
+		p.log.Info("presence was malformed", "from", e.Attr("from"), "err", err)
+		return
+	}
+	to, err := parseJID(e.Attr("to"))
+	if err != nil {
+		p.loop.offer(func() { p.bounce(e, err.(*addressError).Condition, "") })
+		return
+	}
+	if !p.loop.offer(func() { p.take(e, from, to, proof) }) {
+		p.log.Warn("presence was dropped", "from", e.Attr("from"), "to", e.Attr("to"), "type", e.Attr("type"))
+	}
+}
+
+// take is stanza on the loop.
+func (p *presence) take(e *stanza.Element, from, to jid.JID, proof bridges.Proof) {
+	kind := e.Attr("type")
+	p.sawVisitor(visitorKey{from.Bare().String(), to.Domainpart()}, kind)
+	if to.Localpart() == "" {
+		// The domain itself has no presence: what comes answers our probes.
+		if kind == "subscribe" {
+			p.send(presenceStanza("unsubscribed", to.String(), from.Bare().String()))
+		}
+		return
+	}
+	key := rosterKey{to.Bare().String(), from.Bare().String()}
+	if c := p.contactOf(p.relations[key]); c != nil {
+		c.proof = proof
+	}
+	switch kind {
+	case "subscribe":
+		p.wantsToWatch(e, key, proof)
+	case "unsubscribe":
+		p.stopsWatching(key, proof)
+	case "probe":
+		p.probed(key, from, to, e.Attr("id"), proof)
+	case "subscribed":
+		p.granted(key)
+	case "unsubscribed":
+		p.denied(key)
+	case "", "unavailable":
+		p.heard(key, from, tupleOf(e, from.Resourcepart()), proof)
+	case "error":
+		p.errored(key, stanza.ErrorOf(e))
+	default:
+		p.bounce(e, "bad-request", "")
+	}
+}
+
+// bounce answers a stanza with an error. Only those that ask for something have
+// one: an error to a probe or to presence would tell strangers who exists.
+func (p *presence) bounce(e *stanza.Element, condition, text string) {
+	switch e.Attr("type") {
+	case "subscribe", "subscribed", "unsubscribe", "unsubscribed":
+	default:
+		p.log.Info("presence was dropped", "from", e.Attr("from"), "to", e.Attr("to"), "type", e.Attr("type"), "condition", condition)
+		return
+	}
+	p.stat.Refused++
+	if b := stanza.Bounce(e, &stanza.Error{Condition: condition, Text: text}); b != nil {
+		p.send(b)
+	}
+}
+
+// presenceError makes a presence error from our user to somebody who asked; id is
+// that of his request.
+func presenceError(key rosterKey, id string, err *stanza.Error) *stanza.Element {
+	e := presenceStanza("error", key.ours, key.theirs)
+	e.SetAttr("id", id)
+	e.Add(err.Element())
+	return e
+}
+
+// newProbe makes a probe (RFC 6121 §4.3.1).
+func (p *presence) newProbe(from, to string) *stanza.Element {
+	e := presenceStanza("probe", from, to)
+	e.SetAttr("id", p.newID("p"))
+	return e
+}
+
+// newID makes an id of a stanza.
+func (p *presence) newID(kind string) string {
+	p.probes++
+	return kind + strconv.FormatUint(p.probes, 36) + "-" + strings.ToLower(randomText(8))
+}

@@ -1,0 +1,94 @@
+package xmpp
+
+import (
+	"strings"
+	"time"
+
+	"github.com/sipedge/sipedge/bridges"
+)
+
+// A writing is what a MESSAGE of one of our users says.
+type writing struct {
+	texts     []text
+	subjects  []text
+	date      time.Time
+	cpim      *cpim      // its wrapper, nil if it has none
+	composing *composing // he types, or does not any more
+	report    *imdn      // what became of a message of the other one
+}
+
+// readWriting reads the body and the fields of a MESSAGE; refusal, if it has a
+// Status, is the answer to one that cannot cross.
+func (g *gateway) readWriting(r *bridges.Request, w *outward) (c *writing, refusal bridges.Response) {
+	if coding := r.Fields.Get("Content-Encoding"); coding != "" && !strings.EqualFold(coding, "identity") {
+		return nil, bridges.Response{Status: 415, Fields: bridges.Fields{{Name: "Accept-Encoding", Value: "identity"}}}
+	}
+	p, err := readPayload(r.ContentType, r.Fields.Get("Content-Language"), r.Body)
+	if err != nil {
+		return nil, refusalOf(err)
+	}
+	c = &writing{texts: p.Texts, composing: p.Composing, report: p.IMDN, cpim: p.CPIM}
+	if p.CPIM != nil {
+		g.traits.wrapper(w.pair.ours, true)
+		if !g.wrapperFits(p.CPIM, w) {
+			return nil, bridges.Response{Status: 403, Fields: bridges.Fields{reason("403", "the wrapper names somebody else")}}
+		}
+		c.subjects, c.date = p.CPIM.Subjects, p.CPIM.DateTime
+	}
+	if s := r.Fields.Get("Subject"); s != "" && len(c.subjects) == 0 {
+		c.subjects = []text{{Text: cleanText(oneLine(s))}}
+	}
+	if d, ok := parseDate(r.Fields.Get("Date")); ok && c.date.IsZero() {
+		c.date = d
+	}
+	if c.composing == nil && c.report == nil && !c.readable() {
+		return nil, bridges.Response{Status: 400, Phrase: "Nothing to read"}
+	}
+	return c, refusal
+}
+
+// refusalOf returns the answer to a request with a body that cannot cross.
+func refusalOf(err error) bridges.Response {
+	if fault, ok := err.(*bodyError); ok {
+		return fault.response()
+	}
+	return errBody.response()
+}
+
+// readable reports whether there is a text.
+func (c *writing) readable() bool {
+	for _, t := range c.texts {
+		if t.Text != "" {
+			return true
+		}
+	}
+	return false
+}
+
+// wrapperFits reports whether a wrapper names whom the request names, so that nobody
+// is shown as somebody else.
+//
+// COMPAT(RCS): sip:anonymous@anonymous.invalid names nobody.
+func (g *gateway) wrapperFits(c *cpim, w *outward) bool {
+	if c.From.URI != "" && !isAnonymous(c.From.URI) {
+		if j, err := g.addr.jid(c.From.URI); err != nil || bareOf(j) != w.pair.ours {
+			return false
+		}
+	}
+	if len(c.To) == 0 {
+		return true
+	}
+	for _, to := range c.To {
+		if isAnonymous(to.URI) {
+			return true
+		}
+		if j, err := g.addr.jid(to.URI); err == nil && bareOf(j) == w.pair.theirs {
+			return true
+		}
+	}
+	return false
+}
+
+func isAnonymous(uri string) bool {
+	return strings.HasSuffix(strings.ToLower(uri), ":anonymous@anonymous.invalid")
+}

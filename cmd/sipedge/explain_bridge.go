@@ -1,0 +1,64 @@
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"strings"
+
+	"github.com/sipedge/sipedge/allowlists"
+	"github.com/sipedge/sipedge/bridges"
+	"github.com/sipedge/sipedge/edge"
+)
+
+// proofs are what can prove a foreign domain to a bridge, by the words of --proof.
+var proofs = map[string]bridges.Proof{
+	"certificate": bridges.ProofCertificate, "dane": bridges.ProofDANE, "dialback": bridges.ProofDialback, "account": bridges.ProofAccount,
+	"none": bridges.ProofNone,
+}
+
+// bridged puts in by which bridge the request comes.
+func (c explainCommand) bridged(q *edge.Query) {
+	if q.Bridge = c.Bridge; c.Bridge != "" {
+		q.Proof = proofs[cmp.Or(c.Proof, "certificate")]
+	}
+}
+
+// adviseBridge says what an administrator can do about a verdict on what comes or goes
+// by a bridge.
+func (r *report) adviseBridge(q edge.Query) {
+	network, user, way := q.Bridge, q.To, "--inbound"
+	if network == "" {
+		network, user, way = leaves(r.Target), q.From, "--outbound"
+	}
+	switch r.Reason {
+	case allowlists.BridgeNotEnabled:
+		if network == "" {
+			return
+		}
+		r.ToAllow = []string{r.flag.command("bridge", "allow", network, shellWord(user), way)}
+		if r.Line > 0 && strings.HasPrefix(r.Rule, "user ") {
+			r.ToAllow = []string{fmt.Sprintf("change %s of [user.%q], %s", strings.TrimPrefix(way, "--"), strings.TrimPrefix(r.Rule, "user "), r.where())}
+		}
+		r.ToLook = []string{r.flag.command("bridge", "user", network, shellWord(user))}
+	case allowlists.BridgeNetwork:
+		r.ToLook = []string{r.flag.command("partner", "show", r.partner)}
+	case allowlists.BridgePaused:
+		if network != "" {
+			r.ToAllow = []string{r.flag.command("bridge", "resume", network)}
+		}
+	case allowlists.PartnerAllowed, allowlists.PartnerDiscovered:
+		if network != "" && q.Bridge == "" {
+			r.ToLook = []string{r.flag.command("bridge", "test", network, shellWord(q.To))}
+		}
+	}
+}
+
+// leaves is the network by whose bridge a request leaves for a target, "" for none.
+func leaves(target string) string {
+	rest, ok := strings.CutPrefix(target, "bridge ")
+	if !ok {
+		return ""
+	}
+	network, _, _ := strings.Cut(rest, ",")
+	return network
+}
