@@ -140,13 +140,22 @@ func (f *found) name(host string) {
 // that does not exist: if none has servers, the failure is what is told.
 func (d *Directory) records(ctx context.Context, domain string) (query string, best *answer) {
 	// The addresses need some of the time too.
-	ctx, cancel := context.WithTimeout(ctx, d.l.total*3/5)
-	defer cancel()
+	// A service that is not waited for is asked for to the end: Close has to know of it.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), d.l.total*3/5)
+	var asked sync.WaitGroup
+	asked.Add(len(services))
 	var results [len(services)]chan *answer
 	for i, s := range services {
 		results[i] = make(chan *answer, 1)
-		d.l.running.Go(func() { results[i] <- d.query(ctx, s+domain, dns.TypeSRV) })
+		d.l.running.Go(func() {
+			defer asked.Done()
+			results[i] <- d.query(ctx, s+domain, dns.TypeSRV)
+		})
 	}
+	d.l.running.Go(func() {
+		asked.Wait()
+		cancel()
+	})
 	until := time.Time{}
 	for i, s := range services {
 		a := <-results[i]

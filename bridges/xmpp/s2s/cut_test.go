@@ -63,16 +63,6 @@ func carry(to, from net.Conn, octets int) {
 	}
 }
 
-func (c *wire) cut() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for _, conn := range c.all {
-		_ = conn.(*net.TCPConn).SetLinger(0)
-		_ = conn.Close()
-	}
-	c.all = nil
-}
-
 func TestNothingAcknowledgedIsLostHoweverTheWireIsCut(t *testing.T) {
 	for seed := range uint64(12) {
 		for _, dialback := range []bool{false, true} {

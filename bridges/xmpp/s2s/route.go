@@ -36,8 +36,6 @@ type route struct {
 	retry    time.Time          // not to be tried before
 	since    time.Time          // of the state
 	used     time.Time
-	sent     uint64 // on streams that ended
-	received uint64
 }
 
 // send takes a stanza. It never waits, and reports whether a stream is there.
