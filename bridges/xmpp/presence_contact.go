@@ -143,7 +143,7 @@ func (p *presence) note(c *contact, t tuple) (changed bool) {
 		r := &c.resources[i]
 		switch {
 		case r.resource == t.resource:
-			found = true
+			found, r.doubted = true, false
 			if !r.same(&t) {
 				changed = true
 				r.tuple = t
@@ -178,6 +178,25 @@ func (p *presence) note(c *contact, t tuple) (changed bool) {
 	}
 	c.resources = append(c.resources, r)
 	return true
+}
+
+// confirm takes out the resources that an answer to a probe did not name.
+func (p *presence) confirm(c *contact) {
+	if c.heard.Before(c.probed) {
+		return // it was not answered
+	}
+	now, changed := time.Now(), false
+	for i := range c.resources {
+		if r := &c.resources[i]; r.doubted && r.open {
+			r.leave(now)
+			changed = true
+		}
+		c.resources[i].doubted = false
+	}
+	if c.r.item.To {
+		p.changed(c, changed)
+		p.cameAndWent(c.r, c.isOnline())
+	}
 }
 
 // changed notifies the devices that listen of what has changed.

@@ -24,6 +24,9 @@ func (p *presence) resume(now time.Time, crashed bool) {
 // stay: devices are told to come back, at different times (RFC 6665 §4.1.3).
 func (p *presence) goodbye() {
 	p.ending = true
+	for _, u := range p.usages {
+		p.sayBye(u)
+	}
 	for _, r := range p.relations {
 		if w := r.watch; w != nil {
 			p.lost(w)

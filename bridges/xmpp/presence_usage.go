@@ -34,6 +34,15 @@ const subscribeFor = time.Hour
 // §4.1.2.4), and a moment more, so that an answer that times out comes first.
 const timerN = 33 * time.Second
 
+// owner returns whose the usage is; nil: nobody's any more. A watch may have ended
+// while it asked once.
+func (u *usage) owner() *watch {
+	if u.watch != nil && u.watch.isOver() {
+		u.watch = nil
+	}
+	return u.watch
+}
+
 // isUp reports whether there is a dialog to send within.
 func (u *usage) isUp() bool { return u.dialog != nil && !u.dialog.Ended() }
 
@@ -253,7 +262,7 @@ func (p *presence) answered(u *usage, resp *bridges.Response, d *bridges.Dialog)
 	case d != nil && d != u.dialog:
 		d.End() // another one was first (RFC 3856 §6.9)
 	}
-	w := u.watch
+	w := u.owner()
 	switch {
 	case w == nil && p.usages[u.call] != u:
 		if d != nil {
@@ -307,7 +316,12 @@ func (p *presence) lasts(u *usage, d time.Duration) {
 
 // again is told that it is time to subscribe again, or to refresh.
 func (p *presence) again(w *watch) {
+	if w.visiting {
+		return
+	}
+	w.visiting = true
 	p.visit(w.r.key, func(ok bool) {
+		w.visiting = false
 		switch {
 		case w.isOver() || w.offline:
 		case ok:
@@ -332,7 +346,7 @@ func (p *presence) again(w *watch) {
 // ended is told that a usage has come to its end: no NOTIFY has come, or it was
 // not refreshed.
 func (p *presence) ended(u *usage) {
-	w := u.watch
+	w := u.owner()
 	switch {
 	case w == nil:
 		p.forget(u)

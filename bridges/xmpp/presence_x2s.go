@@ -34,6 +34,7 @@ type watch struct {
 	interval time.Duration // Expires that the presence server wants at least; 0: the usual
 	offline  bool          // he is not there to be told anything
 	queued   bool          // waits for a place to SUBSCRIBE
+	visiting bool          // waits for an answer to a probe of the gateway
 	retry    alarm         // when to subscribe again, or to refresh
 
 	tries   int       // since it worked
@@ -293,7 +294,14 @@ func (w *watch) mayProbe() bool {
 // wakeUp subscribes for somebody who has come back.
 func (p *presence) wakeUp(w *watch) {
 	w.offline = false
-	if w.state == pending || w.usage != nil && w.usage.asking || !w.failing.IsZero() && time.Since(w.jumped) < retries[0] {
+	if w.state == pending || w.queued || w.usage != nil && w.usage.asking {
+		return
+	}
+	if next := w.jumped.Add(retries[0]); !w.failing.IsZero() && time.Now().Before(next) {
+		// Our side does not work, and those who come and go do not make it better.
+		if !w.retry.isSet() {
+			p.alarms.set(&w.retry, next)
+		}
 		return
 	}
 	w.jumped = time.Now()
