@@ -282,6 +282,37 @@ func TestASessionThatComesTooLateEnds(t *testing.T) {
 	})
 }
 
+func TestAClientGetsWhatItSaysThatItTakes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, nil)
+		w.known()
+		resp, d := w.home.Send(t, invitation(strings.Replace(microsoftOffer, "text/plain", "text/plain application/im-iscomposing+xml message/cpim", 1)))
+		if resp.Status != 200 {
+			t.Fatalf("answered with %d", resp.Status)
+		}
+		w.chatState("composing")
+		in := w.home.Take(t, "MESSAGE", 200)
+		if in.Dialog != d || in.ContentType != typeComposing {
+			t.Errorf("a notice is %s", in.ContentType)
+		}
+		c := composing{Active: true}
+		if got := w.home.SendWithin(t, d, &bridges.Request{Method: "MESSAGE", ContentType: typeComposing, Body: c.append(nil)}).Status; got != 200 {
+			t.Errorf("answered with %d", got)
+		}
+		get(t, w.state(), "composing")
+		w.arrives(messageXML("type='chat' id='1'", "<body>hello</body>"+wantsReceipt))
+		in = w.home.Take(t, "MESSAGE", 200)
+		wrapper, err := readCPIM(in.Body)
+		if in.Dialog != d || in.ContentType != typeCPIM || err != nil {
+			t.Fatalf("got %s %q", in.ContentType, in.Body)
+		}
+		n := imdn{MessageID: wrapper.MessageID, Kind: "delivery", Status: "delivered"}
+		report := cpim{From: cpimParty{URI: aliceURI}, To: []cpimParty{{URI: julietURI}}, MessageID: "r", ContentType: typeIMDN, Body: n.append(nil)}
+		w.home.SendWithin(t, d, &bridges.Request{Method: "MESSAGE", ContentType: typeCPIM, Body: report.append(nil)})
+		get(t, contentOf(w.beyond.next(t).Element).Received, "1")
+	})
+}
+
 func TestSessionsAreLimited(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, nil)
