@@ -15,6 +15,13 @@ func (e *Edge) Keypairs() map[string]*certs.Keypair { return e.pairs }
 // Locator finds servers, with the edge's resolvers, memory and rules.
 func (e *Edge) Locator() *locate.Locator { return e.locator }
 
+// SpeaksMicrosoft reports whether the home servers of a domain of ours, in normal form,
+// speak the Microsoft dialect.
+func (e *Edge) SpeaksMicrosoft(domain string) bool {
+	p := e.byDomain[domain]
+	return p != nil && p.msft
+}
+
 // Own notes a port that something else in this process listens on: no foreign DNS may
 // send us there.
 func (e *Edge) Own(addr netip.AddrPort) { e.ports = append(e.ports, addr) }

@@ -70,7 +70,7 @@ func (l *accounts) update(list []bridges.Account) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for user, c := range l.byUser {
-		if a, ok := want[user]; !ok || a != c.account {
+		if a, ok := want[user]; !ok || a != c.account || c.hasNewPassword() {
 			c.end()
 			delete(l.byUser, user)
 		}
@@ -182,6 +182,12 @@ func readPassword(path string) (string, error) {
 	return password, nil
 }
 
+// hasNewPassword reports whether somebody has written another password into the file.
+func (c *connector) hasNewPassword() bool {
+	password, err := readPassword(c.account.PasswordFile)
+	return err == nil && password != c.conf.Password
+}
+
 // stop ends all sessions.
 func (l *accounts) stop() {
 	l.mu.Lock()
@@ -251,7 +257,8 @@ func (c *connector) link() bridges.Link {
 	case c.up:
 		l.State = "up"
 	case c.why != nil:
-		l.State, l.Detail = "down", c.why.Error()
+		l.State = "down"
+		l.Detail, _, _ = strings.Cut(c.why.Error(), "\n")
 	}
 	return l
 }

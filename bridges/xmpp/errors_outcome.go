@@ -21,6 +21,7 @@ var outcomes = []struct {
 	cond   condition
 	text   string
 }{
+	{s2s.ErrTooLarge, 413, condition{"policy-violation", "modify"}, "the message is larger than the XMPP server takes"},
 	{s2s.ErrNoServer, 404, condition{"remote-server-not-found", "cancel"}, "the domain has no XMPP server"},
 	{s2s.ErrUnreachable, 408, condition{"remote-server-timeout", "wait"}, "the XMPP server cannot be reached"},
 	{s2s.ErrRefused, 403, condition{"forbidden", "auth"}, "the XMPP server refuses to talk with us"},

@@ -247,6 +247,7 @@ func TestAStreamThatFailsIsAnAnswer(t *testing.T) {
 		{s2s.ErrTimeout, 408, "remote-server-timeout wait", false},
 		{s2s.ErrQueueFull, 500, "resource-constraint wait", true},
 		{s2s.ErrLost, 408, "remote-server-timeout wait", false},
+		{s2s.ErrTooLarge, 413, "policy-violation modify", false},
 		{s2s.ErrStopped, 480, "recipient-unavailable wait", true},
 		{errors.New("something else"), 500, "internal-server-error cancel", false},
 	} {

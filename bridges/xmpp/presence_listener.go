@@ -151,7 +151,8 @@ func (p *presence) notifyState(l *listener, state string, doc []byte, lang strin
 	if l.dialog == nil {
 		return
 	}
-	r := &bridges.Request{Method: "NOTIFY", Fields: bridges.Fields{
+	// Where nothing has come yet, what is said is our own word.
+	r := &bridges.Request{Method: "NOTIFY", Proof: max(l.c.proof, ownWord), Fields: bridges.Fields{
 		{Name: "Event", Value: l.event}, {Name: "Subscription-State", Value: state},
 	}}
 	if doc != nil {

@@ -17,11 +17,12 @@ type contact struct {
 	fetches   []*listener // SUBSCRIBEs with Expires 0 that wait for an answer to a probe
 
 	resources []resource
-	known     bool      // something has come since our user had leave
-	complete  bool      // resources are all that there are
-	heard     time.Time // when
-	probed    time.Time // when the last probe went out
-	unsent    bool      // our subscribe could not be delivered
+	known     bool          // something has come since our user had leave
+	complete  bool          // resources are all that there are
+	heard     time.Time     // when
+	probed    time.Time     // when the last probe went out
+	unsent    bool          // our subscribe could not be delivered
+	proof     bridges.Proof // of the contact's domain, when something came from him last
 
 	doc     []byte // the document of all resources; nil: to be made
 	docLang string // Content-Language, "" if there are several

@@ -10,7 +10,7 @@ import (
 
 const (
 	keepReceipts = 7 * 24 * time.Hour
-	maxReceipts  = 65_536 // each way
+	maxReceipts  = 32_768 // each way
 )
 
 // receipts are the messages whose senders want to hear what became of them

@@ -153,7 +153,8 @@ func sessionHead(host string) []byte {
 // all clients of this dialect write.
 func messageLines(b []byte, name string) []byte {
 	b = append(append(append(b, "m="...), name...), " 5060 sip null\r\n"...)
-	return append(b, "a=accept-types:text/plain\r\n"...)
+	return append(b, "a=accept-types:text/plain text/html multipart/alternative message/cpim "+
+		"application/im-iscomposing+xml message/imdn+xml\r\n"...)
 }
 
 // hostOnly returns the host of "host:port".

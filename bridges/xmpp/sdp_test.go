@@ -72,17 +72,19 @@ func TestWhatTheOtherSideTakesIsKnown(t *testing.T) {
 	}
 }
 
+const acceptLine = "a=accept-types:text/plain text/html multipart/alternative message/cpim application/im-iscomposing+xml message/imdn+xml"
+
 func TestASessionOfMessagesIsAnswered(t *testing.T) {
 	o, ok := readOffer([]byte(described("m=audio 49170 RTP/AVP 0 8", "a=sendrecv", "m=x-ms-message 5060 sip sip:bob@example.com", "m=x", "m=message 5060 sip null")))
 	if !ok {
 		t.Fatal("no description")
 	}
 	want := crlf("v=0", "o=- 0 0 IN IP4 edge.example.net", "s=session", "c=IN IP4 edge.example.net", "t=0 0",
-		"m=audio 0 RTP/AVP 0 8", "m=x-ms-message 5060 sip null", "a=accept-types:text/plain", "m=message 0 TCP *", "m=message 0 sip null", "")
+		"m=audio 0 RTP/AVP 0 8", "m=x-ms-message 5060 sip null", acceptLine, "m=message 0 TCP *", "m=message 0 sip null", "")
 	if got := string(o.answer("edge.example.net")); got != want {
 		t.Errorf("got:\n%s\nwant:\n%s", got, want)
 	}
-	want = crlf("v=0", "o=- 0 0 IN IP6 2001:db8::1", "s=session", "c=IN IP6 2001:db8::1", "t=0 0", "m=message 5060 sip null", "a=accept-types:text/plain", "")
+	want = crlf("v=0", "o=- 0 0 IN IP6 2001:db8::1", "s=session", "c=IN IP6 2001:db8::1", "t=0 0", "m=message 5060 sip null", acceptLine, "")
 	if got := string(messageOffer("[2001:db8::1]")); got != want {
 		t.Errorf("got:\n%s\nwant:\n%s", got, want)
 	}

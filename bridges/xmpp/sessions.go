@@ -89,6 +89,19 @@ func (l *sessions) of(who ends, thread string) *session {
 	return list[len(list)-1]
 }
 
+// endAll ends all sessions, since the gateway ends: nobody would know them afterwards.
+func (l *sessions) endAll() {
+	l.mu.Lock()
+	var list []*session
+	for _, of := range l.byPair {
+		list = append(list, of...)
+	}
+	l.mu.Unlock()
+	for _, s := range list {
+		s.hangUp()
+	}
+}
+
 // size returns how many there are.
 func (l *sessions) size() int {
 	l.mu.Lock()
@@ -121,6 +134,10 @@ func (l *sessions) take(w *inward, m *letter) bool {
 
 // invited answers the INVITE of one of our users (RFC 7573 §5): the gateway does so
 // itself, and asks nobody, since XMPP knows no such question.
+//
+// A first message in the INVITE itself (Ms-Text-Format) is left alone: without "Supported:
+// ms-text-format" in the answer it comes again as a MESSAGE, whose answer can say what
+// became of it.
 func (g *gateway) invited(in *bridges.Incoming) {
 	if s, ok := dialogSession(in.Dialog); ok {
 		s.invitedAgain(in)

@@ -10,7 +10,7 @@ const (
 	defaultContacts = 600
 	// maxKnown bounds the pairs that are known, and maxStrangers the domains and people
 	// whose new pairs are counted.
-	maxKnown     = 262_144
+	maxKnown     = 131_072
 	maxStrangers = 16_384
 	keepKnown    = 30 * 24 * time.Hour
 )

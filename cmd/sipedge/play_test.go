@@ -146,6 +146,8 @@ func verbs() map[string]verb {
 		"msftserver":  (*stage).msft,
 		"finch":       (*stage).finch,
 		"netns":       (*stage).netns,
+		"prosody":     (*stage).prosody,
+		"ejabberd":    (*stage).ejabberd,
 	}
 }
 

@@ -71,7 +71,7 @@ func (s *installation) xmppDeps(set *settings.Settings, log *slog.Logger) xmpp.D
 	return xmpp.Deps{
 		Certificates: s.edge.Keypairs(), Locator: s.edge.Locator(), Domains: domains,
 		Path: func(p string) string { return beside(set.Edge.Dir, p) }, File: set.Edge.File, StateDir: stateDir(set.Edge),
-		Policy: s.edge.BridgePolicy, Allow: func(domain string) bool { return s.edge.Bridges(xmpp.Network, domain) }, Log: log,
+		Policy: s.edge.BridgePolicy, Microsoft: s.edge.SpeaksMicrosoft, Allow: func(domain string) bool { return s.edge.Bridges(xmpp.Network, domain) }, Log: log,
 	}
 }
 

@@ -136,7 +136,8 @@ func playCuts(t *testing.T, seed uint64, dialback bool) {
 		e := <-b.got
 		i, _ := strconv.Atoi(e.Child(stanza.NS, "body").Text)
 		if seen[i]++; seen[i] == 1 {
-			if i < last {
+			// Nothing holds two streams together but what is acknowledged.
+			if i < last && !dialback {
 				t.Errorf("%d came for the first time after %d", i, last)
 			}
 			last = i

@@ -16,6 +16,7 @@ const (
 	maxVerifying  = 4 // keys that are being verified
 	maxUnproved   = 4 // keys that may be tried before one is found good
 	verifyTime    = 15 * time.Second
+	maxKeys       = 256  // in all its life
 	maxKey        = 1024 // octets
 	maxPairsOfOne = 64   // domains that one stream may speak for
 )
@@ -123,13 +124,8 @@ func (st *stream) check(e *stanza.Element, p pair, refuse func(condition, text s
 	case st.proofs[p.remote] != bridges.ProofNone:
 		st.mu.Unlock()
 		return st.settleClaim(e, p, bridges.ProofDialback, nil)
-	case st.verifying >= maxVerifying, len(st.proofs) >= maxPairsOfOne, len(st.proofs) == 0 && st.verified > maxUnproved:
-		st.mu.Unlock()
-		return refuse("resource-constraint", "too many keys")
-	}
-	select {
-	case s.verifies <- struct{}{}:
-	default:
+	case st.verifying >= maxVerifying, len(st.proofs) >= maxPairsOfOne, st.verified > maxKeys,
+		len(st.proofs) == 0 && st.verified > maxUnproved, !s.verifies.take(source(st.addr)):
 		st.mu.Unlock()
 		return refuse("resource-constraint", "too many keys")
 	}
@@ -141,7 +137,7 @@ func (st *stream) check(e *stanza.Element, p pair, refuse func(condition, text s
 	}
 	st.mu.Unlock()
 	started := s.spawn(func() {
-		defer func() { <-s.verifies }()
+		defer s.verifies.leave(source(st.addr))
 		ctx, cancel := context.WithTimeout(s.base, verifyTime)
 		proof, err := st.proveClaim(ctx, p, id, strings.TrimSpace(e.Text))
 		cancel()
@@ -153,7 +149,7 @@ func (st *stream) check(e *stanza.Element, p pair, refuse func(condition, text s
 		st.mu.Unlock()
 	})
 	if !started {
-		<-s.verifies
+		s.verifies.leave(source(st.addr))
 		return ErrStopped
 	}
 	return nil

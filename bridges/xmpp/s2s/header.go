@@ -110,7 +110,7 @@ func readOffers(e *stanza.Element) (o offers) {
 	return o
 }
 
-// readLimits reads what the other side says about what it takes (XEP-0478 §4.1),
+// readLimits reads what the other side says about what it takes (XEP-0478 §3),
 // in its features or in <bidi/>.
 func readLimits(e *stanza.Element) (octets, idle int) {
 	l := e.Child(nsLimits, "limits")
@@ -134,7 +134,7 @@ func readLimits(e *stanza.Element) (octets, idle int) {
 	return octets, number("idle-seconds")
 }
 
-// limits says what we take (XEP-0478 §4.1).
+// limits says what we take (XEP-0478 §3).
 func (s *Server) limitsElement() *stanza.Element {
 	e := stanza.New(nsLimits, "limits")
 	e.AddText(nsLimits, "max-bytes", strconv.Itoa(s.limits.Stanza))

@@ -138,6 +138,7 @@ func (s *Server) Test(ctx context.Context, domain string) []bridges.Step {
 	}
 	ctx, cancel := context.WithTimeout(ctx, s.limits.Build)
 	defer cancel()
+	defer context.AfterFunc(s.base, cancel)()
 	done := make(chan struct{})
 	started := s.spawn(func() {
 		defer close(done)

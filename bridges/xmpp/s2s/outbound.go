@@ -129,12 +129,19 @@ func (s *Server) attempt(ctx context.Context, p pair, t target, hop locate.Hop, 
 	return nil, &failure{stageAuth, fmt.Errorf("%w: too many attempts", ErrRefused)}
 }
 
+// over reports whether there is no time any more. The network may notice before the
+// context does.
+func over(ctx context.Context) bool {
+	end, ok := ctx.Deadline()
+	return ctx.Err() != nil || ok && !time.Now().Before(end)
+}
+
 func (s *Server) try(ctx context.Context, p pair, t target, hop locate.Hop, h how) (*stream, *failure) {
 	d := net.Dialer{Timeout: connectTime, Control: s.c.Finder.Control(hop), KeepAlive: -1}
 	conn, err := d.DialContext(ctx, "tcp", hop.Addr.String())
 	h.look.step("connect to "+hop.String(), err, "")
 	if err != nil {
-		if ctx.Err() != nil {
+		if over(ctx) {
 			return nil, &failure{stageConnect, fmt.Errorf("%w: %w", ErrTimeout, err)}
 		}
 		s.c.Finder.Failed(hop.Addr)
@@ -157,8 +164,8 @@ func (s *Server) try(ctx context.Context, p pair, t target, hop locate.Hop, h ho
 		s.c.Finder.Succeeded(hop.Addr)
 		return st, nil
 	}
-	if ctx.Err() != nil && (isTimeout(err) || vanished(err)) {
-		err = fmt.Errorf("%w: %w", ErrTimeout, context.Cause(ctx))
+	if over(ctx) && (isTimeout(err) || vanished(err)) {
+		err = fmt.Errorf("%w: %w", ErrTimeout, err)
 	}
 	if n.stage <= stageStream {
 		s.c.Finder.Failed(hop.Addr)

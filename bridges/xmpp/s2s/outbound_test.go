@@ -81,7 +81,11 @@ func TestWhyAStanzaIsNotDelivered(t *testing.T) {
 			}
 		}, nil, ErrNoServer, []string{"it says host-unknown: Nobody is here"}},
 		{"no TLS", nil, func(_ *world, k *certs.Keypair) func(*raw) {
-			return func(p *raw) { p.answer(them, us, offerExternal); _, _ = p.r.Next() }
+			return func(p *raw) {
+				p.answer(them, us, offerExternal)
+				_, _ = p.r.Next()
+				p.write("%s", goodbye("unsupported-stanza-type", ""))
+			}
 		}, nil, ErrUntrusted, []string{"offers no TLS"}},
 		{"TLS fails", nil, func(_ *world, k *certs.Keypair) func(*raw) {
 			return func(p *raw) {
@@ -183,6 +187,14 @@ func TestWhatServersOfAllKindsMayDo(t *testing.T) {
 			p.startOver(offerExternal)
 			p.grant(them, us, "")
 		}, false},
+		{"TLS is not offered, and done", func(p *raw) {
+			p.answer(them, us, "")
+			p.expect(nsTLS, "starttls")
+			p.write("<proceed xmlns='%s'/>", nsTLS)
+			p.serverTLS(p.keypair)
+			p.answer(them, us, offerExternal)
+			p.grant(them, us, "")
+		}, false},
 		{"features in another order, and some that we do not know", func(p *raw) {
 			p.startOver("<x xmlns='urn:x'/><dialback xmlns='" + nsCanCheck + "'/>" + offerExternal + "<y xmlns='urn:y'/>")
 			p.grant(them, us, "<c xmlns='urn:caps'/><sm xmlns='urn:xmpp:sm:2'/>")
@@ -256,7 +268,18 @@ func TestWhatServersOfAllKindsMayDo(t *testing.T) {
 			p.expect(nsBidi, "bidi")
 			p.grant(them, us, offerManage)
 			p.expect(nsManage, "enable")
-			p.write("%s<enabled xmlns='%s'/>", body("eve@"+them, "alice@"+us, "early"), nsManage)
+			p.write("%s<enabled xmlns='%s'/>%s<r xmlns='%s'/>", body("eve@"+them, "alice@"+us, "early"), nsManage,
+				body("eve@"+them, "alice@"+us, "counted"), nsManage)
+			// The message may come before.
+			var held []*stanza.Element
+			e := p.next()
+			for ; !e.Is(nsManage, "a"); e = p.next() {
+				held = append(held, e)
+			}
+			if h := e.Attr("h"); h != "1" {
+				p.fail("acknowledged %s", h)
+			}
+			p.held = held
 		}, true},
 		{"white space everywhere", func(p *raw) {
 			p.startOver("\n " + offerExternal + "\n")
@@ -290,7 +313,7 @@ func TestWhatServersOfAllKindsMayDo(t *testing.T) {
 				t.Errorf("got %q", s)
 			}
 			if strings.HasPrefix(tt.name, "a stanza comes") {
-				a.wants("early")
+				a.wants("early", "counted")
 			}
 		})
 	}

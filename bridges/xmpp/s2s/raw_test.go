@@ -21,7 +21,8 @@ type raw struct {
 	conn    net.Conn
 	r       *stanza.Reader
 	keypair *certs.Keypair
-	quiet   bool // its failure is none of the test: that sees what comes of it
+	quiet   bool              // its failure is none of the test: that sees what comes of it
+	held    []*stanza.Element // read before they are wanted
 }
 
 func (p *raw) fail(format string, args ...any) {
@@ -78,6 +79,11 @@ func (p *raw) open(from, to string) (id string, features *stanza.Element) {
 
 func (p *raw) next() *stanza.Element {
 	p.t.Helper()
+	if len(p.held) > 0 {
+		e := p.held[0]
+		p.held = p.held[1:]
+		return e
+	}
 	e, err := p.r.Next()
 	if err != nil {
 		p.fail("next element: %v", err)

@@ -24,7 +24,13 @@ func (st *stream) read() error {
 			return err
 		}
 	}
-	st.early = nil
+	if st.early != nil {
+		// They came before both sides began to count (XEP-0198 §3).
+		st.early = nil
+		st.mu.Lock()
+		st.handled = 0
+		st.mu.Unlock()
+	}
 	for {
 		e, err := st.next()
 		if err != nil {

@@ -179,6 +179,9 @@ func (r *route) attach(st *stream) bool {
 	if r.retired {
 		return false
 	}
+	if r.cur == st || slices.Contains(r.spares, st) {
+		return true
+	}
 	if !st.in {
 		r.building = false
 	}
@@ -196,9 +199,7 @@ func (r *route) attach(st *stream) bool {
 	case r.cur != nil:
 		r.spares = append(r.spares, st)
 	default:
-		if r.building {
-			r.cancel() // one is enough
-		}
+		// One that is being built goes on: the other side may use it already.
 		r.takeLocked(st)
 	}
 	return true

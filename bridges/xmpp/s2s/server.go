@@ -31,8 +31,8 @@ type Server struct {
 	strangers *limitedLog   // of what those do who have proved nothing
 	domainLog *limitedLog   // of streams that others open and end
 	builds    chan struct{} // one for each stream that is being built
-	verifies  chan struct{} // one for each key that is being verified
-	vouches   chan struct{} // one for each certificate that is looked for in DNS
+	verifies  *places       // of keys that are being verified
+	vouches   *places       // of certificates that are looked for in DNS
 
 	base    context.Context
 	stop    context.CancelFunc
@@ -88,8 +88,7 @@ func New(c Config) (*Server, error) {
 	s.rates = newRates(s.limits.Rate, s.limits.Burst)
 	s.strangers, s.domainLog = newLimitedLog(c.Log, 5, 50), newLimitedLog(c.Log, 20, 200)
 	s.builds = make(chan struct{}, s.limits.Builds)
-	s.verifies = make(chan struct{}, s.limits.Verifies)
-	s.vouches = make(chan struct{}, s.limits.Verifies)
+	s.verifies, s.vouches = newPlaces(s.limits.Verifies), newPlaces(s.limits.Verifies)
 	s.base, s.stop = context.WithCancel(context.Background())
 	return s, nil
 }
@@ -133,7 +132,14 @@ func (s *Server) finish() {
 		r.shut(ErrStopped, true)
 	}
 	for _, st := range streams {
-		st.leave(nil, ErrStopped)
+		st.mu.Lock()
+		stranger := st.in && len(st.proofs) == 0
+		st.mu.Unlock()
+		if stranger {
+			st.leave(&fault{condition: "system-shutdown"}, ErrStopped)
+		} else {
+			st.leave(nil, ErrStopped)
+		}
 	}
 	// Every stream has a deadline to leave by; this one is for what else there is.
 	t := time.AfterFunc(s.limits.Goodbye+time.Second, s.stop)

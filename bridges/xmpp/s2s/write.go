@@ -57,6 +57,8 @@ func (st *stream) turn() bool {
 	st.mu.Unlock()
 
 	n, err := conn.Write(batch)
+	// TLS may have to write by itself while we read.
+	_ = conn.SetWriteDeadline(time.Time{})
 
 	st.mu.Lock()
 	st.busy = false
