@@ -334,6 +334,23 @@ func TestAPartnerPinnedToABridgeDoesNotComeBySIP(t *testing.T) {
 	})
 }
 
+func TestADialogEndsWhenItsPartnerIsPinnedToAnotherNetwork(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFar(t, map[string]federation.PartnerConfig{"xmpp.example": {Network: "xmpp"}})
+		f.from(f.homes[0], toXMPP("INVITE", "bob@example.com", "juliet@xmpp.example", "i1"))
+		m := f.hears("INVITE sip:juliet@xmpp.example SIP/2.0")
+		f.says(answer(m, 200, "Contact: <sip:c9@edge1.example.com:5062>\n"), bridges.ProofNone)
+		ours := f.routesOf(f.expect(f.homes[0], "SIP/2.0 200 OK"), true)
+		f.lists(map[string]federation.PartnerConfig{"xmpp.example": {Network: "sip"}, "fabrikam.example": {}})
+		f.from(f.homes[0], bridgeWithin("MESSAGE", "sip:c9@edge1.example.com:5062", "bob@example.com", "b", "juliet@xmpp.example", "b", "i1", ours))
+		f.expect(f.homes[0], "SIP/2.0 403 Forbidden")
+		f.reason(allowlists.BridgeNetwork)
+		f.says(bridgeWithin("MESSAGE", "sip:bob@10.0.0.50:5070", "juliet@xmpp.example", "b", "bob@example.com", "b", "i1", f.routesOf(m, false)), bridges.ProofCertificate)
+		f.hears("SIP/2.0 403 Forbidden")
+		f.reason(allowlists.BridgeNetwork)
+	})
+}
+
 func TestNobodyOutsideCanSayThatSomethingCameByABridge(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFar(t, nil)

@@ -17,7 +17,8 @@ type Watch struct {
 	notices chan Notice
 }
 
-// A Notice is one NOTIFY.
+// A Notice is one NOTIFY. One without a body says nothing of presence yet: somebody is
+// being asked for leave, say.
 type Notice struct {
 	State    string // the value of Subscription-State
 	Presence Presence
@@ -119,12 +120,14 @@ func (u *User) onNotify(req *sip.Request, tx sip.ServerTransaction) {
 		CallID: req.CallID().Value(),
 		Hops:   len(req.GetHeaders("Via")),
 	}
-	p, err := ParsePresence(req.Body())
-	if err != nil {
-		reply(req, tx, 400, "Bad Presence Document")
-		return
+	if n.Body != "" {
+		p, err := ParsePresence(req.Body())
+		if err != nil {
+			reply(req, tx, 400, "Bad Presence Document")
+			return
+		}
+		n.Presence = p
 	}
-	n.Presence = p
 	select {
 	case w.notices <- n:
 		reply(req, tx, 200, "OK")

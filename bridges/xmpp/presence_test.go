@@ -1,6 +1,7 @@
 package xmpp
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"log/slog"
@@ -164,7 +165,10 @@ func (s *stage) endpoint() *bridges.Endpoint {
 	e := bridges.NewEndpoint(slog.New(slog.DiscardHandler))
 	s.home = bridgestest.NewHome(s.t, e.Receive)
 	s.receive = e.Receive
-	link := &bridgestest.Link{Host: "bridge.example.com:5061", To: s.home.Receive, See: func(octets []byte, _ bridges.Proof) bool {
+	link := &bridgestest.Link{Host: "bridge.example.com:5061", To: s.home.Receive, See: func(octets []byte, proof bridges.Proof) bool {
+		if proof == bridges.ProofNone && !bytes.HasPrefix(octets, []byte("SIP/2.0 ")) {
+			s.t.Errorf("nothing proves who sends\n%s", octets) // no edge would let it in
+		}
 		if s.see != nil {
 			s.see(string(octets))
 		}

@@ -266,6 +266,53 @@ func TestASessionThatIsGoneIsBegunAgain(t *testing.T) {
 	})
 }
 
+func TestASessionThatComesTooLateEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, func(s *settings) { s.microsoft = func(string) bool { return true } })
+		w.chat("1", "x")
+		in := w.home.Next(t)
+		in.Answer(bridges.Response{Status: 180}, "")
+		time.Sleep(sessionOpening - 10*time.Millisecond)
+		o, _ := readOffer(in.Body)
+		w.gateway.sessions.endAll() // as if the time was over, while the answer is under way
+		in.Answer(bridges.Response{Status: 200, ContentType: typeSDP, Body: o.answer("home.example.com")}, "")
+		m := w.beyond.next(t)
+		get(t, m.Attr("id"), "1")
+		get(t, stanza.ErrorOf(m.Element).Condition, "recipient-unavailable")
+	})
+}
+
+func TestAClientGetsWhatItSaysThatItTakes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, nil)
+		w.known()
+		resp, d := w.home.Send(t, invitation(strings.Replace(microsoftOffer, "text/plain", "text/plain application/im-iscomposing+xml message/cpim", 1)))
+		if resp.Status != 200 {
+			t.Fatalf("answered with %d", resp.Status)
+		}
+		w.chatState("composing")
+		in := w.home.Take(t, "MESSAGE", 200)
+		if in.Dialog != d || in.ContentType != typeComposing {
+			t.Errorf("a notice is %s", in.ContentType)
+		}
+		c := composing{Active: true}
+		if got := w.home.SendWithin(t, d, &bridges.Request{Method: "MESSAGE", ContentType: typeComposing, Body: c.append(nil)}).Status; got != 200 {
+			t.Errorf("answered with %d", got)
+		}
+		get(t, w.state(), "composing")
+		w.arrives(messageXML("type='chat' id='1'", "<body>hello</body>"+wantsReceipt))
+		in = w.home.Take(t, "MESSAGE", 200)
+		wrapper, err := readCPIM(in.Body)
+		if in.Dialog != d || in.ContentType != typeCPIM || err != nil {
+			t.Fatalf("got %s %q", in.ContentType, in.Body)
+		}
+		n := imdn{MessageID: wrapper.MessageID, Kind: "delivery", Status: "delivered"}
+		report := cpim{From: cpimParty{URI: aliceURI}, To: []cpimParty{{URI: julietURI}}, MessageID: "r", ContentType: typeIMDN, Body: n.append(nil)}
+		w.home.SendWithin(t, d, &bridges.Request{Method: "MESSAGE", ContentType: typeCPIM, Body: report.append(nil)})
+		get(t, contentOf(w.beyond.next(t).Element).Received, "1")
+	})
+}
+
 func TestSessionsAreLimited(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, nil)

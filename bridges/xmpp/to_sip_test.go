@@ -95,6 +95,7 @@ func TestAnAnswerThatIsBadBecomesAnError(t *testing.T) {
 	} {
 		t.Run(fmt.Sprint(tt.status), func(t *testing.T) {
 			w := newWorld(t, nil)
+			w.meet("juliet@fabrikam.example") // so that nobody waits
 			w.arrives(messageXML("id='7' type='chat'", "<body>x</body>"))
 			w.home.Take(t, "MESSAGE", tt.status)
 			m := w.beyond.next(t)
@@ -200,6 +201,21 @@ func TestWhatBecomesOfTexts(t *testing.T) {
 			get(t, string(w.home.Take(t, "MESSAGE", 200).Body), tt.want)
 		})
 	}
+}
+
+func TestTheLanguageThatOurUserReadsIsTaken(t *testing.T) {
+	w := newWorld(t, nil)
+	const bodies = "<body>Hello</body><body xml:lang='de'>Hallo</body><body xml:lang='cs'>Ahoj</body>"
+	w.arrives(messageXML("xml:lang='en'", bodies))
+	in := w.home.Take(t, "MESSAGE", 200)
+	get(t, string(in.Body)+" "+in.Fields.Get("Content-Language"), "Hello en")
+	r := w.reply("")
+	r.Fields = bridges.Fields{{Name: "Accept-Language", Value: "cs, de;q=0.5"}}
+	w.home.Send(t, r)
+	w.beyond.next(t)
+	w.arrives(messageXML("xml:lang='en'", bodies))
+	in = w.home.Take(t, "MESSAGE", 200)
+	get(t, string(in.Body)+" "+in.Fields.Get("Content-Language"), "Ahoj cs")
 }
 
 func TestADelayOfSomebodyElseIsNone(t *testing.T) {

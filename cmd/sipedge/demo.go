@@ -25,12 +25,15 @@ import (
 )
 
 // demoCommand plays the product: two companies on loopback, each with an edge as
-// serve runs it, and the scenes between them.
+// serve runs it, one that is on the XMPP network, and the scenes between them.
 type demoCommand struct {
 	Once bool   `help:"Play the scenes and exit: 0 if all went as expected, 1 if not."`
 	JSON bool   `name:"json" help:"Print JSON instead of the screen; without --once the edges stay up all the same."`
 	Keep bool   `help:"Keep the folder with the files."`
 	Dir  string `default:"." type:"existingdir" placeholder:"DIR" help:"Where to make that folder. Default: here."`
+
+	// xmpp makes the company on the XMPP network; nil: newJabberServer.
+	xmpp func() (xmppCompany, error)
 }
 
 // exitInterrupted is what shells expect of a command that Ctrl-C ended before
@@ -51,7 +54,11 @@ func (c demoCommand) Run(s streams) error {
 // is for once.
 func (c demoCommand) play(ctx context.Context, out io.Writer) (err error) {
 	began := time.Now()
-	d, err := startDemo(ctx, c.Dir)
+	newXMPP := c.xmpp
+	if newXMPP == nil {
+		newXMPP = newJabberServer
+	}
+	d, err := startDemo(ctx, c.Dir, newXMPP)
 	switch {
 	case err != nil && ctx.Err() != nil:
 		return exit{code: exitInterrupted}
@@ -83,6 +90,9 @@ func (c demoCommand) play(ctx context.Context, out io.Writer) (err error) {
 type demo struct {
 	scratch      string
 	acme, globex *demoCompany
+	xmpp         xmppCompany
+	xmppWorld    xmppWorld
+	kim          xmppClient // her client, there
 	dns          *locatetest.Server
 	audit        *auditLog
 	strangers    map[string]*demoStranger // by the domain of their certificate
@@ -92,9 +102,9 @@ type demo struct {
 // startDemo makes the world and lets it run. Ports are written into files before
 // they are opened; when somebody takes one in between, such as a second demo
 // that starts at the same moment, it begins again with others.
-func startDemo(ctx context.Context, dir string) (*demo, error) {
+func startDemo(ctx context.Context, dir string, newXMPP func() (xmppCompany, error)) (*demo, error) {
 	for tries := 5; ; tries-- {
-		d, err := newDemo(dir)
+		d, err := newDemo(dir, newXMPP)
 		if err != nil {
 			return nil, err
 		}
@@ -109,12 +119,15 @@ func startDemo(ctx context.Context, dir string) (*demo, error) {
 }
 
 // newDemo makes the world as files and addresses. But for DNS, nothing runs yet.
-func newDemo(dir string) (*demo, error) {
+func newDemo(dir string, newXMPP func() (xmppCompany, error)) (*demo, error) {
 	scratch, err := makeScratch(dir)
 	if err != nil {
 		return nil, err
 	}
 	d := &demo{scratch: scratch, audit: newAuditLog(), strangers: map[string]*demoStranger{}, calls: make(chan *home.Call, 16)}
+	if d.xmpp, err = newXMPP(); err != nil {
+		return nil, errors.Join(err, d.end(false))
+	}
 	if err := d.build(); err != nil {
 		return nil, errors.Join(err, d.end(false))
 	}
@@ -133,11 +146,14 @@ func makeScratch(dir string) (scratch string, err error) {
 }
 
 func (d *demo) build() (err error) {
-	if d.acme, err = newDemoCompany(1, "acme.example", "globex.example", 1, "alice"); err != nil {
+	if d.acme, err = newDemoCompany(1, "acme.example", "globex.example", 1, "alice", "carl"); err != nil {
 		return err
 	}
 	d.acme.Blocked = "spam.example"
 	if err := d.acme.sendsOut("rita"); err != nil {
+		return err
+	}
+	if err := d.acme.crosses(jabberDomain, "alice"); err != nil {
 		return err
 	}
 	if d.globex, err = newDemoCompany(2, "globex.example", "acme.example", 2, "bob"); err != nil {
@@ -149,6 +165,9 @@ func (d *demo) build() (err error) {
 		return err
 	}
 	if err := d.addStrangers(public, "initech.example", "spam.example", "flood.example"); err != nil {
+		return err
+	}
+	if err := d.certifyXMPP(public); err != nil {
 		return err
 	}
 	if d.dns, err = locatetest.Serve(d.zone()); err != nil {
@@ -179,11 +198,14 @@ func (d *demo) addStrangers(public *certs.Authority, domains ...string) error {
 	return nil
 }
 
-// zone is what DNS knows of the two companies.
+// zone is what DNS knows of the companies: where their SIP is, and where their XMPP.
 func (d *demo) zone() (zone string) {
 	for _, c := range d.companies() {
 		zone += fmt.Sprintf("_sipfederationtls._tcp.%s. IN SRV 0 0 %d %s.\n%[3]s. IN A %[4]s\n",
 			c.Domain, c.outside.Port(), c.edgeName(), c.outside.Addr())
+	}
+	for domain, at := range map[string]netip.AddrPort{d.acme.Domain: d.acme.bridge, jabberDomain: d.xmpp.place()} {
+		zone += fmt.Sprintf("_xmpp-server._tcp.%s. IN SRV 0 0 %d xmpp.%[1]s.\nxmpp.%[1]s. IN A %[3]s\n", domain, at.Port(), at.Addr())
 	}
 	return zone
 }
@@ -204,7 +226,7 @@ func (d *demo) start(ctx context.Context) error {
 			return err
 		}
 	}
-	return nil
+	return d.openXMPP(ctx)
 }
 
 // end stops all and removes the files.
@@ -215,6 +237,7 @@ func (d *demo) end(keep bool) error {
 			errs = append(errs, c.stop())
 		}
 	}
+	errs = append(errs, d.closeXMPP())
 	if d.dns != nil {
 		d.dns.Close()
 	}

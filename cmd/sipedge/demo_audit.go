@@ -15,7 +15,7 @@ type auditLine struct {
 	Reason string `json:"reason"`
 	Rule   string `json:"rule,omitempty"`
 
-	callID string
+	callID, from string
 }
 
 // An auditLog remembers the audit lines of the demo's edges, so that a scene
@@ -69,6 +69,11 @@ func (l *auditLog) answered(ctx context.Context, edge, callID string, status int
 	return l.await(ctx, func(line auditLine) bool { return line.callID == callID && line.Edge == edge && line.Status == status })
 }
 
+// answeredAt waits for the line of one edge about a call of which nothing else is known.
+func (l *auditLog) answeredAt(ctx context.Context, edge, callID string) (auditLine, error) {
+	return l.await(ctx, func(line auditLine) bool { return line.callID == callID && line.Edge == edge })
+}
+
 // signedIn waits for the line of one edge about a REGISTER that the home server took.
 func (l *auditLog) signedIn(ctx context.Context, edge string) (auditLine, error) {
 	return l.await(ctx, func(line auditLine) bool { return line.Edge == edge && line.Method == "REGISTER" && line.Status == 200 })
@@ -107,6 +112,8 @@ func (h *auditHandler) Handle(ctx context.Context, r slog.Record) error {
 		switch a.Key {
 		case "call_id":
 			line.callID = a.Value.String()
+		case "from":
+			line.from = a.Value.String()
 		case "method":
 			line.Method = a.Value.String()
 		case "status":

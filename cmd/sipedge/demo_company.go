@@ -26,6 +26,7 @@ type demoCompany struct {
 	Domain  string // acme.example
 	Partner string // the other one
 	Blocked string // a domain it wants nothing from
+	Network string // a domain of the XMPP network that it talks to
 	Open    bool   // whom nobody listed may talk, if it proves who it is
 
 	dir       string
@@ -33,9 +34,11 @@ type demoCompany struct {
 	outside   netip.AddrPort // the edge, for partners
 	inside    netip.AddrPort // the edge, for its home servers
 	remote    netip.AddrPort // the edge, for its people outside; zero: they have no business there
+	bridge    netip.AddrPort // the edge, for servers of the XMPP network; zero: it has no bridge
 	homeAt    []demoHomeAt
 	passwords map[string]string
 	outsiders []string // those of its people who are outside
+	bridged   []string // those who may use the XMPP network
 	ports     demoPorts
 
 	onCall func(*home.Call) // what its people do when called
@@ -80,6 +83,13 @@ func (c *demoCompany) sendsOut(names ...string) error {
 		c.passwords[name] = name + "-secret"
 		c.outsiders = append(c.outsiders, name)
 	}
+	return c.ports.err
+}
+
+// crosses gives a company a bridge to the XMPP network, which some may use.
+func (c *demoCompany) crosses(network string, names ...string) error {
+	c.bridge = c.ports.pick(c.outside.Addr().String(), 5269)
+	c.Network, c.bridged = network, names
 	return c.ports.err
 }
 
@@ -150,7 +160,8 @@ func (c *demoCompany) write(scratch string, roots []byte, dns netip.AddrPort) er
 		"certs/inside-ca.pem":   c.authority.PEM(),
 	}
 	for name, leaf := range map[string]certs.Leaf{
-		"outside": {CN: c.edgeName(), Names: []string{c.edgeName()}, URIs: []string{"sip:" + c.Domain}},
+		// For SIP the URI counts, for XMPP the domain's own name.
+		"outside": {CN: c.edgeName(), Names: []string{c.edgeName(), c.Domain}, URIs: []string{"sip:" + c.Domain}},
 		"inside":  {CN: c.edgeName(), Names: []string{c.edgeName()}},
 	} {
 		cert, key, err := c.authority.Issue(leaf)
@@ -162,6 +173,9 @@ func (c *demoCompany) write(scratch string, roots []byte, dns netip.AddrPort) er
 	texts := map[string]string{"sipedge.toml": demoEdgeFile, "partners.toml": demoPartnersFile}
 	if c.outsiders != nil {
 		texts["remote.toml"] = demoRemoteFile
+	}
+	if c.bridged != nil {
+		texts["bridges.toml"] = demoBridgesFile
 	}
 	for name, text := range texts {
 		var b strings.Builder
@@ -187,6 +201,7 @@ func (c *demoCompany) facts(dns netip.AddrPort) map[string]any {
 	return map[string]any{
 		"Name": c.edgeName(), "Domain": c.Domain, "Partner": c.Partner, "Blocked": c.Blocked, "Open": c.Open,
 		"Outside": c.outside, "Inside": c.inside, "Home": c.homeName(), "Remote": c.remote, "Outsiders": c.outsiders,
+		"Bridge": c.bridge, "Network": c.Network, "Bridged": c.bridged,
 		"Servers": strings.Join(servers, ", "), "DNS": dns,
 	}
 }
@@ -222,7 +237,12 @@ address     = "{{.Inside}}"
 certificate = "inside"
 peer_ca     = "certs/inside-ca.pem"
 
-[pool.main]
+{{if .Bridged}}[bridge.xmpp]                           # we are the XMPP server of our domain
+address     = ["{{.Bridge}}"]
+certificate = "outside"                 # it names the domain
+peer_ca     = "certs/partners-ca.pem"
+
+{{end}}[pool.main]
 domains   = ["{{.Domain}}"]
 servers   = [{{.Servers}}]
 peer_name = "{{.Home}}"
@@ -237,6 +257,10 @@ const demoPartnersFile = `# Whom {{.Domain}} talks to. The edge reads this file 
 unlisted = "{{if .Open}}discover{{else}}refuse{{end}}"
 
 [partner."{{.Partner}}"]                # its edge is found by DNS SRV
+{{- if .Network}}
+
+[partner."{{.Network}}"]                # has no SIP service in DNS, and so is reached by XMPP
+{{- end}}
 {{- if .Blocked}}
 
 [blocked."{{.Blocked}}"]
@@ -250,6 +274,13 @@ allow = false
 {{range .Outsiders}}
 [user."{{.}}@{{$.Domain}}"]
 allow = true
+{{end}}`
+
+const demoBridgesFile = `# Who of {{.Domain}} may use public networks. The edge reads this file again when it changes.
+{{range .Bridged}}
+[user."{{.}}@{{$.Domain}}"]
+inbound  = ["xmpp"]                     # may be written to and watched from there
+outbound = ["xmpp"]                     # may write and watch there
 {{end}}`
 
 // start runs the home servers, then the edge, and signs the people in.
@@ -276,7 +307,7 @@ func (c *demoCompany) start(ctx context.Context, audit *auditLog) error {
 	if c.log, err = os.Create(filepath.Join(c.dir, "edge.log")); err != nil {
 		return err
 	}
-	c.ports.release(c.outside, c.inside, c.remote)
+	c.ports.release(c.outside, c.inside, c.remote, c.bridge)
 	handler := &auditHandler{slog.NewTextHandler(c.log, nil), c.Domain, audit}
 	if c.edge, err = startDemoEdge(c.config(), slog.New(handler)); err != nil {
 		return fmt.Errorf("edge of %s: %w", c.Domain, err)

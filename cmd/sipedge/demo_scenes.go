@@ -26,8 +26,11 @@ type scene struct {
 const scenePatience = 8 * time.Second
 
 // scenes are the demo: two companies that allow each other, four strangers, one of
-// the people of acme on her way, and somebody who would like to be her.
-func (d *demo) scenes() []scene {
+// the people of acme on her way, and somebody who would like to be her; and the XMPP
+// network.
+func (d *demo) scenes() []scene { return slices.Concat(d.sipScenes(), d.xmppScenes()) }
+
+func (d *demo) sipScenes() []scene {
 	alice, bob, rita := "alice@acme.example", "bob@globex.example", "rita@acme.example"
 	acme := d.acme
 	return []scene{

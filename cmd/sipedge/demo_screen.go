@@ -74,7 +74,11 @@ func (s *demoScreen) world(d *demo) {
 		if c.outsiders != nil {
 			s.fact("", "edge "+pad(c.remote.String(), 17), pad("for its people outside", 32), "user "+strings.Join(c.outsiders, ", "))
 		}
+		if c.bridged != nil {
+			s.fact("", "xmpp "+pad(c.bridge.String(), 17), pad("for the XMPP network", 32), "user "+strings.Join(c.bridged, ", "))
+		}
 	}
+	s.fact(jabberDomain, "xmpp "+pad(d.xmpp.place().String(), 17), pad("for other servers; it has no SIP", 32), "user "+jabberUser)
 	s.fact("initech.example", "has a good certificate, and is on nobody's list")
 	s.fact("spam.example", "has one too, and is blocked by acme.example")
 	s.fact("flood.example", "has one too; globex.example discovers partners, and limits them")
@@ -201,6 +205,9 @@ func (s *demoScreen) hints(d *demo) {
 	s.line("  who is signed in from outside, and whom scene 14 had locked out")
 	s.line("    %s", s.paint(bold, self()+" user list -c "+config))
 	s.line("    %s", s.paint(bold, self()+" ban list -c "+config))
+	s.line("  the bridge to the XMPP network, and who may use it; take the decision of scene 22 back")
+	s.line("    %s", s.paint(bold, self()+" bridge show xmpp -c "+config))
+	s.line("    %s", s.paint(bold, self()+" bridge forget xmpp carl@acme.example -c "+config))
 	s.ownClient(d)
 }
 

@@ -26,8 +26,8 @@ func TestDemoPlaysAsExpected(t *testing.T) {
 	if err := json.Unmarshal(out.Bytes(), &report); err != nil {
 		t.Fatalf("%v in %s", err, out.Bytes())
 	}
-	if !report.OK || len(report.Scenes) != 15 {
-		t.Errorf("ok %v with %d scenes, want 15 as expected", report.OK, len(report.Scenes))
+	if !report.OK || len(report.Scenes) != 22 {
+		t.Errorf("ok %v with %d scenes, want 22 as expected", report.OK, len(report.Scenes))
 	}
 	for _, s := range report.Scenes {
 		if !s.OK || s.Error != "" {
@@ -83,7 +83,7 @@ func TestDemoStaysUpAndItsHintsWork(t *testing.T) {
 			t.Errorf("colour, but not on a terminal: %q", line)
 		}
 	}
-	if !slices.ContainsFunc(screen, func(l string) bool { return strings.Contains(l, "all 15 scenes as expected") }) {
+	if !slices.ContainsFunc(screen, func(l string) bool { return strings.Contains(l, "all 22 scenes as expected") }) {
 		t.Errorf("the screen says:\n%s", strings.Join(screen, "\n"))
 	}
 	folders, _ := filepath.Glob(filepath.Join(dir, "sipedge-demo-*", "acme"))
@@ -110,6 +110,13 @@ func TestDemoStaysUpAndItsHintsWork(t *testing.T) {
 	explain(exitNo, "partner.not_allowed", "ann@initech.example")
 	command(exitDone, "rita@acme.example", "user", "list")
 	command(exitDone, "127.0.0.66", "ban", "list")
+	command(exitDone, "running", "bridge", "list")
+	command(exitDone, "jabber.example", "bridge", "show", "xmpp")
+	command(exitDone, "they believe our certificate", "bridge", "test", "xmpp", "kim@jabber.example")
+	fromCarl := []string{"explain", "--from", "carl@acme.example", "--to", "kim@jabber.example"}
+	command(exitDone, "bridge xmpp", fromCarl...)
+	command(exitDone, "may not use xmpp", "bridge", "forget", "xmpp", "carl@acme.example")
+	command(exitNo, "bridge.not_enabled", fromCarl...)
 	if err := stop(); err != nil {
 		t.Errorf("the demo ended with %v", err)
 	}

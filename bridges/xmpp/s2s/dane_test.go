@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -269,8 +270,11 @@ func TestAStreamEndsWithTheRecordThatProvedIt(t *testing.T) {
 				a.sweep(time.Now().Add(2 * recheckTime))
 				until(t, "the record is looked for", func() bool {
 					w.mu.Lock()
-					defer w.mu.Unlock()
-					return w.asked[them] > n && len(a.vouches) == 0
+					asked := w.asked[them]
+					w.mu.Unlock()
+					a.vouches.mu.Lock()
+					defer a.vouches.mu.Unlock()
+					return asked > n && a.vouches.taken == 0
 				})
 			}
 			w.mu.Lock()
@@ -316,11 +320,13 @@ func TestSearchesForCertificatesAreBounded(t *testing.T) {
 	if !offered() {
 		t.Error("EXTERNAL is not offered")
 	}
-	x.vouches <- struct{}{}
+	if !x.vouches.take(netip.Addr{}) {
+		t.Fatal("no place")
+	}
 	if offered() {
 		t.Error("EXTERNAL is offered though nobody could look")
 	}
-	<-x.vouches
+	x.vouches.leave(netip.Addr{})
 	if !offered() {
 		t.Error("EXTERNAL is not offered any more")
 	}
