@@ -101,6 +101,7 @@ type work struct {
 const (
 	presenceGoodbye = 3 * time.Second
 	looksEvery      = 2 * time.Second
+	forsakesEvery   = 10 * time.Second
 )
 
 // Run carries traffic until ctx is done. Then it tells the network that our users
@@ -283,6 +284,7 @@ func (w *work) look(ctx context.Context) {
 	t := time.NewTicker(looksEvery)
 	defer t.Stop()
 	var policy *bridges.Policy
+	forsook := time.Now()
 	for first := true; ; first = false {
 		if now := w.b.policy(); now != policy || first {
 			policy = now
@@ -290,6 +292,10 @@ func (w *work) look(ctx context.Context) {
 			if w.presence != nil && !first {
 				w.presence.reconsider()
 			}
+		}
+		if w.presence != nil && time.Since(forsook) >= forsakesEvery {
+			forsook = time.Now()
+			w.presence.forsake(w.b.allows)
 		}
 		for _, l := range w.server.Links() {
 			if !w.b.allows(l.Remote) {

@@ -58,7 +58,7 @@ func (t *tuple) same(o *tuple) bool {
 // knows only one.
 func (t *tuple) addNote(lang, text string) {
 	text = clip(strings.TrimSpace(text), maxNote)
-	if text == "" || len(t.notes) == maxNotes || len(lang) > 35 {
+	if text == "" || len(t.notes) == maxNotes || lang != "" && !isLanguage(lang) {
 		return
 	}
 	if !slices.ContainsFunc(t.notes, func(n note) bool { return n.lang == lang }) {
@@ -84,7 +84,7 @@ func isShow(s string) bool { return s == "away" || s == "chat" || s == "dnd" || 
 // from.
 func tupleOf(e *stanza.Element, resource string) tuple {
 	t := tuple{resource: resource, open: e.Attr("type") == "", lang: e.Lang()}
-	if len(t.lang) > 35 { // RFC 5646 §4.4.1
+	if !isLanguage(t.lang) { // it may become a header field
 		t.lang = ""
 	}
 	for _, c := range e.Children {
