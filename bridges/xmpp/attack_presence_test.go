@@ -86,11 +86,11 @@ func TestADomainThatIsBlockedWatchesNobody(t *testing.T) {
 		s.may = func(string, string, bool) allowlists.Verdict {
 			return allowlists.Refusal(allowlists.BridgeNetwork, allowlists.Rule{})
 		}
-		s.p.forsake(func(domain string) bool { return domain != "fabrikam.example" })
+		s.p.reconsider()
 		s.accept(s.subscribed("0"))
 		s.want(unavailable("orchard"), s.to("unsubscribed"))
 		s.is("none")
-		s.p.forsake(func(string) bool { return false })
+		s.p.reconsider()
 		s.want()
 	})
 }

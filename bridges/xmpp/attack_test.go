@@ -71,7 +71,7 @@ func TestLittleOfAStanzaIsKept(t *testing.T) {
 	s.AddText(stanza.NS, "subject", long)
 	s.Add(stanza.New(nsReceipts, "request"))
 	c := contentOf(s)
-	if l := letterOf(c); l.receipt || len(l.id) > maxID || len(l.subject) > maxSubject {
+	if l := letterOf(c, ""); l.receipt || len(l.id) > maxID || len(l.subject) > maxSubject {
 		t.Errorf("kept are %d octets of the id and %d of the subject, receipt %v", len(l.id), len(l.subject), l.receipt)
 	}
 	w.traits.wrapper("alice@example.com", true)

@@ -101,7 +101,7 @@ type work struct {
 const (
 	presenceGoodbye = 3 * time.Second
 	looksEvery      = 2 * time.Second
-	forsakesEvery   = 10 * time.Second
+	judgesEvery     = time.Minute
 )
 
 // Run carries traffic until ctx is done. Then it tells the network that our users
@@ -284,18 +284,17 @@ func (w *work) look(ctx context.Context) {
 	t := time.NewTicker(looksEvery)
 	defer t.Stop()
 	var policy *bridges.Policy
-	forsook := time.Now()
+	judged := time.Now()
 	for first := true; ; first = false {
-		if now := w.b.policy(); now != policy || first {
-			policy = now
+		now := w.b.policy()
+		changed := now != policy || first
+		if policy = now; changed {
 			w.accounts.update(now.Accounts(Network))
-			if w.presence != nil && !first {
-				w.presence.reconsider()
-			}
 		}
-		if w.presence != nil && time.Since(forsook) >= forsakesEvery {
-			forsook = time.Now()
-			w.presence.forsake(w.b.allows)
+		// The lists of partners may have changed, too, and nobody tells.
+		if w.presence != nil && !first && (changed || time.Since(judged) > judgesEvery) {
+			judged = time.Now()
+			w.presence.reconsider()
 		}
 		for _, l := range w.server.Links() {
 			if !w.b.allows(l.Remote) {

@@ -49,6 +49,9 @@ func (l *capsCache) see(s *s2s.Stanza) {
 		return
 	}
 	theirs := bareOf(from)
+	if !l.g.contacts.haveMet(ends{bareOf(to), theirs}) {
+		return // who asks strangers at their word asks whatever they make up
+	}
 	if e, ok := l.known.get(ver); ok {
 		l.g.traits.offers(theirs, e.peer)
 		return

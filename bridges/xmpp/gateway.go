@@ -11,7 +11,6 @@ import (
 	"log/slog"
 	"runtime/debug"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/sipedge/sipedge/bridges"
@@ -84,9 +83,8 @@ type gateway struct {
 	queries  *queries
 	caps     *capsCache
 
-	sent, received atomic.Uint64
-	later          *bridges.Later
-	broken         chan error // a panic of a callback; room for one
+	later  *bridges.Later
+	broken chan error // a panic of a callback; room for one
 }
 
 func newGateway(set settings, addr *addresses, e caller, n network, log *slog.Logger) *gateway {
@@ -182,6 +180,9 @@ func (g *gateway) watched(in *bridges.Incoming) {
 		return
 	}
 	if in.Method == "SUBSCRIBE" {
+		if w, fault := g.outward(in); in.Dialog == nil && fault == nil {
+			g.contacts.met(w.pair)
+		}
 		g.watch.subscribe(in)
 	} else {
 		g.watch.notify(in)
@@ -228,7 +229,6 @@ func (g *gateway) seen(s *s2s.Stanza) {
 
 // send sends a stanza that nobody waits for. If it is lost, the journal says so.
 func (g *gateway) send(e *stanza.Element) {
-	g.sent.Add(1)
 	g.xmpp.Send(e, func(o s2s.Outcome) {
 		if o.Err != nil {
 			g.journal.fail("stanza lost", "kind", e.Local, "from", e.Attr("from"), "to", e.Attr("to"), "err", o.Err)

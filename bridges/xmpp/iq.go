@@ -165,7 +165,6 @@ func (l *queries) ask(from, to string, body *stanza.Element, done func(answer *s
 	e.SetAttr("from", from)
 	e.SetAttr("to", to)
 	e.Add(body)
-	l.g.sent.Add(1)
 	l.g.xmpp.Send(e, func(o s2s.Outcome) {
 		if o.Err != nil {
 			q.end(nil)

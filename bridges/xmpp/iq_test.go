@@ -146,6 +146,13 @@ func (w *world) available(from, ver string) {
 		"<c xmlns='http://jabber.org/protocol/caps' hash='sha-1' node='http://client.example' ver='" + ver + "'/></presence>")
 }
 
+// meet lets alice know some people.
+func (w *world) meet(theirs ...string) {
+	for _, who := range theirs {
+		w.gateway.contacts.met(ends{"alice@example.com", who})
+	}
+}
+
 const (
 	exodus = "<query xmlns='http://jabber.org/protocol/disco#info'><identity category='client' type='pc' name='x'/><feature var='" + nsChatStates + "'/></query>"
 )
@@ -155,6 +162,9 @@ func TestFeaturesOfAClientAreAskedForOnce(t *testing.T) {
 		e, _ := stanza.Parse([]byte(exodus), stanza.Limits{})
 		_, hash, _ := readInfo(e)
 		w := newWorld(t, nil)
+		w.available("juliet@fabrikam.example/a", hash)
+		w.beyond.none(t) // strangers are not asked
+		w.meet("juliet@fabrikam.example", "nurse@fabrikam.example")
 		w.available("juliet@fabrikam.example/a", hash)
 		m := w.beyond.next(t)
 		get(t, m.Child(nsInfo, "query").Attr("node"), "http://client.example#"+hash)
@@ -186,6 +196,7 @@ func TestFeaturesOfAClientAreAskedForOnce(t *testing.T) {
 func TestAFalseHashIsTrueOfNobodyElse(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, nil)
+		w.meet("juliet@fabrikam.example", "nurse@fabrikam.example")
 		w.available("juliet@fabrikam.example/a", "QgayPKawpkPSDYmwT/WM94uAlu0=")
 		m := w.beyond.next(t)
 		w.arrives("<iq xmlns='jabber:server' type='result' id='" + m.Attr("id") + "' from='juliet@fabrikam.example/a' to='alice@example.com'>" + exodus + "</iq>")

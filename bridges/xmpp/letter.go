@@ -21,11 +21,11 @@ type letter struct {
 }
 
 // letterOf reads what is to be read of a message, nil if there is nothing. Of several
-// bodies the one without a language of its own counts: nobody told us which one our user
-// would rather read.
-func letterOf(c *content) *letter {
-	l := &letter{id: c.ID, subject: clip(oneLine(c.subject("")), maxSubject)}
-	if l.text, l.lang = c.said("", false); l.text == "" {
+// bodies it takes the one in a language that our user has said he reads, else the one
+// without a language of its own.
+func letterOf(c *content, accept string) *letter {
+	l := &letter{id: c.ID, subject: clip(oneLine(c.subject(accept)), maxSubject)}
+	if l.text, l.lang = c.said(accept, false); l.text == "" {
 		return nil
 	}
 	if c.Sent.Before(time.Now()) && c.Sent.Year() >= 1990 {

@@ -14,25 +14,12 @@ import (
 const crossing = "text/plain, text/html, message/cpim, application/im-iscomposing+xml, " +
 	"message/imdn+xml, multipart/mixed, multipart/alternative"
 
-// Limits of sizes.
+// maxBody is how many octets of a body are read.
 //
 // RFC 3428 §8 bounds a MESSAGE to 1300 octets because UDP loses larger ones. That
 // rule is none here: all that the edge sends goes over streams with congestion
-// control.
-const (
-	maxBody   = 256 << 10 // octets of a body that is read
-	minStanza = 10_000    // octets that every XMPP server takes (RFC 6120 §13.12)
-)
-
-// fits reports whether a server takes a stanza of n octets that allows so many
-// (XEP-0478). 0 is not said: then it is as large as our own. None may allow less than
-// RFC 6120 §13.12 demands, whatever it says.
-func fits(n, limit int) bool {
-	if limit <= 0 {
-		limit = maxBody
-	}
-	return n <= max(limit, minStanza)
-}
+// control. Where a home server has clients by UDP, max_message is set.
+const maxBody = 256 << 10
 
 // A bodyError says why a body cannot cross.
 type bodyError struct {

@@ -5,8 +5,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-
-	"github.com/sipedge/sipedge/bridges/xmpp/stanza"
 )
 
 // resume sees to it that all subscriptions of the network's people are made again
@@ -56,28 +54,6 @@ func (p *presence) reconsider() {
 			keys = append(keys, key)
 		}
 		slices.SortFunc(keys, func(a, b rosterKey) int { return strings.Compare(a.record(), b.record()) })
-		p.reconsiderSome(keys)
-	})
-}
-
-// forsake asks again about everybody of domains that are not allowed any more.
-func (p *presence) forsake(allows func(domain string) bool) {
-	p.loop.post(func() {
-		gone := make(map[string]bool)
-		for domain := range p.domains {
-			if !allows(domain) {
-				gone[domain] = true
-			}
-		}
-		if len(gone) == 0 {
-			return
-		}
-		var keys []rosterKey
-		for key, r := range p.relations {
-			if gone[stanza.Domain(key.theirs)] && (r.watch != nil || r.item.To || r.item.Asked != 0) {
-				keys = append(keys, key)
-			}
-		}
 		p.reconsiderSome(keys)
 	})
 }

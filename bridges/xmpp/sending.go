@@ -156,18 +156,20 @@ func (p *sending) fail(resp bridges.Response, why *stanza.Error) {
 	l.take(p)
 	l.mu.Unlock()
 	l.g.clock.stop(&p.timer)
-	if !p.answer(resp) {
-		l.g.notDelivered(p, why)
+	if p.answer(resp) {
+		l.g.receipts.ours.forget(receiptKey{p.pair, p.id}) // he has heard it
+		return
 	}
+	l.g.notDelivered(p, why)
 }
 
 // failed is told of an error stanza; false: it is about no message that is known.
-// Only whom it was sent to can say so, and only to who sent it.
+// Only whom it was sent to can say so, or his server, and only to who sent it.
 func (l *sendings) failed(id string, who ends, why *stanza.Error) bool {
 	l.mu.Lock()
 	p := l.byID[id]
 	l.mu.Unlock()
-	if p == nil || p.pair != who {
+	if p == nil || p.pair.ours != who.ours || p.pair.theirs != who.theirs && stanza.Domain(p.pair.theirs) != who.theirs {
 		return false
 	}
 	p.fail(statusOf(why, p.full, p.sole, l.g.addr), why)

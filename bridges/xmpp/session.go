@@ -113,6 +113,7 @@ func (s *session) answered(resp *bridges.Response, d *bridges.Dialog) {
 		s.leave()
 		if d != nil {
 			bye(d) // it came after we gave up
+			resp = &bridges.Response{Status: 480}
 		}
 		s.refused(resp, held)
 		return

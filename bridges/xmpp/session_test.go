@@ -266,6 +266,22 @@ func TestASessionThatIsGoneIsBegunAgain(t *testing.T) {
 	})
 }
 
+func TestASessionThatComesTooLateEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, func(s *settings) { s.microsoft = func(string) bool { return true } })
+		w.chat("1", "x")
+		in := w.home.Next(t)
+		in.Answer(bridges.Response{Status: 180}, "")
+		time.Sleep(sessionOpening - 10*time.Millisecond)
+		o, _ := readOffer(in.Body)
+		w.gateway.sessions.endAll() // as if the time was over, while the answer is under way
+		in.Answer(bridges.Response{Status: 200, ContentType: typeSDP, Body: o.answer("home.example.com")}, "")
+		m := w.beyond.next(t)
+		get(t, m.Attr("id"), "1")
+		get(t, stanza.ErrorOf(m.Element).Condition, "recipient-unavailable")
+	})
+}
+
 func TestSessionsAreLimited(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, nil)

@@ -134,6 +134,10 @@ func (l *sessions) take(w *inward, m *letter) bool {
 
 // invited answers the INVITE of one of our users (RFC 7573 §5): the gateway does so
 // itself, and asks nobody, since XMPP knows no such question.
+//
+// A first message in the INVITE itself (Ms-Text-Format) is left alone: without "Supported:
+// ms-text-format" in the answer it comes again as a MESSAGE, whose answer can say what
+// became of it.
 func (g *gateway) invited(in *bridges.Incoming) {
 	if s, ok := dialogSession(in.Dialog); ok {
 		s.invitedAgain(in)

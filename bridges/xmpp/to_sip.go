@@ -114,7 +114,6 @@ func (w *inward) request(method string) *bridges.Request {
 
 // messageToSIP takes a message from outside.
 func (g *gateway) messageToSIP(s *s2s.Stanza) {
-	g.received.Add(1)
 	kind := s.Attr("type")
 	if kind == "error" {
 		g.errorFromXMPP(s)
@@ -165,7 +164,7 @@ func (g *gateway) chatToSIP(s *s2s.Stanza, w *inward) {
 	}
 	g.traits.seen(w.pair.theirs, c)
 	told := g.reportsFromXMPP(w, c)
-	switch l := letterOf(c); {
+	switch l := letterOf(c, g.traits.language(w.pair.ours)); {
 	case l != nil:
 		g.typing.came(w.pair) // whatever state comes with it
 		g.letterToSIP(w, l)

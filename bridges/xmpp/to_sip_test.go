@@ -202,6 +202,21 @@ func TestWhatBecomesOfTexts(t *testing.T) {
 	}
 }
 
+func TestTheLanguageThatOurUserReadsIsTaken(t *testing.T) {
+	w := newWorld(t, nil)
+	const bodies = "<body>Hello</body><body xml:lang='de'>Hallo</body><body xml:lang='cs'>Ahoj</body>"
+	w.arrives(messageXML("xml:lang='en'", bodies))
+	in := w.home.Take(t, "MESSAGE", 200)
+	get(t, string(in.Body)+" "+in.Fields.Get("Content-Language"), "Hello en")
+	r := w.reply("")
+	r.Fields = bridges.Fields{{Name: "Accept-Language", Value: "cs, de;q=0.5"}}
+	w.home.Send(t, r)
+	w.beyond.next(t)
+	w.arrives(messageXML("xml:lang='en'", bodies))
+	in = w.home.Take(t, "MESSAGE", 200)
+	get(t, string(in.Body)+" "+in.Fields.Get("Content-Language"), "Ahoj cs")
+}
+
 func TestADelayOfSomebodyElseIsNone(t *testing.T) {
 	w := newWorld(t, nil)
 	for _, by := range []string{"example.com", "contoso.example"} {

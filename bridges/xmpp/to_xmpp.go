@@ -40,17 +40,25 @@ func (g *gateway) outward(in *bridges.Incoming) (*outward, *addressError) {
 	g.addr.learn(in.From.URI)
 	w := &outward{
 		from: from, to: to, pair: ends{bareOf(from), bareOf(to)},
-		fromURI: in.From.URI, toURI: in.URI, callID: in.CallID, hops: in.Hops,
+		fromURI: g.nameOf(from.Bare(), in.From.URI), toURI: g.nameOf(to, in.URI), callID: in.CallID, hops: in.Hops,
 		// A request that somebody has forwarded has other ends, too (RFC 3261 §16.7).
 		sole: in.To.URI == in.URI,
 	}
 	if from.Resourcepart() != "" {
 		g.traits.resources.put(from.String(), true)
-		if uri, err := g.addr.uri(from.Bare()); err == nil {
-			w.fromURI = uri
-		}
 	}
 	return w, nil
+}
+
+// nameOf returns the plain address of somebody: without what only the way needed.
+func (g *gateway) nameOf(j jid.JID, uri string) string {
+	if _, _, ok := plainURI(uri); ok {
+		return uri
+	}
+	if plain, err := g.addr.uri(j); err == nil {
+		return plain
+	}
+	return uri
 }
 
 // bareOf returns the bare JID of j.
@@ -108,6 +116,9 @@ var allowField = bridges.Fields{{Name: "Allow", Value: bridges.Allow}}
 // textToXMPP sends what one of our users has written (RFC 7572 §5).
 func (g *gateway) textToXMPP(in *bridges.Incoming, w *outward, written *writing) {
 	g.contacts.met(w.pair)
+	if accept := in.Fields.Get("Accept-Language"); accept != "" {
+		g.traits.reads(w.pair.ours, accept)
+	}
 	g.traits.wroteBySession(w.pair.ours, w.session != nil)
 	c := content{ID: g.ids.next(), Bodies: written.texts, Subjects: written.subjects, Thread: g.threads.toXMPP(w.pair, w.callID)}
 	if w.session != nil || g.set.chat {
@@ -131,7 +142,6 @@ func (g *gateway) textToXMPP(in *bridges.Incoming, w *outward, written *writing)
 		return
 	}
 	p := g.sendings.begin(in, c.ID, w)
-	g.sent.Add(1)
 	g.xmpp.Send(m, p.done)
 }
 

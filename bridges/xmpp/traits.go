@@ -24,6 +24,7 @@ type user struct {
 	noTyping   time.Time // until then: typing notices were refused
 	noWrapper  time.Time // until then: message/cpim was refused
 	askedAt    time.Time // when his device was asked what it understands
+	language   string    // Accept-Language of what he wrote
 }
 
 // A peer is what somebody outside was seen to understand.
@@ -111,6 +112,23 @@ func (t *traits) wrapper(ours string, takes bool) {
 			u.noWrapper = time.Now().Add(keepRefusal)
 		}
 	})
+}
+
+// reads notes which languages a user reads.
+func (t *traits) reads(ours, accept string) {
+	if u, _ := t.users.get(ours); u.language != accept && len(accept) <= maxLanguages {
+		t.users.change(ours, func(u *user) { u.language = accept })
+	}
+}
+
+// maxLanguages bounds what is remembered of an Accept-Language field.
+const maxLanguages = 128
+
+// language returns which languages a user reads, as Accept-Language says it; "" if he has
+// not said.
+func (t *traits) language(ours string) string {
+	u, _ := t.users.get(ours)
+	return u.language
 }
 
 // asked notes that a user's device was asked.
