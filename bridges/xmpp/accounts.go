@@ -332,7 +332,11 @@ func (c *connector) Stanza(e *stanza.Element) {
 
 // deliver hands a stanza in as if it came by a stream.
 func (c *connector) deliver(e *stanza.Element) {
+	from, err := parseJID(e.Attr("from"))
+	if err != nil {
+		return
+	}
 	c.g.stanza(&s2s.Stanza{
-		Element: e, From: stanza.Domain(e.Attr("from")), To: stanza.Domain(c.user), Proof: bridges.ProofAccount,
+		Element: e, From: from.Domainpart(), To: stanza.Domain(c.user), Proof: bridges.ProofAccount,
 	})
 }

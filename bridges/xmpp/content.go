@@ -78,6 +78,9 @@ var hintNames = []struct {
 // contentOf reads a message.
 func contentOf(e *stanza.Element) *content {
 	c := &content{ID: e.Attr("id"), Type: e.Attr("type"), Lang: languageOf(e.Lang())}
+	if len(c.ID) > maxID {
+		c.ID = ""
+	}
 	if c.Type == "normal" {
 		c.Type = ""
 	}

@@ -192,6 +192,10 @@ func (g *gateway) watched(in *bridges.Incoming) {
 // stanza takes what the XMPP side sends. It does not wait.
 func (g *gateway) stanza(s *s2s.Stanza) {
 	defer g.guard()
+	if !isSender(s) {
+		g.journal.drop("its domain can be read in two ways", "from", s.Attr("from"), "domain", s.From)
+		return
+	}
 	switch s.Local {
 	case "message":
 		g.messageToSIP(s)
@@ -200,6 +204,17 @@ func (g *gateway) stanza(s *s2s.Stanza) {
 	case "iq":
 		g.iq(s)
 	}
+}
+
+// isSender reports whether the domain in from is, as we read it, the one that was
+// proved. What is no address at all is for those who take it.
+func isSender(s *s2s.Stanza) bool {
+	from := s.Attr("from")
+	if stanza.Domain(from) == s.From && isPlainDomain(s.From) {
+		return true
+	}
+	j, err := parseJID(from)
+	return err != nil || j.Domainpart() == s.From
 }
 
 // seen looks at a presence for what it says of features, and gives it to its part.

@@ -24,7 +24,7 @@ type letter struct {
 // bodies it takes the one in a language that our user has said he reads, else the one
 // without a language of its own.
 func letterOf(c *content, accept string) *letter {
-	l := &letter{id: c.ID, subject: oneLine(c.subject(accept))}
+	l := &letter{id: c.ID, subject: clip(oneLine(c.subject(accept)), maxSubject)}
 	if l.text, l.lang = c.said(accept, false); l.text == "" {
 		return nil
 	}
@@ -54,7 +54,7 @@ const maxSubject = 512
 // fields are the header fields of a letter (RFC 7572 §4).
 func (l *letter) fields() (f bridges.Fields) {
 	if l.subject != "" {
-		f = append(f, bridges.Field{Name: "Subject", Value: clip(l.subject, maxSubject)})
+		f = append(f, bridges.Field{Name: "Subject", Value: l.subject})
 	}
 	if isLanguage(l.lang) {
 		f = append(f, bridges.Field{Name: "Content-Language", Value: l.lang})

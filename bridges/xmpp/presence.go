@@ -27,12 +27,14 @@ import (
 // bounded queue; what is to be sent is sent when the roster is on the disk.
 type presence struct {
 	presenceConfig
+	journal *journal // of what strangers cause
 	rosters *rosters
 	loop    loop
 
 	relations map[rosterKey]*relation
 	ours      map[string]int // relations of our users
 	theirs    map[string]int // relations of people of the network
+	domains   map[string]int // relations of their domains
 	usages    map[string]*usage
 	visitors  map[visitorKey]*visitor
 	gates     map[string]*gate
@@ -71,6 +73,7 @@ type presenceLimits struct {
 	relations  int     // pairs of which one watches the other: 65,536
 	ours       int     // of one of our users: 10,000
 	theirs     int     // of one person of the network: 2,000
+	domain     int     // of one of its domains: a quarter of relations
 	listeners  int     // subscriptions of our users that run: 50,000
 	perContact int     // of one user to one contact: 2,000
 	resources  int     // of a contact: 32
@@ -91,6 +94,9 @@ func (l presenceLimits) orDefaults() presenceLimits {
 		if *d.limit <= 0 {
 			*d.limit = d.value
 		}
+	}
+	if l.domain <= 0 {
+		l.domain = max(1, l.relations/4)
 	}
 	if l.burst <= 0 {
 		l.burst = 2000
@@ -114,8 +120,10 @@ func newPresence(c presenceConfig) *presence {
 	c.lim = c.lim.orDefaults()
 	p := &presence{
 		presenceConfig: c,
+		journal:        newJournal(c.log),
 		relations:      make(map[rosterKey]*relation), ours: make(map[string]int), theirs: make(map[string]int),
-		usages: make(map[string]*usage), visitors: make(map[visitorKey]*visitor),
+		domains: make(map[string]int),
+		usages:  make(map[string]*usage), visitors: make(map[visitorKey]*visitor),
 		gates: make(map[string]*gate), pace: make(map[string]*pace),
 	}
 	p.loop.init(c.lim.queue)
@@ -174,6 +182,9 @@ func (p *presence) stop(ctx context.Context) {
 	p.loop.close()
 	select {
 	case <-p.loop.over:
+		if !p.ending {
+			return // after a panic nobody was told that it ends
+		}
 		if err := p.rosters.close(); err != nil {
 			p.log.Error("rosters could not be closed", "err", err)
 		}

@@ -62,7 +62,7 @@ func (p *presence) errored(key rosterKey, err *stanza.Error) {
 	if !r.item.To && r.item.Asked == 0 {
 		return
 	}
-	p.log.Info("presence was answered with an error", "user", key.ours, "contact", key.theirs, "condition", err.Condition, "text", err.Text)
+	p.journal.drop("presence was answered with an error", "from", key.theirs, "to", key.ours, "condition", err.Condition, "text", clip(err.Text, 256))
 	switch err.Condition {
 	case "gone", "item-not-found", "jid-malformed":
 		p.revoke(r, "noresource", false)

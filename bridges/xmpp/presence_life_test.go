@@ -197,7 +197,7 @@ func TestTheListsDecideWhoMayWatch(t *testing.T) {
 			return verdict
 		}
 		s.x(s.from("subscribe"))
-		s.want(s.to("unsubscribed"))
+		s.want(s.to("unsubscribed"), "<presence from='romeo@example.net' to='juliet@fabrikam.example' type='error'><error type='cancel'><item-not-found xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error></presence>")
 		verdict.Action = allowlists.Drop
 		s.x(s.from("subscribe"))
 		s.want()
@@ -255,7 +255,7 @@ func TestLimitsOfPresence(t *testing.T) {
 		lim  presenceLimits
 		play func(s *stage)
 	}{
-		{"relations", presenceLimits{relations: 2}, func(s *stage) {
+		{"relations", presenceLimits{relations: 2, domain: 2}, func(s *stage) {
 			s.x(subscribe("a", "x"), subscribe("b", "y"), subscribe("c", "z"))
 			s.want(refused("c", "z"))
 			resp, _ := s.home.Send(s.t, s.subscribeRequest(600))

@@ -147,6 +147,7 @@ func (p *presence) failed(u *usage, resp *bridges.Response) {
 	}
 	if !isPassing(resp.Status) && w.state == pending {
 		err := conditionOf(resp, p.addresses)
+		err.Text = "" // our servers' words are not for strangers
 		p.refuseWatch(w, err)
 		return
 	}

@@ -2,6 +2,8 @@ package xmpp
 
 import (
 	"time"
+
+	"github.com/sipedge/sipedge/bridges/xmpp/stanza"
 )
 
 // A relation is one of our users and one person of the network.
@@ -20,6 +22,7 @@ func (p *presence) relation(key rosterKey) *relation {
 		p.relations[key] = r
 		p.ours[key.ours]++
 		p.theirs[key.theirs]++
+		p.domains[stanza.Domain(key.theirs)]++
 	}
 	return r
 }
@@ -50,6 +53,7 @@ func (p *presence) release(r *relation) {
 	delete(p.relations, r.key)
 	less(p.ours, r.key.ours)
 	less(p.theirs, r.key.theirs)
+	less(p.domains, stanza.Domain(r.key.theirs))
 }
 
 func less(counts map[string]int, key string) {

@@ -14,7 +14,7 @@ import (
 func (p *presence) stanza(e *stanza.Element, proof bridges.Proof) {
 	from, err := parseJID(e.Attr("from"))
 	if err != nil {
-		p.log.Info("presence was malformed", "from", e.Attr("from"), "err", err)
+		p.journal.drop("presence of a malformed address", "from", clip(e.Attr("from"), 256), "err", err)
 		return
 	}
 	to, err := parseJID(e.Attr("to"))
@@ -23,7 +23,7 @@ func (p *presence) stanza(e *stanza.Element, proof bridges.Proof) {
 		return
 	}
 	if !p.loop.offer(func() { p.take(e, from, to, proof) }) {
-		p.log.Warn("presence was dropped", "from", e.Attr("from"), "to", e.Attr("to"), "type", e.Attr("type"))
+		p.journal.drop("too much presence waits", "from", e.Attr("from"), "to", e.Attr("to"), "type", e.Attr("type"))
 	}
 }
 
@@ -70,7 +70,7 @@ func (p *presence) bounce(e *stanza.Element, condition, text string) {
 	switch e.Attr("type") {
 	case "subscribe", "subscribed", "unsubscribe", "unsubscribed":
 	default:
-		p.log.Info("presence was dropped", "from", e.Attr("from"), "to", e.Attr("to"), "type", e.Attr("type"), "condition", condition)
+		p.journal.drop("presence of no use", "from", clip(e.Attr("from"), 256), "to", clip(e.Attr("to"), 256), "type", clip(e.Attr("type"), 64), "condition", condition)
 		return
 	}
 	p.stat.Refused++

@@ -37,6 +37,9 @@ const (
 func (p *presence) sawVisitor(key visitorKey, kind string) {
 	v := p.visitors[key]
 	if v == nil {
+		if p.theirs[key.theirs] == 0 {
+			return // nothing is ever refreshed for him
+		}
 		if v = p.newVisitor(key); v == nil {
 			return
 		}

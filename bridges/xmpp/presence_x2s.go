@@ -107,10 +107,12 @@ func (p *presence) wantsToWatch(e *stanza.Element, key rosterKey, proof bridges.
 		return
 	}
 	if v := p.may(user, key.theirs, true); !v.Allowed() {
-		p.log.Info("subscription was refused", "user", user, "from", key.theirs, "reason", v.Reason, "rule", v.Rule)
+		p.journal.drop("subscription not allowed", "from", key.theirs, "to", user, "reason", v.Reason, "rule", v.Rule)
 		p.stat.Refused++
 		if v.Action != allowlists.Drop {
+			// As for somebody who is not there: see isFinal.
 			p.send(presenceStanza("unsubscribed", key.ours, key.theirs))
+			p.send(presenceError(key, e.Attr("id"), &stanza.Error{Condition: "item-not-found"}))
 		}
 		return
 	}
@@ -120,8 +122,8 @@ func (p *presence) wantsToWatch(e *stanza.Element, key rosterKey, proof bridges.
 		p.send(presenceStanza("unsubscribed", key.ours, key.theirs))
 		return
 	}
-	if !p.hasRoom(key) || p.rosters.failed || !p.mayBegin(stanza.Domain(key.theirs)) {
-		p.log.Warn("subscription had no room", "user", user, "from", key.theirs, "relations", len(p.relations))
+	if !p.hasRoom(key) || p.domains[stanza.Domain(key.theirs)] >= p.lim.domain && r == nil || p.rosters.failed || !p.mayBegin(stanza.Domain(key.theirs)) {
+		p.journal.drop("no room for a subscription", "from", key.theirs, "to", user, "relations", len(p.relations))
 		p.bounce(e, "resource-constraint", "")
 		return
 	}
@@ -151,6 +153,10 @@ func (p *presence) watchesAlready(w *watch, proof bridges.Proof) {
 		return
 	}
 	p.sayYes(w)
+	if !w.mayProbe() { // it asks for as much
+		p.loop.lost.Add(1)
+		return
+	}
 	if w.state == active && w.said {
 		p.replay(w, asker{from: w.r.key.theirs, to: w.r.key.ours})
 		return

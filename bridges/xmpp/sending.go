@@ -12,6 +12,10 @@ import (
 // The ends of a conversation are one of our users and somebody outside, by their bare JIDs.
 type ends struct{ ours, theirs string }
 
+// areLong reports whether two addresses are so long that nothing is remembered of
+// what stands between them: tables are bounded by numbers.
+func (e ends) areLong() bool { return len(e.ours)+len(e.theirs) > 512 }
+
 const (
 	// keepSending is how long an error that comes late still finds its message. SIP
 	// would be content with 64*T1, 32 s; servers that store a message, or try to reach

@@ -195,7 +195,7 @@ func (s *session) send(w *inward, l *letter) bool {
 func (s *session) say(d *bridges.Dialog, w *inward, l *letter) {
 	g := s.g
 	r := &bridges.Request{Method: "MESSAGE", Fields: l.fields(), ContentType: typePlain, Body: []byte(l.text), Proof: w.proof, Hops: w.hops}
-	if l.wantsReport() && s.takes(typeCPIM) {
+	if l.wantsReport() && s.takes(typeCPIM) && !w.pair.areLong() {
 		r.ContentType, r.Body = typeCPIM, g.wrap(w, l)
 	}
 	g.clock.start(&s.timer, sessionIdle, s)

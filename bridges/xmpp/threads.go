@@ -47,7 +47,7 @@ func (t *threads) toXMPP(who ends, callID string) string {
 // toSIP returns the Call-ID for a thread; "" if there is none, and the message begins
 // a new one.
 func (t *threads) toSIP(who ends, thread string) string {
-	if thread == "" || len(thread) > maxThread {
+	if thread == "" || len(thread) > maxThread || who.areLong() {
 		return ""
 	}
 	if id, ok := t.callIDs.get(threadKey{who, thread}); ok {

@@ -42,7 +42,7 @@ func (g *gateway) inward(s *s2s.Stanza) (*inward, *addressError) {
 		return nil, errLoop
 	}
 	w := &inward{
-		echo: &stanza.Element{Space: s.Space, Local: s.Local, Attrs: s.Attrs},
+		echo: echoOf(s.Element),
 		from: from, to: to, pair: ends{bareOf(to), bareOf(from)},
 		chat: s.Attr("type") == "chat", proof: s.Proof, hops: hopsOf(s.Element), arrived: time.Now(), domain: s.From,
 	}
@@ -71,6 +71,22 @@ func (g *gateway) inward(s *s2s.Stanza) (*inward, *addressError) {
 		}
 	}
 	return w, nil
+}
+
+// maxID is how many octets of an id are kept. Nobody's are longer, but for those who
+// want us to hold them.
+const maxID = 1024
+
+// echoOf returns what an error to a stanza has to echo. It is kept for as long as our
+// side takes to answer, so it has nothing else.
+func echoOf(e *stanza.Element) *stanza.Element {
+	echo := stanza.New(e.Space, e.Local)
+	for _, name := range []string{"from", "to", "type", "id"} {
+		if v := e.Attr(name); name != "id" || len(v) <= maxID {
+			echo.SetAttr(name, v)
+		}
+	}
+	return echo
 }
 
 // speaksMicrosoft reports whether the user's home server speaks that dialect. Its
@@ -143,7 +159,9 @@ func (g *gateway) chatToSIP(s *s2s.Stanza, w *inward) {
 		g.journal.drop(why, "from", w.pair.theirs, "to", w.pair.ours)
 		return
 	}
-	w.thread = c.Thread
+	if len(c.Thread) <= maxThread {
+		w.thread = c.Thread
+	}
 	g.traits.seen(w.pair.theirs, c)
 	told := g.reportsFromXMPP(w, c)
 	switch l := letterOf(c, g.traits.language(w.pair.ours)); {
@@ -189,7 +207,7 @@ func (g *gateway) page(w *inward, l *letter) {
 	r.CallID = g.threads.toSIP(w.pair, w.thread)
 	r.Fields = l.fields()
 	wrap, ask := false, false
-	if l.wantsReport() {
+	if l.wantsReport() && !w.pair.areLong() {
 		wrap, ask = g.traits.takesWrapper(w.pair.ours)
 	}
 	if wrap {
@@ -220,7 +238,13 @@ func (g *gateway) taken(w *inward, resp *bridges.Response) bool {
 		g.contacts.met(w.pair)
 		return true
 	}
-	g.fail(w, conditionOf(resp, g.addr))
+	err := conditionOf(resp, g.addr)
+	if !g.contacts.haveMet(w.pair) {
+		// What our servers say about it may name them, and differs where nobody
+		// should see whether somebody exists.
+		err.Text = ""
+	}
+	g.fail(w, err)
 	return false
 }
 

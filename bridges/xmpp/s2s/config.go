@@ -79,10 +79,10 @@ type Limits struct {
 	Stanza       int           // octets of one that comes in: 256 KiB
 	Unproved     int           // octets that come before anything is proved: 8 KiB
 	UnprovedTime time.Duration // until something must be proved: 20 s
-	Strangers    int           // streams on which nothing is proved: 500
-	OfAddress    int           // streams that one address has opened: 50
+	Strangers    int           // streams on which nothing is proved: 500; a quarter is kept for sources that have proved something before
+	OfAddress    int           // of them, those that one address has opened: 16
 	OfDomain     int           // streams that one domain has opened: 20
-	Streams      int           // streams that others have opened: 2,000
+	Streams      int           // streams that others have opened: 10,000
 	Verifies     int           // dialback keys that are being verified, and certificates that are looked for in DNS: 64 each
 	Rate         float64       // stanzas a second that one domain may send: 1,000
 	Burst        float64       // at once: 2,000
@@ -100,7 +100,7 @@ func (l Limits) orDefaults() Limits {
 	}{
 		{&l.Queue, 100}, {&l.QueueOctets, 1 << 20}, {&l.Window, 10000}, {&l.WindowOctets, 4 << 20}, {&l.AllOctets, 64 << 20},
 		{&l.Pairs, 4096}, {&l.Builds, 64}, {&l.Stanza, 256 << 10}, {&l.Unproved, 8 << 10}, {&l.Strangers, 500},
-		{&l.OfAddress, 50}, {&l.OfDomain, 20}, {&l.Streams, 2000}, {&l.Verifies, 64},
+		{&l.OfAddress, 16}, {&l.OfDomain, 20}, {&l.Streams, 10_000}, {&l.Verifies, 64},
 	} {
 		if *d.limit <= 0 {
 			*d.limit = d.value

@@ -26,7 +26,7 @@ func (s *Server) enter(st *stream) (why string) {
 		return "stopping"
 	case s.opened >= s.limits.Streams:
 		return "too many streams"
-	case s.unproved >= s.limits.Strangers:
+	case s.unproved >= s.limits.Strangers, s.unproved >= s.limits.Strangers-s.limits.Strangers/4 && !s.proven.Contains(from):
 		return "too many strangers"
 	case s.addresses[from] >= s.limits.OfAddress:
 		return "too many streams of one address"
@@ -66,6 +66,9 @@ func (s *Server) count(st *stream, domain string) bool {
 	if st.stranger {
 		st.stranger = false
 		s.unproved--
+		from := source(st.addr)
+		s.fewer(from)
+		s.proven.Add(from, true)
 	}
 	return true
 }
@@ -86,13 +89,18 @@ func (s *Server) left(st *stream) {
 	s.opened--
 	if st.stranger {
 		s.unproved--
+		s.fewer(source(st.addr))
 	}
 	for domain := range st.proofs {
 		if s.domains[domain]--; s.domains[domain] <= 0 {
 			delete(s.domains, domain)
 		}
 	}
-	from := source(st.addr)
+}
+
+// fewer counts a stream of a source out on which something is proved now, or that is
+// no more. mu is held.
+func (s *Server) fewer(from netip.Addr) {
 	if s.addresses[from]--; s.addresses[from] <= 0 {
 		delete(s.addresses, from)
 	}

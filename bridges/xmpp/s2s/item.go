@@ -12,6 +12,7 @@ type item struct {
 	end     uint64    // where its last octet is among all that its stream wrote
 	counted bool      // its stream acknowledges it
 	born    time.Time
+	held    bool // its route's holding has it
 	written bool // it was on a stream
 	ends    int  // how many of them the other side ended with an error
 }

@@ -67,25 +67,37 @@ func (st *stream) ack(value string) error {
 		st.mu.Unlock()
 		return nil
 	}
+	// What stands before was written before both sides began to count.
+	before := 0
+	for before < st.items.n && !st.items.at(before).counted {
+		before++
+	}
 	n := int(uint32(h) - st.acked)
-	if n > st.items.n || n > 0 && (!st.items.at(n-1).counted || st.items.at(n-1).end > st.taken) {
+	if n > st.items.n-before || n > 0 && st.items.at(before+n-1).end > st.taken {
 		st.mu.Unlock()
 		return &fault{condition: "undefined-condition", text: tooHigh}
+	}
+	var written []item
+	if n > 0 {
+		written = st.items.take(before) // they have what came after
 	}
 	items := st.items.take(n)
 	st.acked = uint32(h)
 	st.requested = time.Time{}
-	more := st.items.n > 0
+	more := st.items.n > 0 && n > 0
 	if n > 0 {
 		st.spoke = time.Now()
+		st.progress = st.spoke
 	}
 	if more && !st.said {
-		// What was written since is asked about even if nothing new comes.
+		// What was written since is asked about even if nothing new comes. Who has taken
+		// nothing since is asked later: else the two of us would do nothing else.
 		st.out = append(st.out, request...)
 		st.offset += uint64(len(request))
 		st.requested = time.Now()
 	}
 	st.mu.Unlock()
+	st.s.settle(written, Outcome{Sent: true})
 	st.s.settle(items, Outcome{Acked: true})
 	if more {
 		st.wake()

@@ -61,10 +61,14 @@ func (s *Server) connect(ctx context.Context, p pair, h how) (*stream, error) {
 	}
 	worst, tries := failure{-1, fmt.Errorf("%w: %s has no server", ErrNoServer, p.remote)}, 0
 	for _, x := range records.Targets {
+		if tries >= maxTries || ctx.Err() != nil {
+			break // and nothing is asked about the others
+		}
 		t := target{XMPPTarget: x, signed: records.Secure}
 		t.pins, err = s.pinned(ctx, records.Secure, x)
 		h.look.pins(t, err)
 		if err != nil {
+			tries++
 			if worst.stage < stageDNS {
 				worst = failure{stageDNS, err}
 			}

@@ -22,6 +22,7 @@ const (
 type route struct {
 	s *Server
 	pair
+	holding *holding
 
 	mu       sync.Mutex // before that of a stream
 	retired  bool       // no longer in the table
@@ -50,6 +51,10 @@ func (r *route) send(it *item) (up bool, err error) {
 	}
 	now := time.Now()
 	r.used = now
+	it.held = true
+	if r.holding.octets.Add(int64(len(it.octets))) > r.s.limits.share() {
+		return r.cur != nil, fmt.Errorf("%w: for all domains of its owner", ErrQueueFull)
+	}
 	if r.cur != nil && r.waiting.n == 0 {
 		switch r.cur.put(it) {
 		case fitTaken:
@@ -114,12 +119,11 @@ func (r *route) tryBuild(ctx context.Context, pause time.Duration) (*stream, err
 			return nil, context.Cause(ctx)
 		}
 	}
-	select {
-	case r.s.builds <- struct{}{}:
-		defer func() { <-r.s.builds }()
-	case <-ctx.Done():
+	owner := ownerOf(r.remote)
+	if r.s.builds.take(ctx, owner) != nil {
 		return nil, fmt.Errorf("%w: too many streams are being built", ErrTimeout)
 	}
+	defer r.s.builds.leave(owner)
 	return r.s.connect(ctx, r.pair, how{})
 }
 

@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/hashicorp/golang-lru/v2/simplelru"
 	"github.com/sipedge/sipedge/bridges/xmpp/stanza"
 	"github.com/sipedge/sipedge/certs"
 )
@@ -28,11 +29,11 @@ type Server struct {
 
 	serverTLS *tls.Config
 	rates     *rates
-	strangers *limitedLog   // of what those do who have proved nothing
-	domainLog *limitedLog   // of streams that others open and end
-	builds    chan struct{} // one for each stream that is being built
-	verifies  *places       // of keys that are being verified
-	vouches   *places       // of certificates that are looked for in DNS
+	strangers *limitedLog // of what those do who have proved nothing
+	domainLog *limitedLog // of streams that others open and end
+	builds    *turns      // of streams that are being built
+	verifies  *places     // of keys that are being verified
+	vouches   *places     // of certificates that are looked for in DNS
 
 	base    context.Context
 	stop    context.CancelFunc
@@ -47,12 +48,19 @@ type Server struct {
 	over      bool // takes nothing any more
 	closed    bool // starts no goroutine any more
 	routes    map[pair]*route
+	holdings  map[string]*holding // by owner, of those that have routes
 	streams   map[*stream]bool
 	unproved  int                // streams that others opened, on which nothing is proved
 	opened    int                // streams that others opened
-	addresses map[netip.Addr]int // how many of them
-	domains   map[string]int     // how many of them
+	addresses map[netip.Addr]int // how many of the unproved
+	domains   map[string]int     // how many of the opened
+	// proven are sources that have proved a domain lately. A part of the places for the
+	// unproved is kept for them, so that strangers do not keep them out.
+	proven *simplelru.LRU[netip.Addr, bool]
 }
+
+// maxProven bounds the sources that are known.
+const maxProven = 4096
 
 // New makes a Server. It listens to nobody before Serve, and may send before.
 func New(c Config) (*Server, error) {
@@ -74,7 +82,7 @@ func New(c Config) (*Server, error) {
 	}
 	s := &Server{
 		c: c, limits: c.Limits.orDefaults(), log: c.Log, keys: newKeys(c.Secret), ours: make(map[string]bool),
-		routes: make(map[pair]*route), streams: make(map[*stream]bool),
+		routes: make(map[pair]*route), holdings: make(map[string]*holding), streams: make(map[*stream]bool),
 		addresses: make(map[netip.Addr]int), domains: make(map[string]int),
 	}
 	for i, d := range c.Domains {
@@ -84,10 +92,11 @@ func New(c Config) (*Server, error) {
 			s.first = name
 		}
 	}
+	s.proven, _ = simplelru.NewLRU[netip.Addr, bool](maxProven, nil) // fails for sizes below one only
 	s.serverTLS = s.serverSettings()
 	s.rates = newRates(s.limits.Rate, s.limits.Burst)
 	s.strangers, s.domainLog = newLimitedLog(c.Log, 5, 50), newLimitedLog(c.Log, 20, 200)
-	s.builds = make(chan struct{}, s.limits.Builds)
+	s.builds = newTurns(s.limits.Builds)
 	s.verifies, s.vouches = newPlaces(s.limits.Verifies), newPlaces(s.limits.Verifies)
 	s.base, s.stop = context.WithCancel(context.Background())
 	return s, nil
@@ -220,11 +229,12 @@ func (s *Server) route(p pair) (*route, error) {
 	}
 	r := s.routes[p]
 	if r == nil {
-		if len(s.routes) >= s.limits.Pairs {
+		h := s.holdings[ownerOf(p.remote)]
+		if len(s.routes) >= s.limits.Pairs || h != nil && h.routes >= max(1, s.limits.Pairs/4) {
 			return nil, fmt.Errorf("%w: too many domains", ErrQueueFull)
 		}
 		now := time.Now()
-		r = &route{s: s, pair: p, since: now, used: now}
+		r = &route{s: s, pair: p, holding: s.holdingOf(p.remote), since: now, used: now}
 		s.routes[p] = r
 	}
 	return r, nil
@@ -239,6 +249,7 @@ func (s *Server) forget(r *route) {
 	defer s.mu.Unlock()
 	if s.routes[r.pair] == r {
 		delete(s.routes, r.pair)
+		s.release(r)
 	}
 }
 
@@ -268,6 +279,9 @@ func (s *Server) settle(items []item, o Outcome) {
 	for i := range items {
 		it := &items[i]
 		s.waiting.Add(-int64(len(it.octets)))
+		if it.held {
+			it.route.holding.octets.Add(-int64(len(it.octets)))
+		}
 		if o.Err != nil {
 			s.failed.Add(1)
 		} else {

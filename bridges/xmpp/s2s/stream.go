@@ -71,13 +71,14 @@ type stream struct {
 	acked      uint32 // how many of ours they said they took since
 	handled    uint32 // how many of theirs we took since
 	requested  time.Time
-	opened     bool  // our header is written
-	crowded    bool  // a stanza found no room
-	shut       bool  // takes no stanzas any more
-	polite     bool  // and is to end when it has none
-	said       bool  // our end tag is written, or about to be
-	ended      bool  // is no more
-	why        error // it is to end
+	progress   time.Time // since when the first of items waits to be taken
+	opened     bool      // our header is written
+	crowded    bool      // a stanza found no room
+	shut       bool      // takes no stanzas any more
+	polite     bool      // and is to end when it has none
+	said       bool      // our end tag is written, or about to be
+	ended      bool      // is no more
+	why        error     // it is to end
 
 	provedBy, elementBy, leaveBy time.Time // deadlines of reading; zero: none
 	endBy                        time.Time // deadline of the last words; zero: not yet
@@ -199,6 +200,9 @@ func (st *stream) put(it *item) fit {
 	st.offset += uint64(len(it.octets))
 	it.end, it.counted, it.until = st.offset, st.acks, time.Time{}
 	it.written = true
+	if st.items.n == 0 {
+		st.progress = time.Now()
+	}
 	st.items.push(it)
 	st.mu.Unlock()
 	st.sent.Add(1)

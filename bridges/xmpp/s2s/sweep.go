@@ -53,7 +53,14 @@ func (st *stream) sweep(now time.Time) {
 	if idle := time.Duration(st.peer.idle) * time.Second; idle > 0 {
 		keepalive = min(keepalive, max(idle*2/3, 10*time.Second))
 	}
-	silent := !st.requested.IsZero() && now.Sub(st.requested) > l.Answer
+	// An answer that takes nothing is none: what waits would wait for ever.
+	silent := !st.requested.IsZero() && now.Sub(st.requested) > l.Answer ||
+		st.acks && st.items.n > 0 && now.Sub(st.progress) > 2*l.Answer
+	if st.acks && st.items.n > 0 && st.requested.IsZero() && !st.said {
+		st.out = append(st.out, request...)
+		st.offset += uint64(len(request))
+		st.requested = now
+	}
 	idle := now.Sub(last) > l.Idle && st.items.n == 0 && st.verifying == 0
 	offer := now.Sub(st.began) > time.Second
 	recheck := now.Sub(st.rechecked) > recheckTime
