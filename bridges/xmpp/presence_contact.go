@@ -111,7 +111,7 @@ func (p *presence) heard(key rosterKey, from jid.JID, t tuple, proof bridges.Pro
 		return
 	}
 	t.contact = uri
-	c.heard = time.Now()
+	c.heard, c.proof = time.Now(), proof
 	changed := p.note(c, t) || !c.known
 	c.known = true
 	if len(c.fetches) > 0 {

@@ -1,0 +1,152 @@
+package xmpp
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/sipedge/sipedge/bridges"
+	"github.com/sipedge/sipedge/bridges/xmpp/stanza"
+)
+
+// lost says that nothing is known any more of the presentity: he is unavailable to the
+// other.
+func (p *presence) lost(w *watch) {
+	for _, t := range w.openTold() {
+		p.send(t.stanza(w.r.key.ours, w.r.key.theirs))
+	}
+	clear(w.told)
+	w.known, w.said = nil, false
+}
+
+// fetched takes the NOTIFY of a SUBSCRIBE with Expires 0.
+func (p *presence) fetched(u *usage, n notice) {
+	w := u.watch
+	switch {
+	case n.reason == "rejected":
+		p.forget(u)
+		p.refuseWatch(w, nil)
+		return
+	case n.reason == "noresource":
+		p.forget(u)
+		p.vanished(w)
+		return
+	case n.hasBody:
+		w.known, w.said, w.at = n.tuples, true, time.Now()
+	}
+	if n.state == "terminated" && !u.asking {
+		p.forget(u)
+	} else {
+		u.watch = nil
+	}
+	p.replayAll(w)
+}
+
+// fetchFailed takes a refusal of such a SUBSCRIBE: who waits hears what was known.
+func (p *presence) fetchFailed(u *usage, resp *bridges.Response) {
+	w := u.watch
+	p.forget(u)
+	if !p.isFinal(w, resp) {
+		p.replayAll(w)
+	}
+}
+
+// replayAll answers those who wait.
+func (p *presence) replayAll(w *watch) {
+	asking := w.asking
+	w.asking = nil
+	if w.isOver() || w.state == pending {
+		return
+	}
+	for _, who := range asking {
+		p.replay(w, who)
+	}
+	p.tell(w)
+}
+
+// replay answers a probe with what is known.
+func (p *presence) replay(w *watch, who asker) {
+	key := w.r.key
+	if _, resource, full := strings.Cut(who.to, "/"); full {
+		// RFC 6121 §4.3.2: whether that resource is there, and nothing else.
+		t := tuple{resource: resource}
+		for i := range w.known {
+			t.open = t.open || w.known[i].resource == resource && w.known[i].open
+		}
+		p.send(t.stanza(key.ours, who.from))
+		return
+	}
+	p.freshen(w)
+	available := false
+	for i := range w.known {
+		if t := &w.known[i]; t.open {
+			available = true
+			p.sendTuple(t, key.ours, who.from)
+			w.told[t.resource] = *t
+		}
+	}
+	if !available {
+		e := presenceStanza("unavailable", key.ours, who.from)
+		if !w.at.IsZero() {
+			e.Add(stanza.New("urn:xmpp:delay", "delay", stanza.Attr{Local: "stamp", Value: w.at.UTC().Format(time.RFC3339)}))
+		}
+		p.send(e)
+	}
+}
+
+// tell tells the other what has changed since he was told last.
+func (p *presence) tell(w *watch) {
+	if w.isOver() || w.offline || w.state != active {
+		return
+	}
+	p.freshen(w)
+	key := w.r.key
+	gone := w.openTold()
+	for i := range w.known {
+		gone = slices.DeleteFunc(gone, func(t tuple) bool { return t.resource == w.known[i].resource })
+	}
+	for i := range gone {
+		delete(w.told, gone[i].resource)
+		p.send(gone[i].stanza(key.ours, key.theirs))
+	}
+	for i := range w.known {
+		t := &w.known[i]
+		if old, ok := w.told[t.resource]; ok && old.same(t) {
+			continue
+		}
+		w.told[t.resource] = *t
+		p.sendTuple(t, key.ours, key.theirs)
+	}
+	p.shrink(w)
+}
+
+// shrink forgets that the other was told of resources that are no more.
+func (p *presence) shrink(w *watch) {
+	if len(w.told) <= len(w.known) {
+		return
+	}
+	for resource, t := range w.told {
+		if !t.open && !slices.ContainsFunc(w.known, func(k tuple) bool { return k.resource == resource }) {
+			delete(w.told, resource)
+		}
+	}
+}
+
+// freshen takes back what the other was told in a run that did not end well.
+func (p *presence) freshen(w *watch) {
+	if w.stale {
+		w.stale = false
+		p.send(presenceStanza("unavailable", w.r.key.ours, w.r.key.theirs))
+	}
+}
+
+// sendTuple sends presence of our user.
+func (p *presence) sendTuple(t *tuple, from, to string) {
+	e := t.stanza(from, to)
+	if t.open && p.caps != nil {
+		e.Add(p.caps())
+	}
+	p.send(e)
+}
+
+func byResource(a, b tuple) int { return strings.Compare(a.resource, b.resource) }
