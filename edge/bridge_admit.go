@@ -166,15 +166,17 @@ var noOutside = allowlists.Refusal(allowlists.PartnerNotAllowed, allowlists.Rule
 
 // permitBridged is permitBridge within a dialog, which goes on as it began.
 func (e *Edge) permitBridged(r *request, v allowlists.Verdict) allowlists.Verdict {
-	b := r.plan.bridge
-	if b == nil {
-		if e.outside == nil {
-			return noOutside
-		}
-		return v
+	b, network := r.plan.bridge, federation.NetworkSIP
+	if b != nil {
+		network = b.Name
 	}
-	if pin := r.grant.Network(); pin != "" && pin != b.Name {
+	switch pin := r.grant.Network(); {
+	case pin != "" && pin != network:
 		return allowlists.Refusal(allowlists.BridgeNetwork, r.grant.Rule)
+	case b == nil && e.outside == nil:
+		return noOutside
+	case b == nil:
+		return v
 	}
 	return e.mayLeave(r, b, v)
 }

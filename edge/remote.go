@@ -200,7 +200,7 @@ func (e *Edge) termsAllow(r *request, s *signIn, other *sip.URI, domain []byte) 
 
 // crosses reports whether what is between a user outside and somebody of a foreign
 // domain goes by a bridge. Where that depends on DNS, and matters, it is asked, as for
-// a partner whom nobody knows.
+// a partner whom nobody knows, while the user's connection waits.
 func (e *Edge) crosses(r *request, domain []byte, matters bool) bool {
 	if e.bridges == nil {
 		return false
@@ -221,8 +221,8 @@ func (e *Edge) crosses(r *request, domain []byte, matters bool) bool {
 	case serviceAbsent:
 		return true
 	}
-	if !matters {
-		return false
+	if !matters || r.f.Role != RoleRemote {
+		return false // nor does a home server wait for DNS: all of the company is behind it
 	}
 	_, err := e.edgesOf(r, tier, string(domain))
 	return locate.NoService(err)

@@ -7,11 +7,14 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/sipedge/sipedge/bridges"
+	"github.com/sipedge/sipedge/bridges/xmpp"
 	"github.com/sipedge/sipedge/cmd/sipedge/internal/settings"
 	"github.com/sipedge/sipedge/edge"
 	"github.com/sipedge/sipedge/federation"
@@ -38,7 +41,9 @@ type doctor struct {
 	conf     edge.Config // as far as it could be read
 	partners *federation.Partners
 	access   *remoteaccess.Access
-	locator  *locate.Locator // nil: the configuration is faulty
+	bridge   settings.BridgeSections
+	accounts []bridges.Account // of users, on public networks
+	locator  *locate.Locator   // nil: the configuration is faulty
 	now      time.Time
 }
 
@@ -121,7 +126,8 @@ func (d *doctor) configuration(path string) (g group, valid bool) {
 		return g, false
 	}
 	defer e.Close()
-	d.conf, d.partners, d.access = set.Edge, set.Partners, set.Remote
+	d.conf, d.partners, d.access, d.bridge = set.Edge, set.Partners, set.Remote, set.Bridge
+	d.accounts = set.Bridges.Accounts(xmpp.Network)
 	listed, blocked := set.Partners.Len()
 	g.add(fine, "files", fmt.Sprintf("%s, %s, %s, %d blocked", plural(len(d.conf.Listeners), "listener"),
 		plural(len(d.conf.Pools), "pool"), plural(listed, "partner"), blocked))
@@ -133,7 +139,7 @@ func (d *doctor) configuration(path string) (g group, valid bool) {
 	for _, w := range set.Partners.Warnings() {
 		g.add(warned, escaped(fmt.Sprintf("%s:%d", w.File, w.Line)), escaped(w.Text), "Change the entry, unless it is meant so.")
 	}
-	for _, err := range remoteWarnings(set) {
+	for _, err := range slices.Concat(remoteWarnings(set), bridgeWarnings(set)) {
 		subject, text, _ := strings.Cut(err.Error(), ": warning: ")
 		g.add(warned, escaped(subject), escaped(text), "Change it, unless it is meant so.")
 	}
@@ -161,7 +167,7 @@ func (d *doctor) listFaults(g *group, path, text string) {
 		}
 		g.add(failed, escaped(subject), escaped(fault), "Mend it; sipedge check lists the same.")
 	}
-	d.conf, _ = settings.LoadEdge(path)
+	d.conf, d.bridge, _ = settings.LoadMain(path)
 }
 
 // servingUser is who will run the edge.
@@ -185,7 +191,7 @@ func (d *doctor) files(config string) group {
 		g.add(noted, "user", "root reads and writes everything, so that little is judged here", "Run the edge as a user of its own, and say who with --user.")
 	}
 	directory, _ := d.access.LDAP()
-	list := filesOf(config, d.conf, directory)
+	list := append(filesOf(config, d.conf, directory), d.bridgeFiles()...)
 	g.Findings = append(g.Findings, closed(list, d.user)...)
 	for _, f := range list {
 		g.Findings = append(g.Findings, f.check(d.user))
@@ -215,6 +221,9 @@ func (d *doctor) examine(ctx context.Context) (all findings) {
 		for _, domain := range d.conf.Domains {
 			checks = append(checks, func(ctx context.Context) group { return d.users(ctx, domain) })
 		}
+	}
+	for _, domain := range d.xmppDomains() {
+		checks = append(checks, func(ctx context.Context) group { return d.xmpp(ctx, domain) })
 	}
 	checks = append(checks, d.clock, d.ports)
 	if c, ok := d.access.LDAP(); ok {

@@ -31,10 +31,15 @@ func (d *doctor) certificate(name string) group {
 		return g
 	}
 	outside, users, inside, pools := d.uses(name)
+	bridged := d.bridge.XMPP != nil && d.bridge.XMPP.Certificate == name
 	leaf := pair.Leaf()
-	g.add(fine, "key", "fits; shown "+strings.Join(slices.Concat(outside, users, inside, pools), ", "))
-	if len(outside)+len(users)+len(inside)+len(pools) == 0 {
-		g.Findings[0] = finding{noted, "key", "fits; no listener and no pool shows this certificate", "Name it in a listener, or take the section away."}
+	shown := slices.Concat(outside, users, inside, pools)
+	if bridged {
+		shown = append(shown, "to XMPP servers")
+	}
+	g.add(fine, "key", "fits; shown "+strings.Join(shown, ", "))
+	if len(shown) == 0 {
+		g.Findings[0] = finding{noted, "key", "fits; no listener, no pool and no bridge shows this certificate", "Name it in a listener, or take the section away."}
 	}
 	d.chain(&g, name, pair)
 	g.Findings = append(g.Findings, validity(leaf, d.now, "Renew it; the edge takes the new files by itself."))
@@ -44,6 +49,9 @@ func (d *doctor) certificate(name string) group {
 		g.add(failed, "names", escaped(err.Error()), "Have a certificate issued without that name: nobody can rely on it.")
 	} else {
 		d.coverage(&g, &id, leaf, len(outside) > 0, len(inside)+len(users) > 0)
+		if bridged {
+			d.speaksXMPP(&g, &id)
+		}
 		usage(&g, id.Usage(), len(outside) > 0, len(inside) > 0, len(pools) > 0)
 	}
 	strength(&g, pair)

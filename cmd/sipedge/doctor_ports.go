@@ -27,6 +27,7 @@ func (d *doctor) ports(ctx context.Context) group {
 	for _, name := range sorted(d.conf.Listeners) {
 		g.Findings = append(g.Findings, d.port(ctx, name, d.conf.Listeners[name]))
 	}
+	g.Findings = append(g.Findings, d.bridgePorts(ctx)...)
 	return g
 }
 
