@@ -1,12 +1,7 @@
 package s2s
 
 import (
-	"io"
 	"net/netip"
-	"slices"
-	"time"
-
-	"github.com/sipedge/sipedge/bridges"
 )
 
 // source is what connections are counted by: an address, or the network of one
@@ -58,44 +53,6 @@ func (s *Server) opening(st *stream) {
 	proof := st.server
 	st.mu.Unlock()
 	s.log.Info("stream opened", "direction", "out", "local", st.local, "remote", st.remote, "proof", proof.String(), "detail", st.detail())
-}
-
-// proved notes that the stream speaks for a domain, and tells the other side.
-func (st *stream) proved(p pair, proof bridges.Proof, say []byte) *fault {
-	st.mu.Lock()
-	if st.ended {
-		st.mu.Unlock()
-		return nil
-	}
-	first, fresh := len(st.proofs) == 0, st.proofs[p.remote] == bridges.ProofNone
-	if fresh && !st.s.count(st, p.remote) {
-		st.mu.Unlock()
-		return &fault{condition: "resource-constraint", text: "too many streams of " + p.remote}
-	}
-	st.proofs[p.remote] = max(proof, st.proofs[p.remote])
-	if first {
-		st.local, st.remote = p.local, p.remote
-		st.provedBy = time.Time{}
-		st.armLocked()
-	}
-	if fresh || !slices.Contains(st.claims, p) {
-		st.claims = append(st.claims, p)
-	}
-	if !st.said {
-		st.out = append(st.out, say...)
-		st.offset += uint64(len(say))
-	}
-	st.mu.Unlock()
-	st.src.unlimited()
-	st.wake()
-	if fresh {
-		st.s.domainLog.log("stream opened", "direction", "in", "local", p.local, "remote", p.remote, "proof", proof.String(), "detail", st.detail())
-	}
-	if proof == bridges.ProofDialback {
-		// There will be no <enable/> to wait for: nothing is offered any more.
-		st.offerRoutes()
-	}
-	return nil
 }
 
 // count counts a stream of a domain, if it may have one more.
@@ -163,76 +120,5 @@ func (s *Server) left(st *stream) {
 	from := source(st.addr)
 	if s.addresses[from]--; s.addresses[from] <= 0 {
 		delete(s.addresses, from)
-	}
-}
-
-// offerRoutes lets what we have for the domains that a stream speaks for go out on
-// it, if it goes both ways. That waits for the other side to ask for
-// acknowledgements, but no longer than until it says something else, or a moment.
-func (st *stream) offerRoutes() {
-	st.mu.Lock()
-	if !st.bidi || len(st.claims) == 0 {
-		st.mu.Unlock()
-		return
-	}
-	claims := st.claims
-	st.claims = nil
-	st.mu.Unlock()
-	for _, p := range claims {
-		for {
-			r, err := st.s.route(p)
-			if err != nil || r.attach(st) {
-				break
-			}
-			st.s.forget(r)
-		}
-	}
-}
-
-// requeue gives back what was not done.
-func (st *stream) requeue(cause error) {
-	st.mu.Lock()
-	items := st.items.take(st.items.n)
-	routes := st.routes
-	st.routes = nil
-	st.mu.Unlock()
-	for i, r := range routes {
-		var mine []item
-		for _, it := range items {
-			if it.route == r {
-				mine = append(mine, it)
-			}
-		}
-		if !slices.Contains(routes[:i], r) {
-			r.back(st, mine, cause)
-		}
-	}
-}
-
-// tell logs that a stream is no more.
-func (st *stream) tell(err error) {
-	st.mu.Lock()
-	defer st.mu.Unlock()
-	reason := "it ended the stream"
-	if err != nil && err != io.EOF {
-		reason = words(err.Error())
-	}
-	s := st.s
-	switch {
-	case !st.known:
-	case st.stranger && st.confirmed:
-		s.log.Debug("dialback key confirmed", "addr", st.addr, "local", st.local, "remote", st.remote)
-	case st.stranger:
-		if st.unproved != "" {
-			reason += "; " + st.unproved
-		}
-		s.strangers.log("stream refused", "addr", st.addr, "local", st.local, "remote", st.remote, "reason", reason)
-	default:
-		direction, log := "out", s.log.Info
-		if st.in {
-			direction, log = "in", s.domainLog.log
-		}
-		log("stream closed", "direction", direction, "local", st.local, "remote", st.remote, "reason", reason,
-			"sent", st.sent.Load(), "received", st.received.Load(), "seconds", int(time.Since(st.began).Seconds()))
 	}
 }

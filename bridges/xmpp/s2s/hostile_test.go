@@ -232,6 +232,7 @@ func TestWhoIsNotProvedIsRefused(t *testing.T) {
 		}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
 			p := dial(t, x.plain)
 			tt.play(t, p)
 			x.nothing()

@@ -1,13 +1,11 @@
 package s2s
 
 import (
-	"context"
 	"crypto/rand"
 	"crypto/tls"
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"time"
 
@@ -255,84 +253,4 @@ func newID() string {
 	var b [16]byte
 	rand.Read(b[:]) // never fails
 	return hex.EncodeToString(b[:])
-}
-
-// farewellTime is how long the last words of a stream may take.
-const farewellTime = 2 * time.Second
-
-// end is the end of every stream: nothing new goes on it, what is not done goes
-// back to where it came from, the other side is told why, and all are told that it
-// is no more.
-func (st *stream) end(err error) {
-	s := st.s
-	st.mu.Lock()
-	st.shut, st.ended = true, true
-	if st.why != nil && (isTimeout(err) || vanished(err)) {
-		err = st.why // the other one is only how we noticed
-	}
-	dead := st.broken || vanished(err) && err != io.EOF || errors.Is(err, errHandshake)
-	said := st.said
-	if st.items.n > 0 && !said {
-		st.out = st.out[:0] // goes elsewhere
-	}
-	conn := st.conn
-	st.endBy = time.Now().Add(farewellTime)
-	_ = conn.SetWriteDeadline(st.endBy)
-	st.mu.Unlock()
-	if dead {
-		_ = conn.Close()
-	} else {
-		st.flush()
-	}
-	close(st.quit)
-	<-st.writer
-
-	st.requeue(err)
-	s.left(st)
-	st.tell(err)
-	if !dead {
-		st.goodbye(err, said)
-	}
-	_ = conn.Close()
-}
-
-// goodbye says what is wrong, and ends our side of the stream. The writer has gone.
-func (st *stream) goodbye(err error, said bool) {
-	var out []byte
-	f := faultOf(err)
-	if st.acks && !said && st.opened {
-		// What we took need not be sent again (XEP-0198 §4).
-		out = stanza.Append(out, st.acknowledgement())
-	}
-	switch {
-	case said:
-	case f != nil:
-		if !st.opened {
-			// The header must come first (RFC 6120 §4.9.1.2).
-			out = header{from: st.s.first, id: newID()}.append(out)
-		}
-		out = stanza.Append(out, streamError(f))
-		out = append(out, ending...)
-	case st.opened:
-		out = append(out, ending...)
-	}
-	_ = st.conn.SetDeadline(time.Now().Add(farewellTime))
-	if len(out) > 0 {
-		if _, err := st.conn.Write(out); err != nil {
-			return
-		}
-	}
-	if st.tls != nil {
-		_ = st.tls.CloseWrite() // RFC 6120 §4.4
-	}
-	if err == io.EOF && !st.in {
-		return
-	}
-	// Closing with something unread would reset the connection, and what we said
-	// could be lost.
-	ctx, cancel := context.WithTimeout(st.s.base, time.Second)
-	defer cancel()
-	stop := context.AfterFunc(ctx, func() { _ = st.conn.SetReadDeadline(time.Unix(1, 0)) })
-	defer stop()
-	_, _ = io.CopyN(io.Discard, st.conn, 64<<10)
 }

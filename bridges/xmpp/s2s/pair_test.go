@@ -1,6 +1,7 @@
 package s2s
 
 import (
+	"errors"
 	"strconv"
 	"testing"
 
@@ -89,4 +90,103 @@ func TestStanzasComeInOrder(t *testing.T) {
 	}
 }
 
-var _ = certs.Leaf{}
+func TestBothSidesMayBeginAtOnce(t *testing.T) {
+	for i := range 20 {
+		w := newWorld(t)
+		change := func(c *Config) {
+			if i%2 == 0 {
+				c.Verifier = nil
+			}
+		}
+		a, b := w.site(us, change), w.site(them, change)
+		var all []<-chan Outcome
+		for range 5 {
+			all = append(all, a.send(them, "from a"), b.send(us, "from b"))
+		}
+		for _, c := range all {
+			if o := wait(t, c, "an outcome"); o.Err != nil {
+				t.Errorf("outcome %+v", o)
+			}
+		}
+		for range 5 {
+			a.wants("from b")
+			b.wants("from a")
+		}
+		a.stop()
+		b.stop()
+	}
+}
+
+func TestAServerMayHaveSeveralDomains(t *testing.T) {
+	w := newWorld(t)
+	const second = "example.org"
+	a := w.site(us, func(c *Config) {
+		c.Domains = []string{us, second}
+		k, err := w.ca.Keypair(certs.Leaf{Names: []string{us, second}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.Keypair = k
+	})
+	w.point(second, a.plain.Addr().String())
+	b := w.site(them, nil)
+	for _, from := range []string{us, second} {
+		done := make(chan Outcome, 1)
+		a.Send(message("alice@"+from, "bob@"+them, "from "+from), func(o Outcome) { done <- o })
+		if o := wait(t, done, "the outcome"); !o.Acked {
+			t.Errorf("outcome %+v", o)
+		}
+		if e := b.receive(); e.From != from {
+			t.Errorf("got from %s", e.From)
+		}
+		// And back, on the stream of that domain.
+		b.Send(message("bob@"+them, "alice@"+from, "to "+from), func(o Outcome) { done <- o })
+		if o := wait(t, done, "the outcome"); !o.Acked {
+			t.Errorf("outcome %+v", o)
+		}
+		if e := a.receive(); e.To != from {
+			t.Errorf("got to %s", e.To)
+		}
+	}
+	if n := len(b.Links()); n != 2 {
+		t.Errorf("%d links", n)
+	}
+	// What is not ours is not sent for, and what is ours is not sent to.
+	for _, pair := range [][2]string{{"else.example", them}, {us, second}, {us, "not a domain"}} {
+		done := make(chan Outcome, 1)
+		if a.Send(message("a@"+pair[0], "b@"+pair[1], "x"), func(o Outcome) { done <- o }); wait(t, done, "the outcome").Err == nil {
+			t.Errorf("sent from %s to %s", pair[0], pair[1])
+		}
+	}
+}
+
+func TestDomainsMayHaveAnyLetters(t *testing.T) {
+	const here, there = "bücher.example", "straße.example"
+	ascii := map[string]string{here: "xn--bcher-kva.example", there: "xn--strae-oqa.example"}
+	for _, dialback := range []bool{false, true} {
+		w := newWorld(t)
+		site := func(domain string) *site {
+			x := w.site(ascii[domain], func(c *Config) {
+				if dialback {
+					c.Verifier = nil
+				}
+			})
+			x.domain = domain
+			return x
+		}
+		a, b := site(here), site(there)
+		if o := wait(t, a.send(there, "hi"), "the outcome"); o.Err != nil {
+			t.Fatalf("outcome %+v", o)
+		}
+		if e := b.receive(); e.From != here || e.To != there {
+			t.Errorf("got from %s to %s", e.From, e.To)
+		}
+		if o := wait(t, b.send("STRASSE.example", "x"), "the outcome"); !errors.Is(o.Err, ErrNoServer) {
+			t.Errorf("outcome %+v", o) // ß is not ss
+		}
+		if o := wait(t, b.send("BÜCHER.example", "hi"), "the outcome"); o.Err != nil {
+			t.Errorf("outcome %+v", o)
+		}
+		a.wants("hi")
+	}
+}

@@ -31,7 +31,6 @@ type route struct {
 	spares   []*stream // others that it could take
 	building bool
 	cancel   context.CancelFunc // of the building
-	needless bool               // it is cancelled, because another stream came
 	failures int                // in a row
 	err      error              // the last of them
 	retry    time.Time          // not to be tried before
@@ -132,12 +131,8 @@ func (r *route) tryBuild(ctx context.Context, pause time.Duration) (*stream, err
 func (r *route) built(err error) {
 	r.mu.Lock()
 	r.building, r.since = false, time.Now()
-	if r.cur != nil || r.needless {
-		// Another stream came while we tried, and may be gone again.
-		r.needless = false
-		if r.cur == nil && r.waiting.n > 0 {
-			r.buildLocked()
-		}
+	if r.cur != nil {
+		// Another stream came while we tried.
 		r.mu.Unlock()
 		return
 	}
@@ -184,8 +179,11 @@ func (r *route) attach(st *stream) bool {
 	if r.retired {
 		return false
 	}
+	if r.cur == st || slices.Contains(r.spares, st) {
+		return true
+	}
 	if !st.in {
-		r.building, r.needless = false, false
+		r.building = false
 	}
 	st.mu.Lock()
 	usable := !st.shut && !st.ended
@@ -201,10 +199,7 @@ func (r *route) attach(st *stream) bool {
 	case r.cur != nil:
 		r.spares = append(r.spares, st)
 	default:
-		if r.building {
-			r.needless = true // one is enough
-			r.cancel()
-		}
+		// One that is being built goes on: the other side may use it already.
 		r.takeLocked(st)
 	}
 	return true

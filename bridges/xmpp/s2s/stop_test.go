@@ -182,6 +182,12 @@ func TestWeSayWhatWeTookBeforeWeLeave(t *testing.T) {
 	p.write("<enable xmlns='%s'/>%s", nsManage, body("eve@"+them, "alice@"+us, "hi"))
 	p.expect(nsManage, "enabled")
 	a.wants("hi")
+	st := a.stream()
+	until(t, "it is taken", func() bool {
+		st.mu.Lock()
+		defer st.mu.Unlock()
+		return st.handled == 1
+	})
 	a.Shut(them)
 	if e := p.expect(nsManage, "a"); e.Attr("h") != "1" {
 		t.Errorf("acknowledged %s", e.Attr("h"))

@@ -224,77 +224,7 @@ func (st *stream) armLocked() {
 	_ = st.conn.SetReadDeadline(first) // fails only when the connection is closed
 }
 
-// leave ends the stream from outside of its goroutine. The reading goroutine
-// sees it through; the first call counts. With a fault it ends at once. Without one
-// it takes no more stanzas, waits for what becomes of those it has, says goodbye,
-// and lets the other side finish (RFC 6120 §4.4).
-func (st *stream) leave(f *fault, why error) {
-	st.mu.Lock()
-	if st.shut {
-		st.mu.Unlock()
-		return
-	}
-	st.shut, st.why, st.polite = true, why, f == nil
-	if f != nil {
-		f.err = why
-		st.why = f
-		st.leaveBy = time.Unix(1, 0)
-	} else {
-		st.leaveBy = time.Now().Add(st.s.limits.Goodbye)
-	}
-	st.armLocked()
-	st.mu.Unlock()
-	st.drained()
-}
-
-// eased is called when stanzas are done. Routes for whose stanzas there was no room
-// try again.
-func (st *stream) eased() {
-	st.mu.Lock()
-	var routes []*route
-	if st.crowded {
-		st.crowded = false
-		routes = st.routes
-	}
-	st.mu.Unlock()
-	for _, r := range routes {
-		r.flush()
-	}
-	st.drained()
-}
-
-// drained says goodbye if the stream is to be left and nothing is on it any more.
-// Routes that sent on it go elsewhere from now on; while something is on it they
-// wait for that, so that it comes first.
-func (st *stream) drained() {
-	st.mu.Lock()
-	if !st.polite || st.items.n > 0 || st.said {
-		st.mu.Unlock()
-		return
-	}
-	st.farewellLocked()
-	routes := st.routes
-	st.mu.Unlock()
-	st.wake()
-	for _, r := range routes {
-		r.detach(st)
-	}
-}
-
-// farewellLocked queues the last acknowledgement (XEP-0198 §4) and the end tag.
-func (st *stream) farewellLocked() {
-	if st.said || !st.opened {
-		return
-	}
-	if st.acks {
-		st.sayLocked(st.acknowledgement())
-	}
-	st.said = true
-	st.out = append(st.out, ending...)
-	st.offset += uint64(len(ending))
-}
-
-// Status of a stream for people.
+// detail describes a stream for people.
 func (st *stream) detail() string {
 	st.mu.Lock()
 	defer st.mu.Unlock()
@@ -312,7 +242,12 @@ func (st *stream) detail() string {
 		s += ", acknowledges"
 	}
 	if st.where != "" {
-		return s + ", " + st.where
+		s += ", " + st.where
+	} else {
+		s += ", from " + st.addr.String()
 	}
-	return s + ", from " + st.addr.String()
+	if st.unproved != "" {
+		s += "; " + words(st.unproved)
+	}
+	return s
 }
