@@ -68,10 +68,9 @@ type Config struct {
 	MaxStanza int `toml:"max_stanza,positive"`
 	// Stanzas that wait for the connection to one domain. Default 100.
 	Queue int `toml:"queue,positive"`
-	// Streams that one source address may have open without having proved a domain.
-	// Default 16.
+	// Streams that one source address may have opened. Default 50.
 	StreamsPerSource int `toml:"streams_per_source,positive"`
-	// Streams that may be open together. Default 10,000.
+	// Streams that others may have opened together. Default 2,000.
 	Streams int `toml:"streams,positive"`
 
 	Line int `toml:",line"`

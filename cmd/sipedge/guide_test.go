@@ -11,12 +11,15 @@ import (
 
 	"github.com/alecthomas/kong"
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/sipedge/sipedge/locate/locatetest"
 )
 
 // The documents whose examples are tried here, beside the README.
 const (
 	guide       = "docs/partners.md"
 	remoteGuide = "docs/remote.md"
+	bridgeGuide = "docs/bridges.md"
 )
 
 // A block is a fenced block of a document, or a heading of its second level.
@@ -105,6 +108,49 @@ func TestRemoteGuideHoldsWhatItShows(t *testing.T) {
 	}
 }
 
+// TestBridgeGuideHoldsWhatItShows does so with the guide to bridges. A block begins with
+// the name of its file, and is the whole of it but for sipedge.toml.
+func TestBridgeGuideHoldsWhatItShows(t *testing.T) {
+	readme, all := fences(t, "README.md", "toml"), blocks(t, bridgeGuide)
+	s := site{t, readmeSite(t)}
+	t.Chdir(s.dir)
+	t.Setenv("COLUMNS", "100")
+	dns, err := locatetest.Serve("") // nobody has a SIP edge
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dns.Close()
+	s.write("alice.password", "secret")
+	config, tried := readme[0], 0
+	for _, b := range all {
+		switch b.language {
+		case "toml":
+			first, _, _ := strings.Cut(b.text, "\n")
+			switch name, _, _ := strings.Cut(strings.TrimPrefix(first, "# "), ":"); name {
+			case "sipedge.toml":
+				config = withSections(config, b.text)
+				s.write(name, config+"[dns]\nservers = [\""+dns.Addr()+"\"]\n")
+				continue // who may comes next
+			case "partners.toml", "bridges.toml":
+				s.write(name, b.text)
+			default:
+				t.Errorf("a block begins with %q, and not with the name of a file", first)
+			}
+			if code, _, errs := s.runs("check"); code != exitDone || errs != "" {
+				t.Errorf("check of\n%s\nends with %d and says\n%s", b.text, code, errs)
+			}
+		case "console":
+			for _, c := range commandsOf(b.text) {
+				tried++
+				guideCommand(t, s, c)
+			}
+		}
+	}
+	if tried < 10 {
+		t.Errorf("%s shows %d commands; are they still found?", bridgeGuide, tried)
+	}
+}
+
 // guideCommand tries one command of the guide.
 func guideCommand(t *testing.T, s site, c example) {
 	words := shellWords(c.command)
@@ -186,7 +232,7 @@ func TestDocumentsNameCommandsThatExist(t *testing.T) {
 	for _, leaf := range commandLine(t).Model.Leaves(false) {
 		known[strings.TrimPrefix(leaf.Path(), "sipedge ")] = true
 	}
-	span := regexp.MustCompile("`sipedge ((?:(?:partner|user|flow|ban|bridge) )?)([a-z|]+)[^`]*`")
+	span := regexp.MustCompile("`sipedge ((?:(?:partner|user|flow|ban|bridge|probe) )?)([a-z|]+)[^`]*`")
 	found := 0
 	for _, path := range repositoryFiles(t, ".md") {
 		text, err := os.ReadFile(filepath.Join(top, path))
