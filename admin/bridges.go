@@ -230,11 +230,28 @@ func (s *Server) testBridge(c *call) (any, error) {
 	}
 	ctx, cancel := context.WithTimeout(c.ctx, testTime)
 	defer cancel()
-	for _, step := range x.Test(ctx, a.Address) {
+	steps := x.Test(ctx, a.Address)
+	if x.Paused() {
+		steps = append([]bridges.Step{{Name: "pause", Detail: s.pausedNow(x.Name()) + "; what is new is refused (480)"}}, steps...)
+	}
+	for _, step := range steps {
 		a.Steps = append(a.Steps, BridgeStep(step))
 		a.OK = a.OK && step.OK
 	}
 	return a, nil
+}
+
+// pausedNow says who has paused a bridge, and why.
+func (s *Server) pausedNow(network string) string {
+	text := "paused"
+	p, ok := s.Pauses.Of(network)
+	if ok && p.By != "" {
+		text += " by " + p.By
+	}
+	if ok && p.Note != "" {
+		text += ": " + p.Note
+	}
+	return text
 }
 
 // maxTested bounds the address of a test, in octets.

@@ -176,7 +176,10 @@ func (c *compiler) account(text string, a AccountConfig) {
 		c.fault(a.Line, "%s is one user's: write it as user@domain", where)
 		return
 	}
-	if networkOf(a.Network) == 0 {
+	switch {
+	case a.Network == "":
+		c.fault(a.Line, "%s: network is missing; there is \"%s\"", where, strings.Join(Networks[:], `", "`))
+	case networkOf(a.Network) == 0:
 		c.fault(a.Line, "%s: network %q is no network; there is \"%s\"", where, a.Network, strings.Join(Networks[:], `", "`))
 	}
 	if user, domain, ok := strings.Cut(a.JID, "@"); !ok || user == "" || domain == "" {

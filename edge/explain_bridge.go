@@ -26,7 +26,7 @@ func (e *Edge) explainBridged(r *request) allowlists.Verdict {
 	b, q := r.f.bridge, e.explainQuestion(r, r.from)
 	v, said := r.grant.Verdict, r.grant.Allowed()
 	if b.proof != bridges.ProofNone {
-		r.note.add("identity", fmt.Sprintf("%s speaks, as %s proves", r.from, b.proof), pass)
+		r.note.add("identity", fmt.Sprintf("%s speaks, proved by %s", r.from, b.proof), pass)
 	}
 	for _, f := range e.partners.Load().ExamineBridged(allowlists.In, b.Name, proofOf(b.proof), q) {
 		f.Verdict = notAcceptable(r.m, f.Verdict)

@@ -78,11 +78,15 @@ func (p *Partners) ExamineBridged(d allowlists.Direction, network string, proof 
 		if f.Name == "identity" && !none && f.Verdict == p.none {
 			continue // nobody shows a certificate here
 		}
+		g, _ := p.find(q.Remote)
+		if f.Name == "partner" && f.Verdict.Allowed() && f.Detail == standsBySRV {
+			f.Detail = "allowed" // how its SIP edge is found says nothing here
+		}
 		list = append(list, f)
 		if f.Name != "partner" {
 			continue
 		}
-		if g, _ := p.find(q.Remote); g.terms != nil {
+		if g.terms != nil {
 			list = append(list, g.network(network))
 		}
 	}

@@ -61,6 +61,9 @@ var checkNames = [allowlists.NumChecks]string{
 	allowlists.CheckUsers: "users", allowlists.CheckNumber: "number", allowlists.CheckSize: "size",
 }
 
+// standsBySRV is how a listed partner stands of which nothing else is said.
+const standsBySRV = "allowed, its edge found by DNS SRV"
+
 // standing says how well we know a domain.
 func (p *Partners) standing(domain []byte, g Grant, entry *allowlists.Partner) string {
 	switch {
@@ -80,7 +83,7 @@ func (p *Partners) standing(domain []byte, g Grant, entry *allowlists.Partner) s
 	case g.terms.upstream:
 		return "allowed, by way of the clearing house"
 	}
-	return "allowed, its edge found by DNS SRV"
+	return standsBySRV
 }
 
 // examine makes the checks of who the peer is.

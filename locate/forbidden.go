@@ -83,7 +83,7 @@ func (r *rules) check(addr netip.AddrPort) error {
 		}
 	}
 	if !isPublic(ip) {
-		return fmt.Errorf("%w: not a public address", ErrForbiddenAddress)
+		return fmt.Errorf("%w: not a public address, and not in allowed_ranges of [dns]", ErrForbiddenAddress)
 	}
 	return nil
 }

@@ -27,13 +27,13 @@ func (b *Bridge) Test(ctx context.Context, address string) (steps []bridges.Step
 		step("address", false, err.Error())
 		return steps
 	}
-	step("address", true, j.String())
 	domain := j.Domainpart()
 	if w.gateway.set.served[domain] {
-		step("lists", false, domain+" is ours")
+		step("address", false, domain+" is ours: its users are reached by its home servers, and not by the bridge")
 		return steps
 	}
-	if !step("lists", b.allows(domain), map[bool]string{true: "the domain may be spoken with", false: "the domain may not be spoken with"}[b.allows(domain)]) {
+	step("address", true, j.String())
+	if !step("lists", b.allows(domain), map[bool]string{true: "the domain may be spoken with", false: "the domain may not be spoken with by XMPP"}[b.allows(domain)]) {
 		return steps
 	}
 	steps = append(steps, w.server.Test(ctx, domain)...)

@@ -242,7 +242,7 @@ func TestWhatABridgeTests(t *testing.T) {
 	n.company("fabrikam.example", nil)
 	for _, tt := range []struct{ address, last string }{
 		{"juliet@fabrikam.example", ""}, {"sip:juliet@fabrikam.example", ""}, {"fabrikam.example", ""},
-		{"juliet@nowhere.example", "stream"}, {"juliet@blocked.example", "lists"}, {"alice@example.com", "lists"},
+		{"juliet@nowhere.example", "stream"}, {"juliet@blocked.example", "lists"}, {"alice@example.com", "address"},
 		{"sips:x@y.example", "address"}, {"a b", "address"},
 	} {
 		steps := one.bridge.Test(t.Context(), tt.address)

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/sipedge/sipedge/admin"
 )
@@ -28,7 +29,7 @@ func (c bridgeTestCommand) Run(s streams) error {
 		if c.JSON {
 			return printJSON(s.out, a)
 		}
-		printTest(newPage(s.out), a)
+		c.print(newPage(s.out), a)
 		return nil
 	})
 	if err == nil && !ok {
@@ -37,13 +38,16 @@ func (c bridgeTestCommand) Run(s streams) error {
 	return err
 }
 
-// printTest has a line for each step.
-func printTest(p *page, a admin.BridgeTest) {
+// print has a line for each step.
+func (c bridgeTestCommand) print(p *page, a admin.BridgeTest) {
 	p.title("Can " + plain(a.Address) + " be reached?")
+	wrong := make(map[string]bool)
 	for _, step := range a.Steps {
 		l := failed
 		if step.OK {
 			l = fine
+		} else {
+			wrong[step.Name] = true
 		}
 		text := plain(step.Name)
 		if step.Detail != "" {
@@ -55,9 +59,21 @@ func printTest(p *page, a admin.BridgeTest) {
 	switch {
 	case len(a.Steps) == 0:
 		p.text("", "", "Nothing could be looked at.")
+	case a.OK && strings.Contains(a.Address, "@"):
+		p.text("", "", "Yes, as far as the server. Whether there is such a user, only a message shows.")
 	case a.OK:
 		p.text("", "", "Yes.")
 	default:
 		p.text("", "", "No, or not by all ways.")
+	}
+	if wrong["pause"] {
+		p.step("To let it go on: ", c.command("bridge", "resume", c.Network))
+	}
+	if wrong["lists"] {
+		domain, _, _ := strings.Cut(a.Address[strings.LastIndexByte(a.Address, '@')+1:], "/")
+		p.step("To see why: ", c.command("partner", "show", shellWord(domain)))
+	}
+	if wrong["bridge"] {
+		p.step("To see why: ", c.command("bridge", "show", c.Network))
 	}
 }

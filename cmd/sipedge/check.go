@@ -11,6 +11,7 @@ import (
 
 	"github.com/sipedge/sipedge/allowlists"
 	"github.com/sipedge/sipedge/bridges"
+	"github.com/sipedge/sipedge/certs"
 	"github.com/sipedge/sipedge/cmd/sipedge/internal/settings"
 	"github.com/sipedge/sipedge/edge"
 	"github.com/sipedge/sipedge/remoteaccess"
@@ -38,7 +39,7 @@ func (c checkCommand) Run(s streams) error {
 		sayLine(s.err, w.Error())
 		warned++
 	}
-	for _, w := range slices.Concat(remoteWarnings(set), bridgeWarnings(set)) {
+	for _, w := range slices.Concat(remoteWarnings(set), bridgeWarnings(set), unnamed(set, e)) {
 		sayLine(s.err, w.Error())
 		warned++
 	}
@@ -174,7 +175,48 @@ func bridgeWarnings(set *settings.Settings) (list []error) {
 		list = append(list, allowlists.Problem{File: set.Edge.File, Line: c.Line,
 			Text: "warning: [bridge.xmpp]: nobody may use it (no " + filepath.Base(set.BridgesPath) + ")"})
 	}
+	return append(list, sharedPorts(set)...)
+}
+
+// unnamed says which domains the certificate of the bridge does not name.
+func unnamed(set *settings.Settings, e *edge.Edge) (list []error) {
+	c := set.Bridge.XMPP
+	if c == nil {
+		return nil
+	}
+	pair := e.Keypairs()[c.Certificate]
+	if pair == nil {
+		return nil
+	}
+	id, err := certs.ReadIdentity(pair.Leaf())
+	if err != nil {
+		return nil
+	}
+	for _, domain := range xmppDomains(set.Edge, c) {
+		if !id.SpeaksXMPP(domain) {
+			list = append(list, bridgeWarning(set, "certificate %q does not name %s: servers that insist on certificates will not talk to us", c.Certificate, domain))
+		}
+	}
 	return list
+}
+
+// sharedPorts says which addresses a listener has already.
+func sharedPorts(set *settings.Settings) (list []error) {
+	c := set.Bridge.XMPP
+	if c == nil {
+		return nil
+	}
+	for _, name := range sorted(set.Edge.Listeners) {
+		if a := set.Edge.Listeners[name].Address; slices.Contains(c.Address, a) || slices.Contains(c.DirectTLS, a) {
+			list = append(list, bridgeWarning(set, "%s is the address of [listener.%s], too; only one can have it", a, name))
+		}
+	}
+	return list
+}
+
+// bridgeWarning is one about the section of the bridge.
+func bridgeWarning(set *settings.Settings, format string, args ...any) error {
+	return allowlists.Problem{File: set.Edge.File, Line: set.Bridge.XMPP.Line, Text: "warning: [bridge.xmpp]: " + fmt.Sprintf(format, args...)}
 }
 
 // plural is "1 pool" or "2 pools".

@@ -38,14 +38,18 @@ func (d *doctor) bridgeFiles() (list []file) {
 }
 
 // xmppDomains are the domains whose XMPP server the edge is, in normal form.
-func (d *doctor) xmppDomains() (list []string) {
-	c := d.bridge.XMPP
-	if c == nil {
-		return nil
+func (d *doctor) xmppDomains() []string {
+	if c := d.bridge.XMPP; c != nil {
+		return xmppDomains(d.conf, c)
 	}
+	return nil
+}
+
+// xmppDomains are those of a configuration.
+func xmppDomains(conf edge.Config, c *xmpp.Config) (list []string) {
 	names := c.Domains
 	if len(names) == 0 {
-		names = d.conf.Domains
+		names = conf.Domains
 	}
 	if c.Gateway != "" {
 		names = append(slices.Clone(names), c.Gateway)
@@ -69,6 +73,10 @@ func (d *doctor) xmpp(ctx context.Context, domain string) group {
 			"Without them nobody finds our XMPP server."+publish)
 		return g
 	case err != nil:
+		if errors.Is(err, locate.ErrForbiddenAddress) {
+			g.add(failed, "SRV", escaped(err.Error()), "Publish the address that is seen from outside; where that is meant to be an inner one, put it into allowed_ranges of [dns].")
+			return g
+		}
 		g.add(failed, "SRV", escaped(err.Error()), "Look after the name servers of "+escaped(domain)+": who asks them gets no answer either.")
 		return g
 	}

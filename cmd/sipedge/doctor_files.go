@@ -237,13 +237,21 @@ func closed(files []file, a account) (out []finding) {
 	return out
 }
 
+// renewed is what helps when somebody has read a secret.
+func (f file) renewed() string {
+	if strings.HasPrefix(f.what, "password") {
+		return "the password changed"
+	}
+	return "a new key certified"
+}
+
 // exposed: a key that others read is theirs, too.
 func (f file) exposed(a account, path string, info fs.FileInfo) (level, string, string) {
 	owner, gid := ownerOf(info)
 	switch {
 	case !f.secret:
 	case others.locked(path) == "" && others.may(info, toRead):
-		return failed, "everybody on this machine can read it", fmt.Sprintf("chmod 0600 %s, and have a new key certified if somebody may have read it.", f.path)
+		return failed, "everybody on this machine can read it", fmt.Sprintf("chmod 0600 %s, and have %s if somebody may have read it.", f.path, f.renewed())
 	case others.may(info, toRead):
 		return warned, "only " + others.locked(path) + " keeps everybody from reading it", "chmod 0600 " + f.path
 	case owner != a.uid && owner != 0:

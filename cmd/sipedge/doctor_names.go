@@ -79,7 +79,11 @@ func (d *doctor) domain(ctx context.Context, written string) group {
 			g.add(failed, label, escaped(s.Err.Error()), "Look after the name servers of "+domain+": who asks them gets no answer either.")
 		}
 	}
-	if none == len(services) {
+	switch {
+	case none == len(services) && len(d.outside()) == 0:
+		g.Findings = nil
+		g.add(noted, "SRV", "no records, as there is no listener for partners", "")
+	case none == len(services):
 		g.Findings = nil
 		g.add(warned, "SRV", "neither "+services[0].Name+" nor "+services[1].Name,
 			"Without them only partners who wrote down our servers find us."+d.wanted(services[0].Name))

@@ -42,6 +42,10 @@ func (r *report) adviseBridge(q edge.Query) {
 		r.ToLook = []string{r.flag.command("bridge", "user", network, shellWord(user))}
 	case allowlists.BridgeNetwork:
 		r.ToLook = []string{r.flag.command("partner", "show", r.partner)}
+	case allowlists.IdentityNone:
+		if q.Bridge != "" && r.partner != "" {
+			r.ToLook = []string{r.flag.command("bridge", "test", network, r.partner)}
+		}
 	case allowlists.BridgePaused:
 		if network != "" {
 			r.ToAllow = []string{r.flag.command("bridge", "resume", network)}

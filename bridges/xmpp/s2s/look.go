@@ -33,7 +33,7 @@ func (l *look) step(name string, err error, detail string) {
 	}
 	st := bridges.Step{Name: name, OK: err == nil, Detail: detail}
 	if err != nil {
-		st.Detail = words(err.Error())
+		st.Detail = words(strings.TrimPrefix(err.Error(), "s2s: "))
 	}
 	l.steps = append(l.steps, st)
 }

@@ -109,6 +109,14 @@ func positive(v reflect.Value) bool {
 	return v.Int() > 0
 }
 
+// sectionOf is in which file the sections stand that are most often written into
+// another one.
+var sectionOf = map[string]string{
+	"bridge": "sipedge.toml", "listener": "sipedge.toml", "certificate": "sipedge.toml", "pool": "sipedge.toml", "dns": "sipedge.toml",
+	"federation": "partners.toml", "partner": "partners.toml", "blocked": "partners.toml", "group": "remote.toml",
+	"user": "remote.toml or bridges.toml", "default": "remote.toml or bridges.toml", "account": "bridges.toml",
+}
+
 // unknown says that nothing has the name of a key, and what may be meant.
 func (d *decoder) unknown(t *table, k *key, s *shape) {
 	what := "unknown key"
@@ -116,7 +124,9 @@ func (d *decoder) unknown(t *table, k *key, s *shape) {
 		what = "unknown section"
 	}
 	hint := ""
-	if meant := suggest(k.name, s.keys); meant != "" {
+	if file := sectionOf[k.name]; file != "" && t.parent == nil && k.kind == unstable.Table {
+		hint = "; it stands in " + file
+	} else if meant := suggest(k.name, s.keys); meant != "" {
 		hint = fmt.Sprintf("; did you mean %q?", meant)
 	} else if k.kind == unstable.Table && t.parent != nil && t.parent.parent != nil && t.parent.parent.parent == nil {
 		hint = fmt.Sprintf("; a name with dots stands in quotes: [%s]", dottedName([]string{t.parent.name, t.name + "." + k.name}))
