@@ -474,6 +474,87 @@ func TestARestartAnswersWhatTheBridgeWasAsked(t *testing.T) {
 	})
 }
 
+func TestWhatHasNoPlaceOnABridge(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFar(t, map[string]federation.PartnerConfig{"xmpp.example": {}})
+		f.says(strings.ReplaceAll(fromXMPP("REGISTER", "juliet@xmpp.example", "bob@example.com", "r1"), "sip:c1@", "sip:juliet@"), bridges.ProofCertificate)
+		f.hears("SIP/2.0 403 Forbidden")
+		f.reason(allowlists.PartnerMethod)
+		f.says(strings.Replace(fromXMPP("MESSAGE", "juliet@xmpp.example", "bob@example.com", "m1"), "From:", "Route: <sip:10.0.0.5:22;lr>\nFrom:", 1), bridges.ProofCertificate)
+		f.hears("SIP/2.0 403 Forbidden")
+		f.reason(allowlists.RoutePreloaded)
+		f.says(bridgeWithin("MESSAGE", "sip:bob@example.com", "juliet@xmpp.example", "j", "bob@example.com", "madeup", "m2", nil), bridges.ProofCertificate)
+		f.hears("SIP/2.0 481 Call/Transaction Does Not Exist")
+		f.says(fromXMPP("MESSAGE", "juliet@xmpp.example", "+15550100@example.com", "m3"), bridges.ProofCertificate)
+		f.hears("SIP/2.0 403 Forbidden")
+		f.reason(allowlists.PartnerNumber)
+		f.expect(f.homes[0])
+	})
+}
+
+// Whoever owns a domain has a thousand names in it, and a stream for each.
+func TestStrangersOnABridgeAreHeldToTheirLimitsByOwner(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFar(t, nil)
+		lists, errs := federation.Compile(federation.File{Federation: federation.Section{Unlisted: "discover", DiscoveredAddresses: 3}}, []string{"example.com"}, federation.With{})
+		if errs != nil {
+			t.Fatal(errs)
+		}
+		f.e.partners.Store(lists)
+		var err error
+		if f.e.discovery, err = federation.OpenDiscovery(nil, nil, f.e.log); err != nil {
+			t.Fatal(err)
+		}
+		p, errs := bridges.Compile(bridges.File{Default: both}, []string{"example.com"}, bridges.With{})
+		if errs != nil {
+			t.Fatal(errs)
+		}
+		f.e.SetBridgePolicy(p)
+		for i := range 5 {
+			from, to := fmt.Sprintf("x@d%d.evil.example", i), fmt.Sprintf("user%d@example.com", i)
+			f.says(fromXMPP("MESSAGE", from, to, fmt.Sprint("m", i)), bridges.ProofDialback)
+			if i < 3 {
+				m := f.expect(f.homes[0], "MESSAGE sip:"+to+" SIP/2.0")
+				if m.Count(sip.PAssertedIdentity) > 0 {
+					t.Error("a stranger counts as verified")
+				}
+				continue
+			}
+			f.hears("SIP/2.0 403 Forbidden")
+			f.reason(allowlists.PartnerWatched)
+		}
+		if r, ok := f.e.discovery.Record("d0.evil.example"); !ok || r.State != federation.StateWatched {
+			t.Errorf("record %+v", r)
+		}
+	})
+}
+
+// FuzzBridge lets anything come from a bridge: whatever it is, the edge does not fall,
+// and what is sent inside is well-formed and in the name of the domain that was proved.
+func FuzzBridge(f *testing.F) {
+	for _, method := range []string{"MESSAGE", "INVITE", "ACK", "CANCEL", "SUBSCRIBE", "FOO"} {
+		f.Add([]byte(strings.ReplaceAll(fromXMPP(method, "juliet@xmpp.example", "bob@example.com", "x1"), "\n", "\r\n")))
+	}
+	f.Add([]byte("SIP/2.0 200 OK\r\nVia: SIP/2.0/TLS edge1.example.com;branch=z9hG4bK0000000000000000000000000000000000\r\nContent-Length: 0\r\n\r\n"))
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		x := newFar(t, map[string]federation.PartnerConfig{"xmpp.example": {}})
+		b := &bridge{Bridge: x.e.bridges[0].Bridge, edge: x.e, flow: x.e.bridges[0].flow} // without a goroutine
+		b.flow.bridge = b
+		b.handle(letter{x.e.copied(raw), bridges.ProofCertificate})
+		if n := x.e.wire.counts.panics.Load(); n > 0 {
+			t.Fatalf("a panic:\n%s", x.log.String())
+		}
+		_, sent := x.sent(x.homes[0])
+		if sent == nil || !sent.IsRequest() {
+			return
+		}
+		uri, err := sent.FromURI()
+		if fault := sent.Fault(); fault != nil || err != nil || string(sip.AppendDomain(nil, uri.Host)) != "xmpp.example" || sent.Count(sip.SipedgeBridge) != 1 {
+			t.Fatalf("sent inside: %v, %v\n%q", fault, err, sent.Raw())
+		}
+	})
+}
+
 func TestABridgeIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFar(t, map[string]federation.PartnerConfig{"xmpp.example": {}, "slow.example": {}})

@@ -4,8 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
-	"os"
-	"path/filepath"
 
 	"github.com/sipedge/sipedge/certs"
 )
@@ -25,8 +23,8 @@ type xmppCompany interface {
 type xmppWorld struct {
 	domain, user     string
 	partner          string // the domain that it may speak with
-	dir              string // for its files
 	cert, key, roots []byte // PEM: what its server shows, and whom that trusts
+	authority        []byte // PEM: who has signed cert
 	dns              netip.AddrPort
 }
 
@@ -70,10 +68,6 @@ const (
 // openXMPP gives the XMPP company its certificate, and lets it run.
 func (d *demo) openXMPP(ctx context.Context) error {
 	w := d.xmppWorld
-	w.dir = filepath.Join(d.scratch, "jabber")
-	if err := os.Mkdir(w.dir, 0o700); err != nil {
-		return err
-	}
 	addr, err := netip.ParseAddrPort(d.dns.Addr())
 	if err != nil {
 		return err
@@ -88,7 +82,7 @@ func (d *demo) openXMPP(ctx context.Context) error {
 // certifyXMPP has an authority that acme trusts write the certificate of the XMPP
 // server.
 func (d *demo) certifyXMPP(public *certs.Authority) (err error) {
-	w := xmppWorld{domain: jabberDomain, user: jabberUser, partner: d.acme.Domain, roots: d.acme.authority.PEM()}
+	w := xmppWorld{domain: jabberDomain, user: jabberUser, partner: d.acme.Domain, roots: d.acme.authority.PEM(), authority: public.PEM()}
 	w.cert, w.key, err = public.Issue(certs.Leaf{CN: w.domain, Names: []string{w.domain}})
 	d.xmppWorld = w
 	return err

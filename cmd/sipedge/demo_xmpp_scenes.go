@@ -26,7 +26,7 @@ func (d *demo) xmppScenes() []scene {
 		{"who was not let onto the network is refused", carl, kim, "MESSAGE",
 			outcome{Answers: []int{403}, Reason: "bridge.not_enabled"}, d.toXMPP("carl", "")},
 		{"and for the network he is not there", kim, carl, "message",
-			outcome{Answers: []int{404}, Reason: "bridge.not_enabled", Note: "item-not-found"}, d.fromXMPP("carl")},
+			outcome{Answers: []int{404}, Reason: "bridge.not_enabled", Note: "bounced"}, d.fromXMPP("carl")},
 		{"the administrator lets him", carl, kim, "MESSAGE",
 			outcome{Answers: []int{200}, Reason: "partner.allowed", Note: "bridge allow"}, d.letOntoXMPP},
 	}
@@ -91,7 +91,10 @@ func (d *demo) fromXMPP(name string) func(context.Context) (outcome, error) {
 			if err != nil {
 				return o, err
 			}
-			o.Note = s.condition
+			if s.condition != "item-not-found" {
+				return o, fmt.Errorf("%s hears %q, as from somebody who is there", jabberUser, s.condition)
+			}
+			o.Note = "bounced"
 		}
 		o.Millis = millis(time.Since(began))
 		return d.explained(ctx, o, d.acme, thread, "MESSAGE")

@@ -188,7 +188,7 @@ func (r *report) printSteps(p *page) {
 // named reports whether people should know where the rule of a step is written:
 // that of what refuses, and of who it is.
 func (s reportStep) named() bool {
-	return !s.Passed || s.Name == "partner" || s.Name == "home server"
+	return !s.Passed || s.Name == "partner" || s.Name == "home server" || s.Name == "opt-in"
 }
 
 // printRest says what the peer sees, what can be done, and what comes next.

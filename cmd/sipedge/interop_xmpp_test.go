@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -208,6 +209,35 @@ func (s *stage) part(name, dir string) error {
 		return err
 	}
 	return writeInto(filepath.Join(dir, name), text)
+}
+
+// gathers takes as many messages as there are expressions, in any order, since answers
+// and requests may come by two ways; each must be what one of them says. Requests are
+// answered with 200. What fits the first is then the message received last.
+func (p *peer) gathers(s *stage, args []string) error {
+	var first event
+	for left := slices.Clone(args); len(left) > 0; {
+		m, err := p.nextMessage("one of " + strings.Join(left, " and "))
+		if err != nil {
+			return err
+		}
+		e := p.last
+		i := slices.IndexFunc(left, func(expr string) bool { return p.has(s, []string{"(?s)" + expr}) == nil })
+		if i < 0 {
+			return fmt.Errorf("%s wanted one of %q, got:\n%s", p.name, left, visible(m.raw))
+		}
+		if left[i] == args[0] {
+			first = e
+		}
+		left = slices.Delete(left, i, i+1)
+		if m.isRequest() {
+			if err := p.answers(s, []string{"200"}); err != nil {
+				return err
+			}
+		}
+	}
+	p.last = first
+	return nil
 }
 
 // writeInto writes a file, and makes its folder.

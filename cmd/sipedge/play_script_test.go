@@ -33,6 +33,7 @@ func (p *peer) act(s *stage, args []string) error {
 		"notes-route":  p.notesRoute,
 		"receives":     p.receives,
 		"awaits":       p.awaits,
+		"gathers":      p.gathers,
 		"has":          p.has,
 		"answers":      p.answers,
 		"checks":       p.checks,

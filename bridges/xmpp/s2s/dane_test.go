@@ -111,6 +111,21 @@ func TestWhatDNSSaysOfAServer(t *testing.T) {
 	}
 }
 
+// The name of a server is not one of the domain unless DNS says so, signed.
+func TestAServersNameCountsIfItIsSigned(t *testing.T) {
+	for _, signed := range []bool{true, false} {
+		w := newWorld(t)
+		a := w.site(us, func(c *Config) { c.Dialback = nil })
+		w.site(them, func(c *Config) { c.Keypair = w.keypair("xmpp." + them) })
+		if signed {
+			w.sign(them)
+		}
+		if o := wait(t, a.send(them, "hi"), "the outcome"); (o.Err == nil) != signed || !signed && !errors.Is(o.Err, ErrUntrusted) {
+			t.Errorf("signed %v: outcome %+v", signed, o)
+		}
+	}
+}
+
 // An alias of a server may have records at its end, and a certificate of its name.
 func TestRecordsAtTheEndOfAnAlias(t *testing.T) {
 	const end = "xmpp.hosting.example"
@@ -261,7 +276,6 @@ func TestAStreamEndsWithTheRecordThatProvedIt(t *testing.T) {
 			if n := links(); n != 1 {
 				t.Fatalf("%d links: %+v", n, a.Links())
 			}
-			at := ""
 			look := func() {
 				t.Helper()
 				w.mu.Lock()
@@ -278,7 +292,7 @@ func TestAStreamEndsWithTheRecordThatProvedIt(t *testing.T) {
 				})
 			}
 			w.mu.Lock()
-			at = fmt.Sprintf("%s:%d", w.records[them].Targets[0].Host, w.records[them].Targets[0].Port)
+			at := fmt.Sprintf("%s:%d", w.records[them].Targets[0].Host, w.records[them].Targets[0].Port)
 			w.errs[at] = locate.ErrServfail
 			w.mu.Unlock()
 			look()
@@ -287,7 +301,7 @@ func TestAStreamEndsWithTheRecordThatProvedIt(t *testing.T) {
 			}
 			w.mu.Lock()
 			w.errs[at] = nil
-			for _, st := range a.streams0() {
+			for _, st := range a.everyStream() {
 				st.set(func() { st.rechecked = time.Time{} })
 			}
 			w.mu.Unlock()
@@ -298,8 +312,8 @@ func TestAStreamEndsWithTheRecordThatProvedIt(t *testing.T) {
 	}
 }
 
-// streams0 are all streams.
-func (s *Server) streams0() []*stream {
+// everyStream are all streams.
+func (s *Server) everyStream() []*stream {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	_, streams := s.all()
