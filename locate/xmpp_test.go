@@ -153,6 +153,8 @@ y.hosting.example. IN A 192.0.2.4`
 		{"where a service leads that is an alias, but not itself", service, both[1:], true, false, "y.hosting.example:5269! 192.0.2.4"},
 		{"one service but not the other", xmppZone, []string{"_xmpp-server._tcp.fabrikam.example", "xmpp1.fabrikam.example"}, true, false,
 			"tls xmpp1.fabrikam.example:5270! 2001:db8::1 192.0.2.1, xmpp1.fabrikam.example:5269! 2001:db8::1 192.0.2.1, tls xmpp2.fabrikam.example:443 192.0.2.2"},
+		{"the other service but not the first", xmppZone, []string{"_xmpps-server._tcp.fabrikam.example", "xmpp2.fabrikam.example"}, true, false,
+			"tls xmpp1.fabrikam.example:5270 2001:db8::1 192.0.2.1, xmpp1.fabrikam.example:5269 2001:db8::1 192.0.2.1, tls xmpp2.fabrikam.example:443! 192.0.2.2"},
 		{"that there are no records", soa + "fabrikam.example. IN A 192.0.2.9", both, true, true, "fabrikam.example:5269! 192.0.2.9"},
 		{"that there are no records of one service", soa + "fabrikam.example. IN A 192.0.2.9",
 			[]string{"_xmpp-server._tcp.fabrikam.example"}, true, false, "fabrikam.example:5269 192.0.2.9"},
@@ -169,6 +171,74 @@ y.hosting.example. IN A 192.0.2.4`
 				t.Errorf("got  %v %s\nwant %v %s", r.Secure, got, tt.secure, tt.want)
 			}
 		})
+	}
+}
+
+// Also when it takes several questions to come to the end of an alias.
+func TestOneUnsignedLinkBreaksTheChain(t *testing.T) {
+	answer := func(signed bool, records ...string) *message {
+		t.Helper()
+		q := new(dns.Msg).SetQuestion("a.example.", dns.TypeA)
+		if strings.HasPrefix(records[0], "b.") {
+			q.SetQuestion("b.example.", dns.TypeA)
+		}
+		reply := new(dns.Msg).SetReply(q)
+		reply.AuthenticatedData = signed
+		for _, s := range records {
+			rr, err := dns.NewRR(s)
+			if err != nil {
+				t.Fatal(err)
+			}
+			reply.Answer = append(reply.Answer, rr)
+		}
+		raw, err := reply.Pack()
+		if err != nil {
+			t.Fatal(err)
+		}
+		m, ok, err := readMessage(raw, q)
+		if !ok || err != nil {
+			t.Fatal(ok, err)
+		}
+		return m
+	}
+	for _, signed := range [][2]bool{{true, true}, {true, false}, {false, true}, {false, false}} {
+		r := newReader("a.example", dns.TypeA)
+		again, err := r.read(answer(signed[0], "a.example. 60 IN CNAME b.example."))
+		if !again || err != nil {
+			t.Fatalf("first answer: %v, %v", again, err)
+		}
+		if again, err = r.read(answer(signed[1], "b.example. 60 IN A 192.0.2.1")); again || err != nil {
+			t.Fatalf("second answer: %v, %v", again, err)
+		}
+		if want := signed[0] && signed[1]; r.secure != want || r.alias() != "b.example" {
+			t.Errorf("%v: secure %v, alias %q", signed, r.secure, r.alias())
+		}
+	}
+}
+
+// One family that is signed is enough (RFC 7673 §3.2), and its alias is the one that
+// counts.
+func TestOneFamilyThatIsSignedIsEnough(t *testing.T) {
+	signed := &answer{addrs: []netip.Addr{netip.MustParseAddr("192.0.2.1")}, secure: true, alias: "signed.example"}
+	not := &answer{addrs: []netip.Addr{netip.MustParseAddr("2001:db8::1")}, alias: "unsigned.example"}
+	none := &answer{err: ErrNoRecords, secure: true}
+	fails := &answer{err: ErrServfail}
+	for _, tt := range []struct {
+		name   string
+		a, b   *answer
+		secure bool
+		alias  string
+	}{
+		{"the second", not, signed, true, "signed.example"},
+		{"the first", signed, not, true, "signed.example"},
+		{"that there is none of the other", not, none, false, "unsigned.example"},
+		{"there is none of the other", none, signed, true, "signed.example"},
+		{"the other fails", fails, signed, true, "signed.example"},
+		{"the other fails, and this is not", not, fails, false, "unsigned.example"},
+	} {
+		if got := together(tt.a, tt.b); got.err != nil || got.secure != tt.secure || got.alias != tt.alias {
+			t.Errorf("%s: %+v", tt.name, got)
+		}
 	}
 }
 

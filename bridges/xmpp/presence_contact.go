@@ -111,7 +111,7 @@ func (p *presence) heard(key rosterKey, from jid.JID, t tuple, proof bridges.Pro
 		return
 	}
 	t.contact = uri
-	c.heard, c.proof = time.Now(), proof
+	c.heard = time.Now()
 	changed := p.note(c, t) || !c.known
 	c.known = true
 	if len(c.fetches) > 0 {

@@ -1,7 +1,6 @@
 package xmpp
 
 import (
-	"cmp"
 	"slices"
 	"strconv"
 	"strings"
@@ -149,8 +148,8 @@ func (p *presence) notifyState(l *listener, state string, doc []byte, lang strin
 	if l.dialog == nil {
 		return
 	}
-	// Before anything came, and of what we say ourselves, there is our own word.
-	r := &bridges.Request{Method: "NOTIFY", Proof: cmp.Or(l.c.proof, ownWord), Fields: bridges.Fields{
+	// Where nothing has come yet, what is said is our own word.
+	r := &bridges.Request{Method: "NOTIFY", Proof: max(l.c.proof, ownWord), Fields: bridges.Fields{
 		{Name: "Event", Value: l.event}, {Name: "Subscription-State", Value: state},
 	}}
 	if doc != nil {

@@ -93,7 +93,6 @@ func TestPresenceKeepsItsPromisesWhateverHappens(t *testing.T) {
 	if testing.Short() || raced {
 		seeds = 4
 	}
-
 	for seed := range seeds {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			dir := t.TempDir()

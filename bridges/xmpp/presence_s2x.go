@@ -19,9 +19,9 @@ type contact struct {
 	resources []resource
 	known     bool          // something has come since our user had leave
 	heard     time.Time     // when
-	proof     bridges.Proof // of his domain then
 	probed    time.Time     // when the last probe went out
 	unsent    bool          // our subscribe could not be delivered
+	proof     bridges.Proof // of the contact's domain, when something came from him last
 
 	doc     []byte // the document of all resources; nil: to be made
 	docLang string // Content-Language, "" if there are several

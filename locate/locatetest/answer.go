@@ -14,7 +14,7 @@ func (s *Server) answer(w dns.ResponseWriter, q *dns.Msg) {
 	}
 	zone, fault := s.take(q.Question[0])
 	m := lookup(zone, q)
-	m.AuthenticatedData = q.AuthenticatedData && s.isSigned(m)
+	m.AuthenticatedData = s.isSigned(m)
 	size, edns := dns.MinMsgSize, q.IsEdns0()
 	if edns != nil {
 		size = int(edns.UDPSize())

@@ -143,9 +143,9 @@ func (s *Server) Misbehave(name string, f Fault) {
 	s.faults[fqdn(name)] = f
 }
 
-// Sign makes the server say, to those who ask for it, that all in these domains, and
-// that there is nothing else in them, is signed and checked (RFC 4035 §3.2.3), as a
-// resolver that validates does. Where an alias leads out of them nothing is signed.
+// Sign makes the server say, also to those who did not ask, that all in these domains,
+// and that there is nothing else in them, is signed and checked (RFC 4035 §3.2.3), as
+// a resolver that validates does. Where an alias leads out of them nothing is signed.
 // Without domains it says so of nothing.
 func (s *Server) Sign(domains ...string) {
 	s.mu.Lock()

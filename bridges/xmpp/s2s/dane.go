@@ -66,12 +66,11 @@ func (s *Server) vouchedFor(ctx context.Context, st *stream, domain string) (boo
 	if len(st.tls.ConnectionState().PeerCertificates) == 0 || !s.allows(domain) {
 		return false, nil
 	}
-	select {
-	case s.vouches <- struct{}{}:
-		defer func() { <-s.vouches }()
-	default:
+	from := source(st.addr)
+	if !s.vouches.take(from) {
 		return false, errBusy
 	}
+	defer s.vouches.leave(from)
 	ctx, cancel := context.WithTimeout(ctx, connectTime)
 	defer cancel()
 	name, _ := ascii(domain)

@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -107,6 +108,21 @@ func TestWhatDNSSaysOfAServer(t *testing.T) {
 				t.Errorf("links %+v, want proof %s", l, tt.want)
 			}
 		})
+	}
+}
+
+// The name of a server is not one of the domain unless DNS says so, signed.
+func TestAServersNameCountsIfItIsSigned(t *testing.T) {
+	for _, signed := range []bool{true, false} {
+		w := newWorld(t)
+		a := w.site(us, func(c *Config) { c.Dialback = nil })
+		w.site(them, func(c *Config) { c.Keypair = w.keypair("xmpp." + them) })
+		if signed {
+			w.sign(them)
+		}
+		if o := wait(t, a.send(them, "hi"), "the outcome"); (o.Err == nil) != signed || !signed && !errors.Is(o.Err, ErrUntrusted) {
+			t.Errorf("signed %v: outcome %+v", signed, o)
+		}
 	}
 }
 
@@ -260,7 +276,6 @@ func TestAStreamEndsWithTheRecordThatProvedIt(t *testing.T) {
 			if n := links(); n != 1 {
 				t.Fatalf("%d links: %+v", n, a.Links())
 			}
-			at := ""
 			look := func() {
 				t.Helper()
 				w.mu.Lock()
@@ -269,12 +284,15 @@ func TestAStreamEndsWithTheRecordThatProvedIt(t *testing.T) {
 				a.sweep(time.Now().Add(2 * recheckTime))
 				until(t, "the record is looked for", func() bool {
 					w.mu.Lock()
-					defer w.mu.Unlock()
-					return w.asked[them] > n && len(a.vouches) == 0
+					asked := w.asked[them]
+					w.mu.Unlock()
+					a.vouches.mu.Lock()
+					defer a.vouches.mu.Unlock()
+					return asked > n && a.vouches.taken == 0
 				})
 			}
 			w.mu.Lock()
-			at = fmt.Sprintf("%s:%d", w.records[them].Targets[0].Host, w.records[them].Targets[0].Port)
+			at := fmt.Sprintf("%s:%d", w.records[them].Targets[0].Host, w.records[them].Targets[0].Port)
 			w.errs[at] = locate.ErrServfail
 			w.mu.Unlock()
 			look()
@@ -283,7 +301,7 @@ func TestAStreamEndsWithTheRecordThatProvedIt(t *testing.T) {
 			}
 			w.mu.Lock()
 			w.errs[at] = nil
-			for _, st := range a.streams0() {
+			for _, st := range a.everyStream() {
 				st.set(func() { st.rechecked = time.Time{} })
 			}
 			w.mu.Unlock()
@@ -294,8 +312,8 @@ func TestAStreamEndsWithTheRecordThatProvedIt(t *testing.T) {
 	}
 }
 
-// streams0 are all streams.
-func (s *Server) streams0() []*stream {
+// everyStream are all streams.
+func (s *Server) everyStream() []*stream {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	_, streams := s.all()
@@ -316,11 +334,13 @@ func TestSearchesForCertificatesAreBounded(t *testing.T) {
 	if !offered() {
 		t.Error("EXTERNAL is not offered")
 	}
-	x.vouches <- struct{}{}
+	if !x.vouches.take(netip.Addr{}) {
+		t.Fatal("no place")
+	}
 	if offered() {
 		t.Error("EXTERNAL is offered though nobody could look")
 	}
-	<-x.vouches
+	x.vouches.leave(netip.Addr{})
 	if !offered() {
 		t.Error("EXTERNAL is not offered any more")
 	}

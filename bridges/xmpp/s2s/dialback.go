@@ -125,7 +125,7 @@ func (st *stream) check(e *stanza.Element, p pair, refuse func(condition, text s
 		st.mu.Unlock()
 		return st.settleClaim(e, p, bridges.ProofDialback, nil)
 	case st.verifying >= maxVerifying, len(st.proofs) >= maxPairsOfOne, st.verified > maxKeys,
-		len(st.proofs) == 0 && st.verified > maxUnproved, !s.verifying(source(st.addr)):
+		len(st.proofs) == 0 && st.verified > maxUnproved, !s.verifies.take(source(st.addr)):
 		st.mu.Unlock()
 		return refuse("resource-constraint", "too many keys")
 	}
@@ -137,7 +137,7 @@ func (st *stream) check(e *stanza.Element, p pair, refuse func(condition, text s
 	}
 	st.mu.Unlock()
 	started := s.spawn(func() {
-		defer s.verified(source(st.addr))
+		defer s.verifies.leave(source(st.addr))
 		ctx, cancel := context.WithTimeout(s.base, verifyTime)
 		proof, err := st.proveClaim(ctx, p, id, strings.TrimSpace(e.Text))
 		cancel()
@@ -149,7 +149,7 @@ func (st *stream) check(e *stanza.Element, p pair, refuse func(condition, text s
 		st.mu.Unlock()
 	})
 	if !started {
-		s.verified(source(st.addr))
+		s.verifies.leave(source(st.addr))
 		return ErrStopped
 	}
 	return nil

@@ -70,31 +70,6 @@ func (s *Server) count(st *stream, domain string) bool {
 	return true
 }
 
-// verifying counts a key that is verified for a source, if there may be one more: of
-// all, one source gets a quarter, so that it cannot keep others from being proved.
-func (s *Server) verifying(from netip.Addr) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	all := 0
-	for _, n := range s.checking {
-		all += n
-	}
-	if all >= s.limits.Verifies || s.checking[from] >= max(1, s.limits.Verifies/4) {
-		return false
-	}
-	s.checking[from]++
-	return true
-}
-
-// verified counts it out.
-func (s *Server) verified(from netip.Addr) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.checking[from]--; s.checking[from] <= 0 {
-		delete(s.checking, from)
-	}
-}
-
 // left counts a stream out.
 func (s *Server) left(st *stream) {
 	st.mu.Lock()

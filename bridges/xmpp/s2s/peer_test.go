@@ -154,6 +154,9 @@ type luaServer struct {
 	strict   bool   // believes nothing but certificates
 	usages   []x509.ExtKeyUsage
 	more     string
+	checks   string            // the resolver that it asks about what is signed, instead of the zone
+	anchor   string            // that it checks signatures by
+	files    map[string][]byte // instead of the usual ones, and beside them
 }
 
 // prosody runs Prosody for a domain.
@@ -162,7 +165,15 @@ func (w *world) prosody(t *testing.T, z *zone, domain, addr string, is luaServer
 	path := needProgram(t, "prosody")
 	dir := t.TempDir()
 	w.keyFiles(dir, domain, is.usages...)
-	authorities := dir + "/ca.pem"
+	for name, octets := range is.files {
+		if err := os.WriteFile(filepath.Join(dir, name), octets, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	authorities, resolver, unbound := dir+"/ca.pem", z.Addr(), `options = { ["do-not-query-localhost:"] = "no"; ["module-config:"] = "iterator" }`
+	if is.checks != "" {
+		resolver, unbound = is.checks, fmt.Sprintf(`trusted = %q; options = { ["do-not-query-localhost:"] = "no" }`, is.anchor)
+	}
 	if is.distrust {
 		authorities = dir + "/cert.pem"
 	}
@@ -170,6 +181,7 @@ func (w *world) prosody(t *testing.T, z *zone, domain, addr string, is luaServer
 	config := fmt.Sprintf(`
 run_as_root = true
 pidfile = %[1]q
+plugin_paths = { %[2]q }
 data_path = %[2]q
 certificates = %[2]q
 modules_enabled = { "tls", "saslauth", "dialback", "s2s_auth_certs", "disco", "ping", %[11]s }
@@ -179,13 +191,13 @@ interfaces = { "127.0.0.1" }
 s2s_ports = { %[3]s }
 s2s_require_encryption = true
 s2s_secure_auth = %[12]v
-unbound = { resolvconf = false; hoststxt = false; forward = %[4]q; options = { ["do-not-query-localhost:"] = "no"; ["module-config:"] = "iterator" } }
+unbound = { resolvconf = false; hoststxt = false; forward = %[4]q; %[13]s }
 log = { debug = %[5]q }
 ssl = { certificate = %[6]q; key = %[7]q; cafile = %[8]q }
 %[9]s
 VirtualHost %[10]q
-`, dir+"/pid", dir, port, strings.Replace(z.Addr(), ":", "@", 1), dir+"/log", dir+"/cert.pem", dir+"/key.pem", authorities, is.more, domain,
-		is.modules, is.strict)
+`, dir+"/pid", dir, port, strings.Replace(resolver, ":", "@", 1), dir+"/log", dir+"/cert.pem", dir+"/key.pem", authorities, is.more, domain,
+		is.modules, is.strict, unbound)
 	file := filepath.Join(dir, "prosody.cfg.lua")
 	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
 		t.Fatal(err)

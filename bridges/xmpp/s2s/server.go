@@ -31,7 +31,8 @@ type Server struct {
 	strangers *limitedLog   // of what those do who have proved nothing
 	domainLog *limitedLog   // of streams that others open and end
 	builds    chan struct{} // one for each stream that is being built
-	vouches   chan struct{} // one for each certificate that is looked for in DNS
+	verifies  *places       // of keys that are being verified
+	vouches   *places       // of certificates that are looked for in DNS
 
 	base    context.Context
 	stop    context.CancelFunc
@@ -51,7 +52,6 @@ type Server struct {
 	opened    int                // streams that others opened
 	addresses map[netip.Addr]int // how many of them
 	domains   map[string]int     // how many of them
-	checking  map[netip.Addr]int // dialback keys that are being verified for an address
 }
 
 // New makes a Server. It listens to nobody before Serve, and may send before.
@@ -75,7 +75,7 @@ func New(c Config) (*Server, error) {
 	s := &Server{
 		c: c, limits: c.Limits.orDefaults(), log: c.Log, keys: newKeys(c.Secret), ours: make(map[string]bool),
 		routes: make(map[pair]*route), streams: make(map[*stream]bool),
-		addresses: make(map[netip.Addr]int), domains: make(map[string]int), checking: make(map[netip.Addr]int),
+		addresses: make(map[netip.Addr]int), domains: make(map[string]int),
 	}
 	for i, d := range c.Domains {
 		name, _ := Normal(d)
@@ -88,7 +88,7 @@ func New(c Config) (*Server, error) {
 	s.rates = newRates(s.limits.Rate, s.limits.Burst)
 	s.strangers, s.domainLog = newLimitedLog(c.Log, 5, 50), newLimitedLog(c.Log, 20, 200)
 	s.builds = make(chan struct{}, s.limits.Builds)
-	s.vouches = make(chan struct{}, s.limits.Verifies)
+	s.verifies, s.vouches = newPlaces(s.limits.Verifies), newPlaces(s.limits.Verifies)
 	s.base, s.stop = context.WithCancel(context.Background())
 	return s, nil
 }
