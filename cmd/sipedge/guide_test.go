@@ -232,7 +232,7 @@ func TestDocumentsNameCommandsThatExist(t *testing.T) {
 	for _, leaf := range commandLine(t).Model.Leaves(false) {
 		known[strings.TrimPrefix(leaf.Path(), "sipedge ")] = true
 	}
-	span := regexp.MustCompile("`sipedge ((?:(?:partner|user|flow|ban|bridge|probe) )?)([a-z|]+)[^`]*`")
+	span := regexp.MustCompile("`sipedge ((?:(?:partner|user|flow|ban|bridge) )?)([a-z|]+)[^`]*`")
 	found := 0
 	for _, path := range repositoryFiles(t, ".md") {
 		text, err := os.ReadFile(filepath.Join(top, path))
