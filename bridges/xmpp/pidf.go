@@ -57,13 +57,26 @@ func (t *tuple) same(o *tuple) bool {
 // addNote adds a text. Of each language the first one counts, as RFC 6121 §4.7.2.2
 // knows only one.
 func (t *tuple) addNote(lang, text string) {
-	text = clip(strings.TrimSpace(text), maxNote)
-	if text == "" || len(t.notes) == maxNotes || len(lang) > 35 {
+	text, lang = clip(strings.TrimSpace(text), maxNote), tag(lang)
+	if text == "" || len(t.notes) == maxNotes {
 		return
 	}
 	if !slices.ContainsFunc(t.notes, func(n note) bool { return n.lang == lang }) {
 		t.notes = append(t.notes, note{lang, text})
 	}
+}
+
+// tag returns a language tag, the first one of a list, "" if it is none. Those in use
+// are shorter than 35.
+func tag(s string) string {
+	s, _, _ = strings.Cut(s, ",")
+	s = strings.TrimSpace(s)
+	if len(s) > 35 || strings.ContainsFunc(s, func(r rune) bool {
+		return !('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || r == '-')
+	}) {
+		return ""
+	}
+	return s
 }
 
 // clip cuts s off after n octets, between two characters.
@@ -83,10 +96,7 @@ func isShow(s string) bool { return s == "away" || s == "chat" || s == "dnd" || 
 // tupleOf reads a presence stanza that is a notification. resource is that of its
 // from.
 func tupleOf(e *stanza.Element, resource string) tuple {
-	t := tuple{resource: resource, open: e.Attr("type") == "", lang: e.Lang()}
-	if len(t.lang) > 35 { // RFC 5646 §4.4.1
-		t.lang = ""
-	}
+	t := tuple{resource: resource, open: e.Attr("type") == "", lang: tag(e.Lang())}
 	for _, c := range e.Children {
 		switch {
 		case c.Is(stanza.NS, "show"):

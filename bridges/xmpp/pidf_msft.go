@@ -25,7 +25,7 @@ func parseMicrosoft(body []byte, lang string) ([]tuple, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := microsoft{tuple: tuple{lang: lang}, availability: -1}
+	m := microsoft{tuple: tuple{lang: tag(lang)}, availability: -1}
 	m.read(root, false)
 	if m.availability < 0 {
 		return nil, nil

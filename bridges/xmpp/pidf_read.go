@@ -26,6 +26,7 @@ func parsePIDF(body []byte, lang string, resourceOf func(id, contact string) str
 	if l := root.Lang(); l != "" {
 		lang = l
 	}
+	lang = tag(lang)
 	var set tupleSet
 	for _, c := range root.Children {
 		if c.Is(nsPIDF, "tuple") {

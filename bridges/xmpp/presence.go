@@ -107,7 +107,7 @@ type presenceStatus struct {
 	Asked, Granted             int    // of our users to them
 	Dialogs                    int    // of our users' devices
 	Refused                    uint64 // what was refused or given up
-	Lost                       uint64 // what was dropped because there was too much
+	Lost                       uint64 // what was dropped because there was too much, or did not arrive
 }
 
 func newPresence(c presenceConfig) *presence {
@@ -215,6 +215,9 @@ func (p *presence) turn(events []func()) {
 		a.ring()
 	}
 	err := p.rosters.write(now)
+	if again := now.Add(writeAgain); err != nil && p.sweep.at.After(again) {
+		p.alarms.set(&p.sweep, again)
+	}
 	for i := 0; i < len(p.effects); i++ { // effects may have effects
 		p.effects[i](err)
 		p.effects[i] = nil
@@ -231,18 +234,22 @@ func (p *presence) after(f func()) {
 // afterWrite does f when the rosters are written, or could not be.
 func (p *presence) afterWrite(f func(err error)) { p.effects = append(p.effects, f) }
 
-// send sends a stanza when the rosters are written.
-func (p *presence) send(e *stanza.Element) {
-	p.after(func() { p.xmpp.Send(e, nil) })
-}
+// send sends a stanza when the rosters are written. Whether it arrives, the other side
+// finds out with its next probe.
+func (p *presence) send(e *stanza.Element) { p.sendFor(e, func() { p.loop.lost.Add(1) }) }
 
 // sendFor sends a stanza and tells on the loop that it could not be delivered.
 func (p *presence) sendFor(e *stanza.Element, undelivered func()) {
+	kind, from, to := e.Attr("type"), e.Attr("from"), e.Attr("to")
 	p.after(func() {
 		p.xmpp.Send(e, func(o s2s.Outcome) {
-			if o.Err != nil {
-				p.loop.post(undelivered)
+			if o.Err == nil {
+				return
 			}
+			if kind != "" && kind != "unavailable" {
+				p.log.Info("presence was not delivered", "from", from, "to", to, "type", kind, "err", o.Err)
+			}
+			p.loop.post(undelivered)
 		})
 	})
 }

@@ -44,7 +44,7 @@ func (p *presence) revoke(r *relation, reason string, denied bool) {
 		i.To, i.Asked = false, 0
 	})
 	if c := r.contact; c != nil {
-		c.resources, c.known, c.doc = nil, false, nil
+		c.resources, c.known, c.complete, c.doc = nil, false, false, nil
 		p.finishAll(c, reason)
 	}
 	p.release(r)
@@ -53,7 +53,13 @@ func (p *presence) revoke(r *relation, reason string, denied bool) {
 // errored takes an error, which answers our subscribe or a probe.
 func (p *presence) errored(key rosterKey, err *stanza.Error) {
 	r := p.relations[key]
-	if r == nil || !r.item.To && r.item.Asked == 0 {
+	if r == nil {
+		return
+	}
+	if w := r.watch; w != nil && w.state == active && (err.Condition == "gone" || err.Condition == "item-not-found") {
+		p.away(w) // there is nobody to be told
+	}
+	if !r.item.To && r.item.Asked == 0 {
 		return
 	}
 	p.log.Info("presence was answered with an error", "user", key.ours, "contact", key.theirs, "condition", err.Condition, "text", err.Text)
@@ -80,7 +86,7 @@ func (p *presence) unreachable(c *contact) {
 	for i := range c.resources {
 		c.resources[i].leave(now)
 	}
-	c.heard = time.Time{}
+	c.heard, c.complete = time.Time{}, false
 	p.changed(c, true)
 }
 
@@ -114,12 +120,13 @@ func (p *presence) heard(key rosterKey, from jid.JID, t tuple, proof bridges.Pro
 	c.heard = time.Now()
 	changed := p.note(c, t) || !c.known
 	c.known = true
+	c.complete = c.complete || t.resource == "" && !t.open
 	if len(c.fetches) > 0 {
 		p.alarms.set(&c.collect, earlier(c.collect.at, c.heard.Add(fetchCollect)))
 	}
 	if r.item.To {
 		p.changed(c, changed)
-		p.cameAndWent(r, c.isOnline())
+		p.cameAndWent(r, c)
 	}
 }
 
@@ -185,6 +192,7 @@ func (p *presence) confirm(c *contact) {
 	if c.heard.Before(c.probed) {
 		return // it was not answered
 	}
+	c.complete = true
 	now, changed := time.Now(), false
 	for i := range c.resources {
 		if r := &c.resources[i]; r.doubted && r.open {
@@ -195,7 +203,7 @@ func (p *presence) confirm(c *contact) {
 	}
 	if c.r.item.To {
 		p.changed(c, changed)
-		p.cameAndWent(c.r, c.isOnline())
+		p.cameAndWent(c.r, c)
 	}
 }
 

@@ -235,7 +235,8 @@ func TestNothingIsAcceptedThatCannotBeWritten(t *testing.T) {
 		if err := os.Remove(journal); err != nil {
 			t.Fatal(err)
 		}
-		s.x(s.from("probe")) // the disk is tried again with what comes
+		time.Sleep(writeAgain)
+		s.x(s.from("probe")) // the disk is tried again
 		s.want("<presence from='romeo@example.net' to='juliet@fabrikam.example' type='unsubscribed'/>")
 		s.x(s.from("subscribe"))
 		s.accept(s.subscribed("3600"))

@@ -41,10 +41,8 @@ func (p *presence) strike(l *listener) {
 
 // open accepts the SUBSCRIBE of a listener. It is called when the roster is written.
 func (p *presence) open(l *listener, expires time.Duration) {
+	l.in.Data = l // and so of the dialog
 	l.dialog = l.in.Answer(accepted(expires), "")
-	if l.dialog != nil {
-		l.dialog.Data = l
-	}
 	l.in = nil
 }
 
@@ -129,13 +127,18 @@ func (p *presence) notifyNow(l *listener) {
 }
 
 // notifySoon sends a NOTIFY now, or when the last one is old enough (RFC 3856 §6.10).
-// What a device sees first does not wait: leave comes a moment before the presence that
-// it is for, and nobody would be there for five seconds.
+// What a device sees first waits only for what comes together: leave comes a moment
+// before the presence that it is for, and nobody would be there for five seconds.
 func (p *presence) notifySoon(l *listener) {
 	if l.next.isSet() || l.dialog == nil {
 		return
 	}
-	if due := l.last.Add(notifyPause); l.shown && due.After(time.Now()) {
+	now := time.Now()
+	due := l.last.Add(notifyPause)
+	if !l.shown {
+		due = earlier(due, now.Add(fetchCollect))
+	}
+	if due.After(now) {
 		p.alarms.set(&l.next, due)
 		return
 	}

@@ -64,13 +64,15 @@ func (p *presence) goesOn(u *usage, n notice) {
 
 // nowActive takes an active NOTIFY: our user allows it.
 func (p *presence) nowActive(w *watch, n notice) {
-	key := w.r.key
 	if w.state == pending {
 		p.change(w.r, func(i *rosterItem) { i.From, i.Pending = true, 0 })
 		p.become(w, active)
-		p.send(presenceStanza("subscribed", key.ours, key.theirs))
+		p.sayYes(w)
 	} else if w.state == suspended && !w.offline {
 		p.become(w, active)
+	}
+	if w.unsaid {
+		p.sayYes(w)
 	}
 	if n.hasBody {
 		w.known, w.said, w.at = n.tuples, true, time.Now()

@@ -18,6 +18,7 @@ type contact struct {
 
 	resources []resource
 	known     bool          // something has come since our user had leave
+	complete  bool          // resources are all that there are
 	heard     time.Time     // when
 	probed    time.Time     // when the last probe went out
 	unsent    bool          // our subscribe could not be delivered
@@ -150,8 +151,13 @@ func acceptsPIDF(fields bridges.Fields) bool {
 
 // listen takes a SUBSCRIBE outside dialogs.
 func (p *presence) listen(in *bridges.Incoming, key rosterKey, expires time.Duration) {
-	if v := p.may(in.From.URI, key.theirs, false); !v.Allowed() {
-		p.log.Info("subscription was refused", "user", in.From.URI, "to", key.theirs, "reason", v.Reason, "rule", v.Rule)
+	user, err := p.userURI(key.ours)
+	if err != nil {
+		p.answer(in, bridges.Response{Status: err.Status, Phrase: err.Text})
+		return
+	}
+	if v := p.may(user, key.theirs, false); !v.Allowed() {
+		p.log.Info("subscription was refused", "user", user, "to", key.theirs, "reason", v.Reason, "rule", v.Rule)
 		p.stat.Refused++
 		p.answer(in, bridges.Response{Status: v.Code()})
 		return
@@ -160,7 +166,7 @@ func (p *presence) listen(in *bridges.Incoming, key rosterKey, expires time.Dura
 	isNew := r == nil
 	if c := p.contactOf(r); !p.hasRoom(key) || p.listeners >= p.lim.listeners || isNew && p.rosters.failed ||
 		c != nil && len(c.listeners)+len(c.fetches) >= p.lim.perContact {
-		p.log.Warn("subscription had no room", "user", in.From.URI, "to", key.theirs, "relations", len(p.relations), "dialogs", p.listeners)
+		p.log.Warn("subscription had no room", "user", user, "to", key.theirs, "relations", len(p.relations), "dialogs", p.listeners)
 		p.stat.Refused++
 		p.answer(in, busy)
 		return
@@ -233,7 +239,7 @@ func (p *presence) authorize(c *contact) (asks bool) {
 		since = now.Unix()
 	}
 	if i.Asked == 0 {
-		c.resources, c.known, c.doc = nil, false, nil // what answered a fetch is no leave
+		c.resources, c.known, c.complete, c.doc = nil, false, false, nil // what answered a fetch is no leave
 	}
 	if i.Asked != since || i.Denied != 0 || i.Refused != 0 {
 		p.change(c.r, func(i *rosterItem) {

@@ -30,7 +30,9 @@ func (p *presence) stanza(e *stanza.Element, proof bridges.Proof) {
 // take is stanza on the loop.
 func (p *presence) take(e *stanza.Element, from, to jid.JID, proof bridges.Proof) {
 	kind := e.Attr("type")
-	p.sawVisitor(visitorKey{from.Bare().String(), to.Domainpart()}, kind)
+	if theirs := from.Bare().String(); p.theirs[theirs] > 0 {
+		p.sawVisitor(visitorKey{theirs, to.Domainpart()}, kind)
+	}
 	if to.Localpart() == "" {
 		// The domain itself has no presence: what comes answers our probes.
 		if kind == "subscribe" {

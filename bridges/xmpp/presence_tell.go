@@ -81,8 +81,8 @@ func (p *presence) replay(w *watch, who asker) {
 	for i := range w.known {
 		if t := &w.known[i]; t.open {
 			available = true
-			p.sendTuple(t, key.ours, who.from)
 			w.told[t.resource] = *t
+			p.sendTuple(w, t, who.from)
 		}
 	}
 	if !available {
@@ -115,7 +115,7 @@ func (p *presence) tell(w *watch) {
 			continue
 		}
 		w.told[t.resource] = *t
-		p.sendTuple(t, key.ours, key.theirs)
+		p.sendTuple(w, t, key.theirs)
 	}
 	p.shrink(w)
 }
@@ -140,13 +140,18 @@ func (p *presence) freshen(w *watch) {
 	}
 }
 
-// sendTuple sends presence of our user.
-func (p *presence) sendTuple(t *tuple, from, to string) {
-	e := t.stanza(from, to)
+// sendTuple sends presence of our user. If it does not arrive, it is told again with the
+// next NOTIFY.
+func (p *presence) sendTuple(w *watch, t *tuple, to string) {
+	e := t.stanza(w.r.key.ours, to)
 	if t.open && p.caps != nil {
 		e.Add(p.caps())
 	}
-	p.send(e)
+	resource := t.resource
+	p.sendFor(e, func() {
+		p.loop.lost.Add(1)
+		delete(w.told, resource)
+	})
 }
 
 func byResource(a, b tuple) int { return strings.Compare(a.resource, b.resource) }

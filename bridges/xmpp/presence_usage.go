@@ -53,7 +53,7 @@ type gate struct {
 	urgent, calm []func()
 }
 
-// enter calls f when there is a place, of which leave must be called once.
+// enter calls f when there is a place, for which leaveGate must be called once.
 func (p *presence) enter(domain string, urgent bool, f func()) {
 	g := p.gates[domain]
 	if g == nil {
@@ -288,7 +288,7 @@ func (p *presence) accepted(u *usage, resp *bridges.Response) {
 		return
 	}
 	if resp.Status == 204 {
-		u.heard = true // RFC 5839 §5.4: no NOTIFY follows
+		u.heard = true // RFC 5839 §7.1: no NOTIFY follows
 	}
 	lasts := max(subscribeFor, u.watch.interval)
 	if n, err := strconv.ParseUint(strings.TrimSpace(resp.Fields.Get("Expires")), 10, 31); err == nil {
@@ -330,11 +330,7 @@ func (p *presence) again(w *watch) {
 			}
 			p.follow(w, false)
 		case w.state == active:
-			// His server does not know him, or cannot be reached. When he comes back he
-			// sends a probe.
-			w.offline = true
-			clear(w.told)
-			p.become(w, suspended)
+			p.away(w) // his server does not know him, or cannot be reached
 		case w.state == pending:
 			p.tryLater(w)
 		default:

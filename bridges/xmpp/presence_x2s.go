@@ -46,8 +46,9 @@ type watch struct {
 	at     time.Time        // when it came
 	told   map[string]tuple // what the other was told, by resource
 	stale  bool             // he may have been told something in our last run
+	unsaid bool             // that he may watch could not be delivered
 	asking []asker          // who wait for an answer to a probe
-	probes int              // since probeSince
+	probes int              // from him, since since
 	since  time.Time
 }
 
@@ -125,6 +126,7 @@ func (p *presence) wantsToWatch(e *stanza.Element, key rosterKey, proof bridges.
 		return
 	}
 	r = p.relation(key)
+	p.sawVisitor(visitorKey{key.theirs, stanza.Domain(key.ours)}, "subscribe")
 	w := p.newWatch(r)
 	w.proof, w.id = proof, e.Attr("id")
 	p.change(r, func(i *rosterItem) { i.Pending, i.Refused, i.Proof = now.Unix(), 0, proof })
@@ -148,7 +150,7 @@ func (p *presence) watchesAlready(w *watch, proof bridges.Proof) {
 	if w.state == pending {
 		return
 	}
-	p.send(presenceStanza("subscribed", w.r.key.ours, w.r.key.theirs))
+	p.sayYes(w)
 	if w.state == active && w.said {
 		p.replay(w, asker{from: w.r.key.theirs, to: w.r.key.ours})
 		return
@@ -156,9 +158,16 @@ func (p *presence) watchesAlready(w *watch, proof bridges.Proof) {
 	p.wakeUp(w)
 }
 
-// prove notes what proves a watcher's domain now.
+// sayYes tells the other that he may watch, again if that does not reach him.
+func (p *presence) sayYes(w *watch) {
+	w.unsaid = false
+	p.sendFor(presenceStanza("subscribed", w.r.key.ours, w.r.key.theirs), func() { w.unsaid = true })
+}
+
+// prove notes what proves a watcher's domain now. The roster keeps the weakest, for the
+// time after a start in which nothing has come from him.
 func (p *presence) prove(w *watch, proof bridges.Proof) {
-	if w.proof = proof; w.r.item.Proof != proof {
+	if w.proof = proof; proof < w.r.item.Proof {
 		p.change(w.r, func(i *rosterItem) { i.Proof = proof })
 	}
 }
@@ -311,16 +320,22 @@ func (p *presence) wakeUp(w *watch) {
 
 // cameAndWent notes that somebody of the network came online or has no resource left,
 // as our user, who watches him, knows. Nothing is refreshed for one who is not there.
-func (p *presence) cameAndWent(r *relation, online bool) {
-	w := r.watch
+func (p *presence) cameAndWent(r *relation, c *contact) {
+	w, online := r.watch, c.isOnline()
 	switch {
 	case w == nil || w.state == pending:
 	case online && w.state == suspended:
 		p.wakeUp(w)
-	case !online && w.state == active:
-		w.offline = true
-		clear(w.told) // his server has forgotten it, too
-		p.alarms.clear(&w.retry)
-		p.become(w, suspended)
+	case !online && c.complete && w.state == active:
+		p.away(w)
 	}
+}
+
+// away stops what is done for somebody who is not there to be told anything. When he
+// comes back, he sends a probe.
+func (p *presence) away(w *watch) {
+	w.offline = true
+	clear(w.told) // his server has forgotten it, too
+	p.alarms.clear(&w.retry)
+	p.become(w, suspended)
 }

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/sipedge/sipedge/bridges"
+	"github.com/sipedge/sipedge/bridges/xmpp/s2s"
 )
 
 // Each row of the table of somebody of the network who watches our user. Each begins
@@ -285,9 +286,9 @@ func TestSomebodyOfTheNetworkWatchesOurUser(t *testing.T) {
 		{"all resources of the other are offline, and one comes back", func(s *stage) {
 			s.grantedWith()
 			s.watching()
+			time.Sleep(probeLasts - notifyPause) // then it is sure that there is no other
 			s.x("<presence from='juliet@fabrikam.example/balcony' to='romeo@example.net' type='unavailable'/>")
-			time.Sleep(notifyPause)
-			s.told("active;expires=3590", 200)
+			s.told("active;expires=3570", 200)
 			s.is("suspended")
 			time.Sleep(50 * time.Minute)
 			s.home.None(s.t) // no refresh
@@ -298,6 +299,34 @@ func TestSomebodyOfTheNetworkWatchesOurUser(t *testing.T) {
 			s.is("active")
 			s.notifies(d, "active;expires=3600", pidf("orchard"))
 			s.want(available("orchard", ""))
+		}},
+		{"a resource goes, and there may be others", func(s *stage) {
+			s.grantedWith()
+			s.watching()
+			s.x("<presence from='juliet@fabrikam.example/balcony' to='romeo@example.net' type='unavailable'/>")
+			time.Sleep(notifyPause)
+			s.told("active;expires=3590", 200)
+			s.is("active")
+			time.Sleep(probeLasts)
+			s.is("suspended")
+		}},
+		{"presence could not be delivered", func(s *stage) {
+			s.x(s.from("subscribe"))
+			d := s.accept(s.subscribed("3600"))
+			s.wire.cut(s2s.ErrUnreachable)
+			s.notifies(d, "active;expires=3600", pidf("orchard"))
+			s.want(s.to("subscribed"), available("orchard", ""))
+			s.wire.cut(nil)
+			s.notifies(d, "active;expires=3600", pidf("orchard"))
+			s.want(s.to("subscribed"), available("orchard", ""))
+			s.notifies(d, "active;expires=3600", pidf("orchard"))
+			s.want()
+		}},
+		{"the other is no more", func(s *stage) {
+			s.watching()
+			s.x("<presence from='juliet@fabrikam.example' to='romeo@example.net' type='error'><error type='cancel'><item-not-found xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error></presence>")
+			s.is("suspended")
+			s.want()
 		}},
 		{"a probe ends the suspension", func(s *stage) {
 			s.grantedWith()

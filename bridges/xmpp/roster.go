@@ -2,6 +2,7 @@ package xmpp
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -94,7 +95,13 @@ type rosters struct {
 	kept   map[rosterKey]bool // what is on the disk
 	dirty  map[rosterKey]*relation
 	failed bool // the last write failed
+	tried  time.Time
 }
+
+// writeAgain is how long after a failure the disk is left alone.
+const writeAgain = time.Second
+
+var errNotWritten = errors.New("xmpp: rosters are not written")
 
 // openRosters opens the bucket and calls load with each item. crashed says that the
 // last run did not end well.
@@ -134,6 +141,10 @@ func (r *rosters) write(now time.Time) error {
 	if len(r.dirty) == 0 {
 		return nil
 	}
+	if r.failed && now.Sub(r.tried) < writeAgain {
+		return errNotWritten
+	}
+	r.tried = now
 	changes := make([]store.Change, 0, len(r.dirty))
 	for key, rel := range r.dirty {
 		if rel.item.isOver(now) {
