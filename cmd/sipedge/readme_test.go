@@ -50,8 +50,8 @@ func readmeSite(t *testing.T) string {
 	t.Helper()
 	s := site{t, t.TempDir()}
 	blocks := fences(t, "README.md", "toml")
-	if len(blocks) != 4 {
-		t.Fatalf("README.md holds %d blocks of toml, want sipedge.toml and partners.toml, and what users outside need of both files", len(blocks))
+	if len(blocks) != 6 {
+		t.Fatalf("README.md holds %d blocks of toml, want sipedge.toml and partners.toml, what users outside need, and what XMPP needs", len(blocks))
 	}
 	s.write("sipedge.toml", blocks[0])
 	s.write("partners.toml", blocks[1])
@@ -74,6 +74,16 @@ func TestReadmeLetsUsersIn(t *testing.T) {
 	s.write("sipedge.toml", withSections(blocks[0], blocks[2]))
 	s.write("remote.toml", blocks[3])
 	if code, out, errs := s.runs("check"); code != exitDone || errs != "" || !strings.Contains(out, "remote access ") {
+		t.Errorf("check ends with %d and says\n%s%s", code, out, errs)
+	}
+}
+
+func TestReadmeLetsUsersOntoXMPP(t *testing.T) {
+	s, blocks := site{t, readmeSite(t)}, fences(t, "README.md", "toml")
+	t.Chdir(s.dir)
+	s.write("sipedge.toml", withSections(blocks[0], blocks[4]))
+	s.write("bridges.toml", blocks[5])
+	if code, out, errs := s.runs("check"); code != exitDone || errs != "" || !strings.Contains(out, "203.0.113.10:5269: 1 user") {
 		t.Errorf("check ends with %d and says\n%s%s", code, out, errs)
 	}
 }
