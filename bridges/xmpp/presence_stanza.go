@@ -41,6 +41,9 @@ func (p *presence) take(e *stanza.Element, from, to jid.JID, proof bridges.Proof
 		return
 	}
 	key := rosterKey{to.Bare().String(), from.Bare().String()}
+	if c := p.contactOf(p.relations[key]); c != nil {
+		c.proof = proof
+	}
 	switch kind {
 	case "subscribe":
 		p.wantsToWatch(e, key, proof)
