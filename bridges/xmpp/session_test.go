@@ -266,6 +266,35 @@ func TestASessionThatIsGoneIsBegunAgain(t *testing.T) {
 	})
 }
 
+// A hasty gateway hears a reply before it has answered an INVITE.
+type hasty struct{ *world }
+
+func (h hasty) Request(in *bridges.Incoming) {
+	if in.Method != "INVITE" {
+		h.gateway.Request(in)
+		return
+	}
+	w, _ := h.gateway.outward(in)
+	o, _ := h.gateway.offerOf(&in.Request)
+	s := h.gateway.sessionFor(w, o)
+	h.gateway.sessions.add(s)
+	h.chat("1", "already")
+	in.Data = s
+	s.accept(in)
+}
+
+func TestAReplyMayBeFasterThanTheAnswer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, nil)
+		w.gateway.sip.(*bridges.Endpoint).Handle(hasty{w})
+		d := w.invite(t)
+		in := w.home.Take(t, "MESSAGE", 200)
+		if in.Dialog != d || string(in.Body) != "already" {
+			t.Errorf("got %q", in.Body)
+		}
+	})
+}
+
 func TestASessionThatComesTooLateEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, func(s *settings) { s.microsoft = func(string) bool { return true } })
@@ -279,6 +308,37 @@ func TestASessionThatComesTooLateEnds(t *testing.T) {
 		m := w.beyond.next(t)
 		get(t, m.Attr("id"), "1")
 		get(t, stanza.ErrorOf(m.Element).Condition, "recipient-unavailable")
+	})
+}
+
+func TestAClientGetsWhatItSaysThatItTakes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, nil)
+		w.known()
+		resp, d := w.home.Send(t, invitation(strings.Replace(microsoftOffer, "text/plain", "text/plain application/im-iscomposing+xml message/cpim", 1)))
+		if resp.Status != 200 {
+			t.Fatalf("answered with %d", resp.Status)
+		}
+		w.chatState("composing")
+		in := w.home.Take(t, "MESSAGE", 200)
+		if in.Dialog != d || in.ContentType != typeComposing {
+			t.Errorf("a notice is %s", in.ContentType)
+		}
+		c := composing{Active: true}
+		if got := w.home.SendWithin(t, d, &bridges.Request{Method: "MESSAGE", ContentType: typeComposing, Body: c.append(nil)}).Status; got != 200 {
+			t.Errorf("answered with %d", got)
+		}
+		get(t, w.state(), "composing")
+		w.arrives(messageXML("type='chat' id='1'", "<body>hello</body>"+wantsReceipt))
+		in = w.home.Take(t, "MESSAGE", 200)
+		wrapper, err := readCPIM(in.Body)
+		if in.Dialog != d || in.ContentType != typeCPIM || err != nil {
+			t.Fatalf("got %s %q", in.ContentType, in.Body)
+		}
+		n := imdn{MessageID: wrapper.MessageID, Kind: "delivery", Status: "delivered"}
+		report := cpim{From: cpimParty{URI: aliceURI}, To: []cpimParty{{URI: julietURI}}, MessageID: "r", ContentType: typeIMDN, Body: n.append(nil)}
+		w.home.SendWithin(t, d, &bridges.Request{Method: "MESSAGE", ContentType: typeCPIM, Body: report.append(nil)})
+		get(t, contentOf(w.beyond.next(t).Element).Received, "1")
 	})
 }
 

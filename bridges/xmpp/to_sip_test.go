@@ -95,6 +95,7 @@ func TestAnAnswerThatIsBadBecomesAnError(t *testing.T) {
 	} {
 		t.Run(fmt.Sprint(tt.status), func(t *testing.T) {
 			w := newWorld(t, nil)
+			w.meet("juliet@fabrikam.example") // so that nobody waits
 			w.arrives(messageXML("id='7' type='chat'", "<body>x</body>"))
 			w.home.Take(t, "MESSAGE", tt.status)
 			m := w.beyond.next(t)

@@ -64,6 +64,7 @@ type stage struct {
 	peers       map[string]*peer
 	edges       map[string]*edgeProcess
 	programs    map[string]*realPeer
+	cables      map[string]*cable
 	microsoft   *msftServer        // nil until the play starts it
 	names       *locatetest.Server // nil until the play has a zone
 	fences      int
@@ -148,6 +149,7 @@ func verbs() map[string]verb {
 		"netns":       (*stage).netns,
 		"prosody":     (*stage).prosody,
 		"ejabberd":    (*stage).ejabberd,
+		"cable":       (*stage).cable,
 	}
 }
 

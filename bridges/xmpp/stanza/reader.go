@@ -175,7 +175,7 @@ func (r *Reader) root() (xml.StartElement, error) {
 		case xml.StartElement:
 			return t, nil
 		case xml.ProcInst:
-			if err := declaration(t); err != nil {
+			if err := r.declaration(t); err != nil {
 				return none, err
 			}
 		default:
@@ -184,8 +184,10 @@ func (r *Reader) root() (xml.StartElement, error) {
 	}
 }
 
-// declaration looks at an XML declaration (RFC 6120 §11.5).
-func declaration(p xml.ProcInst) error {
+// declaration looks at an XML declaration (RFC 6120 §11.5). Documents may say that they
+// rest on declarations elsewhere, as some do for no reason: a reference to one is still
+// refused.
+func (r *Reader) declaration(p xml.ProcInst) error {
 	if p.Target != "xml" {
 		return &SyntaxError{restrictedXML, "a processing instruction"}
 	}
@@ -197,7 +199,7 @@ func declaration(p xml.ProcInst) error {
 			return &SyntaxError{notWellFormed, "a broken XML declaration"}
 		case i == 1 && ok && !strings.EqualFold(value, "utf-8"):
 			return errEncoding
-		case i == 2 && ok && value != "yes":
+		case i == 2 && ok && value != "yes" && (value != "no" || !r.document):
 			return &SyntaxError{restrictedXML, "not standalone"}
 		}
 		rest = after

@@ -193,6 +193,7 @@ func TestParseReadsDocuments(t *testing.T) {
 		want      *Element
 	}{
 		{"with a declaration", "<?xml version=\"1.0\" encoding=\"UTF-8\" standalone='yes' ?>\r\n<presence xmlns='" + pidf + "'/>\r\n", &Element{Space: pidf, Local: "presence"}},
+		{"that rest on something else, but do not", "<?xml version='1.0' standalone='no'?><presence xmlns='" + pidf + "'/>", &Element{Space: pidf, Local: "presence"}},
 		{"with a byte order mark", "\ufeff<?xml version='1.0'?><presence xmlns='" + pidf + "'/>", &Element{Space: pidf, Local: "presence"}},
 		{"without a namespace", "<message/>", &Element{Space: NS, Local: "message"}},
 		{"with no namespace", "<message xmlns=''/>", &Element{Local: "message"}},
@@ -207,7 +208,7 @@ func TestParseReadsDocuments(t *testing.T) {
 			t.Errorf("%s: %s", tt.name, diff)
 		}
 	}
-	for _, xml := range []string{"", " ", "<a/><b/>", "<a/>x", "<a/><!-- -->", "<a>", "<a", "a", "<?xml version='1.0'?>"} {
+	for _, xml := range []string{"", " ", "<a/><b/>", "<a/>x", "<a/><!-- -->", "<a>", "<a", "a", "<?xml version='1.0'?>", "<?xml version='1.0' standalone='x'?><a/>"} {
 		if e, err := Parse([]byte(xml), Limits{}); err == nil {
 			t.Errorf("%q: %+v, want an error", xml, e)
 		}
