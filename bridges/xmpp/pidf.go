@@ -84,7 +84,7 @@ func isShow(s string) bool { return s == "away" || s == "chat" || s == "dnd" || 
 // from.
 func tupleOf(e *stanza.Element, resource string) tuple {
 	t := tuple{resource: resource, open: e.Attr("type") == "", lang: e.Lang()}
-	if !isLanguage(t.lang) { // it may become a header field
+	if !isLanguage(t.lang) { // RFC 5646 §4.4.1; and it may become a header field
 		t.lang = ""
 	}
 	for _, c := range e.Children {
