@@ -122,9 +122,16 @@ func TestALanguageIsOne(t *testing.T) {
 		s.grantedWith()
 		time.Sleep(notifyPause)
 		s.x("<presence from='juliet@fabrikam.example/balcony' to='romeo@example.net' xml:lang='en&#13;&#10;Via: x'><status xml:lang='a&#10;b'>one</status><status>two</status></presence>")
-		synctest.Wait()
 		in := s.home.Next(s.t)
-		if in.Method != "NOTIFY" || in.Fields.Get("Content-Language") != "" || !bytes.Contains(in.Body, []byte("two")) || bytes.Contains(in.Body, []byte("one")) {
+		for range 3 { // what came before the presence has no document
+			if len(in.Body) > 0 {
+				break
+			}
+			in.Answer(bridges.Response{Status: 200}, "")
+			time.Sleep(notifyPause)
+			in = s.home.Next(s.t)
+		}
+		if in.Method != "NOTIFY" || in.Fields.Get("Content-Language") != "" || !bytes.Contains(in.Body, []byte("one")) || bytes.Contains(in.Body, []byte("lang")) {
 			t.Errorf("%s came with %v\n%s", in.Method, in.Fields, in.Body)
 		}
 		in.Answer(bridges.Response{Status: 200}, "")

@@ -1,6 +1,7 @@
 package xmpp
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -153,5 +154,30 @@ func TestNoTextBecomesAHeader(t *testing.T) {
 		if v := resp.Fields.Get("Contact"); strings.ContainsAny(v, "\r\n") {
 			t.Errorf("Contact %q", v)
 		}
+	}
+}
+
+// A domain whose people have a thousand clients, and answer nothing, does not use up
+// the questions that are for all.
+func TestQuestionsToOneDomainAreBounded(t *testing.T) {
+	w := newWorld(t, nil)
+	for i := range 2 * maxOfOne {
+		who := fmt.Sprintf("u%d@evil.example", i)
+		w.contacts.met(ends{"alice@example.com", who})
+		w.available(who+"/x", fmt.Sprint("v", i))
+	}
+	for range maxOfOne {
+		w.beyond.next(t)
+	}
+	w.beyond.none(t)
+	w.contacts.met(ends{"alice@example.com", "juliet@fabrikam.example"})
+	w.available("juliet@fabrikam.example/x", "w")
+	e := w.beyond.next(t)
+	get(t, e.Attr("to"), "juliet@fabrikam.example/x")
+	w.arrives("<iq xmlns='jabber:server' type='error' from='juliet@fabrikam.example/x' to='alice@example.com' id='" + e.Attr("id") + "'/>")
+	w.queries.mu.Lock()
+	defer w.queries.mu.Unlock()
+	if n := len(w.queries.domains); n != 1 {
+		t.Errorf("%d domains are counted", n)
 	}
 }

@@ -127,14 +127,16 @@ func (g *gateway) promptFor(q *question) (*stanza.Element, *stanza.Error) {
 // Bounds of our own questions.
 const (
 	maxQueries = 1024
+	maxOfOne   = maxQueries / 8 // to one foreign domain, which may answer none
 	queryTime  = 20 * time.Second
 )
 
 // queries are our own questions that were not answered.
 type queries struct {
-	g  *gateway
-	mu sync.Mutex // guards what follows
-	by map[string]*query
+	g       *gateway
+	mu      sync.Mutex // guards what follows
+	by      map[string]*query
+	domains map[string]int // how many to each domain
 }
 
 // A query is one of them.
@@ -146,18 +148,22 @@ type query struct {
 	done  func(answer *stanza.Element) // nil: there was none
 }
 
-func newQueries(g *gateway) *queries { return &queries{g: g, by: make(map[string]*query)} }
+func newQueries(g *gateway) *queries {
+	return &queries{g: g, by: make(map[string]*query), domains: make(map[string]int)}
+}
 
 // ask asks somebody outside. done is called once: with the result or error, or with nil if
 // none came. false: too much is open already, and done is never called.
 func (l *queries) ask(from, to string, body *stanza.Element, done func(answer *stanza.Element)) bool {
 	q := &query{all: l, id: l.g.ids.next(), to: to, done: done}
+	domain := stanza.Domain(to)
 	l.mu.Lock()
-	if len(l.by) >= maxQueries {
+	if len(l.by) >= maxQueries || l.domains[domain] >= maxOfOne {
 		l.mu.Unlock()
 		return false
 	}
 	l.by[q.id] = q
+	l.domains[domain]++
 	l.mu.Unlock()
 	l.g.clock.start(&q.timer, queryTime, q)
 	e := stanza.New(stanza.NS, "iq", stanza.Attr{Local: "type", Value: "get"})
@@ -197,7 +203,9 @@ func (q *query) end(answer *stanza.Element) {
 	l := q.all
 	l.mu.Lock()
 	open := l.by[q.id] == q
-	delete(l.by, q.id)
+	if delete(l.by, q.id); open {
+		less(l.domains, stanza.Domain(q.to))
+	}
 	l.mu.Unlock()
 	if open {
 		l.g.clock.stop(&q.timer)

@@ -212,8 +212,10 @@ func TestQuestionsOfOursEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, nil)
 		ended := 0
+		n := 0
 		ask := func() bool {
-			return w.queries.ask("example.com", "fabrikam.example", stanza.New(nsPing, "ping"), func(e *stanza.Element) {
+			n++
+			return w.queries.ask("example.com", fmt.Sprintf("d%d.example", n), stanza.New(nsPing, "ping"), func(e *stanza.Element) {
 				if e == nil {
 					ended++
 				}
