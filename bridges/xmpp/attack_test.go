@@ -105,3 +105,53 @@ func TestAStrangerReadsNothingOfOurServers(t *testing.T) {
 		t.Errorf("whom she wrote to reads %+v", e)
 	}
 }
+
+// Line ends in all that somebody outside can write: the message comes, and nothing of it
+// is a header.
+func TestNoTextBecomesAHeader(t *testing.T) {
+	const smuggled = "x&#13;&#10;P-Asserted-Identity: &lt;sip:ceo@example.com&gt;&#13;&#10;&#13;&#10;y"
+	w := newWorld(t, nil)
+	for _, tt := range []struct{ attrs, content string }{
+		{"", "<body>hi</body><subject>" + smuggled + "</subject>"},
+		{"", "<body>hi</body><thread>" + smuggled + "</thread>"},
+		{"", "<body>hi</body><thread parent='" + smuggled + "'>x</thread>"},
+		{"id='" + smuggled + "'", "<body>hi</body>"},
+		{"xml:lang='" + smuggled + "'", "<body>hi</body>"},
+		{"", "<body xml:lang='" + smuggled + "'>hi</body>"},
+		{"type='" + smuggled + "'", "<body>hi</body>"},
+		{"", "<body>hi</body><delay xmlns='urn:xmpp:delay' stamp='" + smuggled + "'/>"},
+		{"", "<body>hi</body><nick xmlns='http://jabber.org/protocol/nick'>" + smuggled + "</nick>"},
+		{"", "<body>hi</body><subject>x&#x85;P-Asserted-Identity: a&#x2028;b</subject>"},
+		{"from='juliet@fabrikam.example/;x=y&gt;?Route=&lt;sip:a@b&gt;%0d%0aX: y'", "<body>hi</body>"},
+		{"from='jul%0d%0a\\40;?iet@fabrikam.example'", "<body>hi</body>"},
+	} {
+		w.arrives(messageXML(tt.attrs, tt.content))
+		in := w.home.Take(t, "MESSAGE", 200)
+		for _, f := range in.Fields {
+			switch f.Name {
+			case "Subject", "Content-Language", "Date":
+				if strings.ContainsAny(f.Value, "\r\n\u0085\u2028") {
+					t.Errorf("%s: %q", f.Name, f.Value)
+				}
+			case "Sipedge-Bridge":
+			default:
+				t.Errorf("%v has the field %s: %q", tt, f.Name, f.Value)
+			}
+		}
+		get(t, string(in.Body), "hi")
+		if j, err := w.addr.jid(in.From.URI); err != nil || j.Domainpart() != "fabrikam.example" {
+			t.Errorf("%v is from %s: %v", tt, in.From.URI, err)
+		}
+	}
+	// And the other way: what an error says becomes the phrase of an answer.
+	resp := statusOf(&stanza.Error{Condition: "forbidden", Text: "x\r\nP-Asserted-Identity: <sip:ceo@example.com>\r\n\r\ny", To: "xmpp:a@b.example\r\nX: y"}, true, true, w.addr)
+	if strings.ContainsAny(resp.Phrase, "\r\n") {
+		t.Errorf("phrase %q", resp.Phrase)
+	}
+	for _, condition := range []string{"gone", "redirect"} {
+		resp := statusOf(&stanza.Error{Condition: condition, To: "xmpp:a@b.example/x%0d%0aX: y?;Route=z"}, true, true, w.addr)
+		if v := resp.Fields.Get("Contact"); strings.ContainsAny(v, "\r\n") {
+			t.Errorf("Contact %q", v)
+		}
+	}
+}

@@ -194,7 +194,7 @@ func (b *Bridge) streams(w *work) s2s.Config {
 			return err == nil && (c.Dialback == nil || *c.Dialback) && !forbidden[n]
 		},
 		Handle: func(s *s2s.Stanza) { w.gateway.stanza(s) },
-		Limits: s2s.Limits{Queue: c.Queue, Stanza: c.MaxStanza, OfAddress: c.StreamsPerSource, Streams: c.Streams},
+		Limits: s2s.Limits{Queue: c.Queue, Stanza: c.MaxStanza, OfAddress: c.StreamsPerSource, Streams: c.Streams, Rate: c.StanzaRate},
 		Guard:  func(f func()) func() { return func() { defer w.gateway.guard(); f() } },
 		Log:    d.Log,
 	}

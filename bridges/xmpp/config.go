@@ -68,6 +68,9 @@ type Config struct {
 	MaxStanza int `toml:"max_stanza,positive"`
 	// Stanzas that wait for the connection to one domain. Default 100.
 	Queue int `toml:"queue,positive"`
+	// Stanzas a second that one foreign domain may send, twice as many at once; the next
+	// waits. Default 1,000.
+	StanzaRate float64 `toml:"stanza_rate,positive"`
 	// Streams that one source address may have opened. Default 50.
 	StreamsPerSource int `toml:"streams_per_source,positive"`
 	// Streams that others may have opened together. Default 2,000.

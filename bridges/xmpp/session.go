@@ -24,8 +24,9 @@ type session struct {
 	dialog *bridges.Dialog  // nil while our INVITE is not answered
 	sent   *bridges.Request // that INVITE
 	held   []heldLetter
-	media  *offer // what our user's client has said that it takes; nil: nothing yet
-	info   bool   // it tells by INFO that somebody types
+	notice *composing // that waits as well
+	media  *offer     // what our user's client has said that it takes; nil: nothing yet
+	info   bool       // it tells by INFO that somebody types
 	over   bool
 }
 
@@ -60,11 +61,17 @@ func (s *session) accept(in *bridges.Incoming) {
 		s.g.sessions.drop(s)
 		return
 	}
-	d.Data = s
+	// Much may have happened while the answer was under way.
 	s.mu.Lock()
 	s.dialog = d
+	over := s.over
 	s.mu.Unlock()
+	if over {
+		s.bye(d)
+		return
+	}
 	s.touch()
+	s.flush()
 }
 
 // invitedAgain answers an INVITE or UPDATE within the session: nothing has changed.
@@ -112,13 +119,12 @@ func (s *session) answered(resp *bridges.Response, d *bridges.Dialog) {
 		s.mu.Unlock()
 		s.leave()
 		if d != nil {
-			bye(d) // it came after we gave up
+			s.bye(d) // it came after we gave up
 			resp = &bridges.Response{Status: 480}
 		}
 		s.refused(resp, held)
 		return
 	}
-	d.Data = s
 	s.dialog = d
 	s.media, _ = readOffer(resp.Body)
 	s.mu.Unlock()
@@ -157,8 +163,12 @@ func (s *session) flush() {
 	for {
 		s.mu.Lock()
 		if len(s.held) == 0 || s.dialog == nil {
-			s.held = nil
+			notice := s.notice
+			s.held, s.notice = nil, nil
 			s.mu.Unlock()
+			if notice != nil {
+				s.sendComposing(notice)
+			}
 			return
 		}
 		h, d := s.held[0], s.dialog
@@ -228,6 +238,9 @@ func (g *gateway) again(w *inward, l *letter) {
 func (s *session) sendComposing(c *composing) {
 	s.mu.Lock()
 	d, info, proof := s.dialog, s.info || !s.takes(typeComposing), s.proof
+	if d == nil {
+		s.notice = c
+	}
 	s.mu.Unlock()
 	if d == nil || !s.g.traits.takesTyping(s.pair.ours) {
 		return
@@ -280,16 +293,18 @@ func (s *session) hangUp() {
 	s.leave()
 	switch {
 	case d != nil:
-		bye(d)
+		s.bye(d)
 	case sent != nil:
 		s.g.sip.Cancel(sent)
 	}
 }
 
-// bye ends a dialog.
-func bye(d *bridges.Dialog) {
-	d.Do(&bridges.Request{Method: "BYE"}, func(*bridges.Response) {})
-	d.End()
+// bye ends a dialog. It is our word that the other one has left: his is not asked for.
+func (s *session) bye(d *bridges.Dialog) {
+	s.mu.Lock()
+	proof := s.proof
+	s.mu.Unlock()
+	d.Do(&bridges.Request{Method: "BYE", Proof: proof}, func(*bridges.Response) {})
 }
 
 // ended: our user has ended the session, or his client knows it no more.

@@ -266,6 +266,35 @@ func TestASessionThatIsGoneIsBegunAgain(t *testing.T) {
 	})
 }
 
+// A hasty gateway hears a reply before it has answered an INVITE.
+type hasty struct{ *world }
+
+func (h hasty) Request(in *bridges.Incoming) {
+	if in.Method != "INVITE" {
+		h.gateway.Request(in)
+		return
+	}
+	w, _ := h.gateway.outward(in)
+	o, _ := h.gateway.offerOf(&in.Request)
+	s := h.gateway.sessionFor(w, o)
+	h.gateway.sessions.add(s)
+	h.chat("1", "already")
+	in.Data = s
+	s.accept(in)
+}
+
+func TestAReplyMayBeFasterThanTheAnswer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, nil)
+		w.gateway.sip.(*bridges.Endpoint).Handle(hasty{w})
+		d := w.invite(t)
+		in := w.home.Take(t, "MESSAGE", 200)
+		if in.Dialog != d || string(in.Body) != "already" {
+			t.Errorf("got %q", in.Body)
+		}
+	})
+}
+
 func TestASessionThatComesTooLateEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, func(s *settings) { s.microsoft = func(string) bool { return true } })

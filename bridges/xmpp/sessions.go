@@ -157,10 +157,7 @@ func (g *gateway) invited(in *bridges.Incoming) {
 		in.Answer(refusal, "")
 		return
 	}
-	s := &session{
-		g: g, pair: w.pair, thread: in.CallID, ours: w.from, theirs: w.to,
-		oursURI: w.fromURI, theirsURI: w.toURI, hops: w.hops, media: o, proof: ownWord,
-	}
+	s := g.sessionFor(w, o)
 	oldest, ok := g.sessions.add(s)
 	if !ok {
 		in.Answer(bridges.Response{Status: 480, Fields: bridges.Fields{{Name: "Retry-After", Value: retryAfter}}}, "")
@@ -199,6 +196,14 @@ func (g *gateway) offerOf(r *bridges.Request) (o *offer, refusal bridges.Respons
 		return nil, warn("304", "Media type not available")
 	}
 	return o, refusal
+}
+
+// sessionFor makes the session that one of our users asks for.
+func (g *gateway) sessionFor(w *outward, o *offer) *session {
+	return &session{
+		g: g, pair: w.pair, thread: w.callID, ours: w.from, theirs: w.to,
+		oursURI: w.fromURI, theirsURI: w.toURI, hops: w.hops, media: o, proof: ownWord,
+	}
 }
 
 // dialogSession returns the session of a dialog.

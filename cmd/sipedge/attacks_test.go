@@ -85,7 +85,8 @@ func numberedAttacks() (ids []string) {
 		not    []int
 	}{
 		{"S", 24, nil},
-		{"I", 19, nil},
+		{"I", 22, nil},
+		{"X", 10, nil},
 		{"R", 10, nil},
 		{"D", 13, nil},
 		{"W", 1, nil},

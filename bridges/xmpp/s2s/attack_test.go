@@ -218,3 +218,25 @@ func TestAPartOfThePlacesIsKeptForWhoHasProvedSomething(t *testing.T) {
 	x.unproved = 0
 	x.mu.Unlock()
 }
+
+// A domain that was proved on the stream of another one is no better off than that.
+func TestADomainBesideAnotherIsLookedAtAgain(t *testing.T) {
+	w := newWorld(t)
+	var blocked atomic.Bool
+	x := w.site(us, func(c *Config) {
+		c.Allow = func(domain string) bool { return domain != "b."+them || !blocked.Load() }
+	})
+	p := dial(t, x.plain)
+	p.startTLS(w.keypair("*."+them), "a."+them, us)
+	for _, domain := range []string{"a." + them, "b." + them} {
+		p.claim(domain, us, "whatever")
+		if got := p.verdict("result"); got != "valid" {
+			t.Fatalf("verdict %s", got)
+		}
+	}
+	p.write("%s", body("eve@b."+them, "alice@"+us, "one"))
+	x.wants("one")
+	blocked.Store(true)
+	x.sweep(time.Now().Add(recheckTime + time.Second))
+	p.ended()
+}

@@ -3,6 +3,7 @@ package s2s
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"time"
 
 	"github.com/sipedge/sipedge/bridges"
@@ -96,11 +97,17 @@ func (st *stream) recheck() {
 	if st.in {
 		proof = st.proofs[remote]
 	}
+	all := maps.Clone(st.proofs)
 	st.mu.Unlock()
 	s := st.s
+	all[remote] = proof
+	for domain, proof := range all { // also those that were proved beside the first
+		if !s.allows(domain) || proof == bridges.ProofDialback && !s.dialback(domain) {
+			st.leave(nil, errShut)
+			return
+		}
+	}
 	switch {
-	case !s.allows(remote), proof == bridges.ProofDialback && !s.dialback(remote):
-		st.leave(nil, errShut)
 	case proof == bridges.ProofCertificate:
 		if _, err := s.identify(st.tls.ConnectionState()); err != nil {
 			st.leave(&fault{condition: "reset"}, fmt.Errorf("%w: %w", errExpired, err))
