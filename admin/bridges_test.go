@@ -110,6 +110,9 @@ func TestABridgeIsTested(t *testing.T) {
 func TestAPauseIsKept(t *testing.T) {
 	d, _, k := bridged(t)
 	b, err := d.client.PauseBridge(t.Context(), "xmpp", PauseWish{Note: "spam"})
+	if a, err := d.client.TestBridge(t.Context(), "xmpp", "juliet@echo.example"); err != nil || a.OK || a.Steps[0].Name != "pause" || !strings.Contains(a.Steps[0].Detail, "paused by ") || !strings.Contains(a.Steps[0].Detail, ": spam; ") {
+		t.Errorf("TestBridge of a paused one = %+v, %v", a, err)
+	}
 	if err != nil || b.State != "paused" || b.Pause == nil || b.Pause.Note != "spam" || b.Pause.By == "" || !k.Paused() {
 		t.Errorf("PauseBridge = %+v, %v", b, err)
 	}

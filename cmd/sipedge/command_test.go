@@ -91,9 +91,9 @@ func (s site) write(name, text string) {
 	}
 }
 
-func (s site) issue(ca *certs.Authority, file, name string) {
+func (s site) issue(ca *certs.Authority, file string, names ...string) {
 	s.t.Helper()
-	cert, key, err := ca.Issue(certs.Leaf{Names: []string{name}})
+	cert, key, err := ca.Issue(certs.Leaf{Names: names})
 	if err != nil {
 		s.t.Fatal(err)
 	}

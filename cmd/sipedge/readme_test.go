@@ -63,7 +63,7 @@ func readmeSite(t *testing.T) string {
 		t.Fatal(err)
 	}
 	s.write("certs/inside-ca.pem", string(ca.PEM()))
-	s.issue(ca, "certs/outside", "edge1.example.com")
+	s.issue(ca, "certs/outside", "edge1.example.com", "example.com")
 	s.issue(ca, "certs/inside", "edge1.example.com")
 	return s.dir
 }
