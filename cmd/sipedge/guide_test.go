@@ -228,11 +228,11 @@ func shellWords(line string) (words []string) {
 
 // TestDocumentsNameCommandsThatExist looks at what documents have in backquotes.
 func TestDocumentsNameCommandsThatExist(t *testing.T) {
-	known := map[string]bool{"probe": true, "partner": true, "user": true, "flow": true, "ban": true}
+	known := map[string]bool{"probe": true, "partner": true, "user": true, "flow": true, "ban": true, "bridge": true}
 	for _, leaf := range commandLine(t).Model.Leaves(false) {
 		known[strings.TrimPrefix(leaf.Path(), "sipedge ")] = true
 	}
-	span := regexp.MustCompile("`sipedge ((?:(?:partner|user|flow|ban|bridge) )?)([a-z|]+)[^`]*`")
+	span := regexp.MustCompile("`sipedge ((?:(?:partner|user|flow|ban|bridge|probe) )?)([a-z|]+)[^`]*`")
 	found := 0
 	for _, path := range repositoryFiles(t, ".md") {
 		text, err := os.ReadFile(filepath.Join(top, path))
