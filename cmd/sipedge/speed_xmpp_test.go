@@ -4,6 +4,8 @@ import (
 	"bufio"
 	"bytes"
 	"crypto/sha1"
+	"crypto/tls"
+	"encoding/base64"
 	"fmt"
 	"net"
 	"os"
@@ -37,13 +39,13 @@ const (
 
 // TestXMPPSpeed measures what a message costs the edge on its way from SIP to XMPP and
 // another one on its way back, by one stream between servers, and beside it what a message
-// costs Prosody that comes by such a stream and goes to a component (XEP-0114). Both take
-// turns. The far server, the home server and the component are in this process.
+// costs Prosody that comes by such a stream and goes out to a component (XEP-0114), or to
+// a client. They take turns. All others are in this process.
 func TestXMPPSpeed(t *testing.T) {
 	length := benchTime(t)
 	needPrograms(t, "prosody")
 	s := speedStage(t)
-	edge, prosody := new(circuit), new(circuit)
+	edge, component, client := new(circuit), new(circuit), new(circuit)
 	var far *s2s.Server
 	far = farServer(t, s, func(m *s2s.Stanza) {
 		if m.Local == "message" && m.Attr("type") != "error" {
@@ -56,23 +58,28 @@ func TestXMPPSpeed(t *testing.T) {
 		}
 		return ""
 	})
-	edge.pid = startSpeedEdge(t, s)
+	edge.pid, edge.name = startSpeedEdge(t, s), "edge, SIP to XMPP and back"
 	joinHome(t, s, edge, home)
-	joinProsody(t, s, prosody, far)
-	var ours, theirs []float64
+	s.play(t, "prosody northwind proof=certificate with=smacks,s2s_bidi log=warn romeo")
+	component.name, client.name = "Prosody, s2s to component", "Prosody, s2s to client"
+	component.joinProsody(t, s, far, "romeo@echo.northwind.example", component.asComponent)
+	client.joinProsody(t, s, far, "romeo@northwind.example/orchard", client.asClient)
+	figures := make(map[*circuit][]float64)
 	for round := range speedRounds + 1 {
-		a, b := edge.measure(t, length), prosody.measure(t, length)
-		if round > 0 { // the first is to warm up
-			ours, theirs = append(ours, a), append(theirs, b)
+		for _, c := range []*circuit{edge, component, client} {
+			n := c.measure(t, length)
+			if round > 0 { // the first is to warm up
+				figures[c] = append(figures[c], n)
+			}
 		}
 	}
-	slices.Sort(ours)
-	slices.Sort(theirs)
 	middle, last := speedRounds/2, speedRounds-1
-	t.Logf("messages per CPU second, lowest / middle / highest of %d rounds", speedRounds)
-	t.Logf("edge, SIP to XMPP and back: %.0f / %.0f / %.0f", ours[0], ours[middle], ours[last])
-	t.Logf("Prosody, s2s to component: %.0f / %.0f / %.0f", theirs[0], theirs[middle], theirs[last])
-	t.Logf("edge / Prosody: %.1f", ours[middle]/theirs[middle])
+	t.Logf("messages per CPU second, lowest / middle / highest of %d rounds:", speedRounds)
+	for _, c := range []*circuit{edge, component, client} {
+		slices.Sort(figures[c])
+		t.Logf("%s: %.0f / %.0f / %.0f, the edge does %.1f times as much", c.name, figures[c][0], figures[c][middle], figures[c][last],
+			figures[edge][middle]/figures[c][middle])
+	}
 }
 
 // speedStage is a company with a bridge that anybody may use, and the names of all.
@@ -153,6 +160,7 @@ func chat(from, to string) *stanza.Element {
 
 // A circuit is a way that messages go round: one that arrives lets the next begin.
 type circuit struct {
+	name    string
 	pid     int
 	next    func() // sends one
 	each    int    // messages that one turn is
@@ -192,7 +200,7 @@ func (c *circuit) measure(t *testing.T, length time.Duration) float64 {
 		t.Fatalf("%d wrong answers", n)
 	}
 	n := float64(turns) * float64(c.each)
-	t.Logf("process %d: %.0f messages in %v, %v of the processor: %.0f/s, %.0f per CPU second", c.pid, n, took.Round(time.Millisecond), used, n/took.Seconds(), n/used.Seconds())
+	t.Logf("%s: %.0f messages in %v, %v of the processor: %.0f/s, %.0f per CPU second", c.name, n, took.Round(time.Millisecond), used, n/took.Seconds(), n/used.Seconds())
 	return n / used.Seconds()
 }
 
@@ -214,39 +222,19 @@ func joinHome(t *testing.T, s *stage, c *circuit, home *fastHome) {
 	}
 }
 
-// joinProsody lets juliet write to a component of a Prosody whenever her last message has
-// reached it.
-func joinProsody(t *testing.T, s *stage, c *circuit, far *s2s.Server) {
+// joinProsody lets juliet write to somebody at a Prosody whenever her last message has
+// reached him.
+func (c *circuit) joinProsody(t *testing.T, s *stage, far *s2s.Server, to string, join func(*testing.T, *stage) *bufio.Reader) {
 	t.Helper()
-	s.play(t, "prosody northwind proof=certificate with=smacks,s2s_bidi log=warn")
 	c.pid, c.each = s.programs["northwind"].cmd.Process.Pid, 1
 	c.next = func() {
-		far.Send(chat("juliet@fabrikam.example/balcony", "romeo@echo.northwind.example"), func(o s2s.Outcome) {
+		far.Send(chat("juliet@fabrikam.example/balcony", to), func(o s2s.Outcome) {
 			if o.Err != nil {
 				c.wrong.Add(1)
 			}
 		})
 	}
-	conn, err := net.Dial("tcp", s.env("NORTHWIND_COMPONENT"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { conn.Close() })
-	fmt.Fprint(conn, "<stream:stream xmlns='jabber:component:accept' xmlns:stream='http://etherx.jabber.org/streams' to='echo.northwind.example'>")
-	r := bufio.NewReaderSize(conn, 64<<10)
-	header, err := r.ReadString('>')
-	for err == nil && !strings.Contains(header, "<stream:stream") {
-		header, err = r.ReadString('>')
-	}
-	_, after, _ := strings.Cut(header, " id=")
-	if err != nil || after == "" {
-		t.Fatalf("component: %q, %v", header, err)
-	}
-	id, _, _ := strings.Cut(after[1:], after[:1])
-	fmt.Fprintf(conn, "<handshake>%x</handshake>", sha1.Sum([]byte(id+"secret")))
-	if yes, err := r.ReadString('>'); err != nil || !strings.Contains(yes, "<handshake") {
-		t.Fatalf("component: %q, %v", yes, err)
-	}
+	r := join(t, s)
 	go func() {
 		for {
 			part, err := r.ReadSlice('>')
@@ -258,4 +246,72 @@ func joinProsody(t *testing.T, s *stage, c *circuit, far *s2s.Server) {
 			}
 		}
 	}()
+}
+
+// A script is a connection to a server of XMPP that says what it is told to, and skips
+// what comes up to what it waits for.
+type script struct {
+	t    *testing.T
+	conn net.Conn
+	r    *bufio.Reader
+}
+
+func dialScript(t *testing.T, address string) *script {
+	t.Helper()
+	conn, err := net.Dial("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	return &script{t, conn, bufio.NewReaderSize(conn, 64<<10)}
+}
+
+// says sends something and returns the tag that ends with an expression, which comes
+// then.
+func (p *script) says(text, until string) string {
+	p.t.Helper()
+	if _, err := p.conn.Write([]byte(text)); err != nil {
+		p.t.Fatal(err)
+	}
+	p.conn.SetReadDeadline(time.Now().Add(patience))
+	defer p.conn.SetReadDeadline(time.Time{})
+	for {
+		part, err := p.r.ReadString('>')
+		if err != nil {
+			p.t.Fatalf("waited for %s: %v", until, err)
+		}
+		if strings.Contains(part, until) {
+			return part
+		}
+	}
+}
+
+// asComponent is the component echo.northwind.example.
+func (c *circuit) asComponent(t *testing.T, s *stage) *bufio.Reader {
+	p := dialScript(t, s.env("NORTHWIND_COMPONENT"))
+	header := p.says("<stream:stream xmlns='jabber:component:accept' xmlns:stream='http://etherx.jabber.org/streams' to='echo.northwind.example'>", "<stream:stream")
+	_, after, _ := strings.Cut(header, " id=")
+	id, _, _ := strings.Cut(after[1:], after[:1])
+	p.says(fmt.Sprintf("<handshake>%x</handshake>", sha1.Sum([]byte(id+"secret"))), "<handshake")
+	return p.r
+}
+
+// asClient is romeo@northwind.example/orchard.
+func (c *circuit) asClient(t *testing.T, s *stage) *bufio.Reader {
+	const begin = "<stream:stream xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams' version='1.0' to='northwind.example'>"
+	p := dialScript(t, s.env("NORTHWIND_C2S"))
+	p.says(begin, "</stream:features>")
+	p.says("<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>", "<proceed")
+	conf, err := s.tlsConfig(nil, map[string]string{"to": "northwind.example"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.conn = tls.Client(p.conn, conf)
+	p.r = bufio.NewReaderSize(p.conn, 64<<10)
+	p.says(begin, "</stream:features>")
+	p.says("<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='PLAIN'>"+base64.StdEncoding.EncodeToString([]byte("\x00romeo\x00secret"))+"</auth>", "<success")
+	p.says(begin, "</stream:features>")
+	p.says("<iq type='set' id='bind'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'><resource>orchard</resource></bind></iq>", "</iq>")
+	p.says("<presence/>", "<presence")
+	return p.r
 }
