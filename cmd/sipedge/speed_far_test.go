@@ -71,7 +71,8 @@ const speedBody = "Neither, fair saint, if either thee dislike."
 // A fastHome is example.com's home server: it answers every request with 200 and shows it
 // to whoever asks. What it sends itself goes by another connection, as with real ones.
 type fastHome struct {
-	out *tls.Conn
+	asked func(*sip.Message) string
+	out   *tls.Conn
 
 	mu      sync.Mutex // guards what follows
 	pending []byte
@@ -100,7 +101,7 @@ func newFastHome(t *testing.T, s *stage, asked func(*sip.Message) string) *fastH
 			go readFast(c, asked, nil)
 		}
 	}()
-	return &fastHome{kick: make(chan struct{}, 1)}
+	return &fastHome{asked: asked, kick: make(chan struct{}, 1)}
 }
 
 // connects opens the connection for what the home server sends; answered is shown each
@@ -115,7 +116,7 @@ func (h *fastHome) connects(t *testing.T, s *stage, answered func(*sip.Message))
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { h.out.Close() })
-	go readFast(h.out, nil, answered)
+	go readFast(h.out, h.asked, answered)
 	go h.writing()
 }
 
