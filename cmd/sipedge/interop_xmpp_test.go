@@ -77,8 +77,9 @@ func xmppPlays(t *testing.T) (twice, once []string) {
 // prosody makes NAME.example a domain of the XMPP network with Prosody as its
 // server: prosody NAME proof=certificate|dialback [with=MODULE,...] [log=LEVEL] USER...
 // Its certificate is NAME, of the authority ca, or of stranger for dialback; that is
-// also the only one that it trusts. Its ports are NAME_S2S and NAME_C2S; each user's
-// password is "secret". It is the program NAME, and starts again where it has ended.
+// also the only one that it trusts. Its ports are NAME_S2S, NAME_C2S and NAME_COMPONENT;
+// each user's password is "secret", and so is that of the component echo.NAME.example. It
+// is the program NAME, and starts again where it has ended.
 func (s *stage) prosody(args []string) error {
 	if len(args) == 0 {
 		return fmt.Errorf("usage: prosody NAME proof=certificate|dialback [with=MODULE,...] [log=LEVEL] USER...")
@@ -113,13 +114,15 @@ func (s *stage) prosody(args []string) error {
 	if err := s.startProgram(name, []string{"prosody", "-F", "--config", filepath.Join(dir, "prosody.cfg.lua")}); err != nil {
 		return err
 	}
-	return s.awaitPorts(name)
+	return s.awaitPorts(name, "C2S", "S2S", "COMPONENT")
 }
 
 // awaitPorts waits until a server takes connections.
-func (s *stage) awaitPorts(name string) error {
-	ports := strings.ToUpper(name)
-	return errors.Join(s.programs[name].awaitListener(s.env(ports+"_C2S"), ""), s.programs[name].awaitListener(s.env(ports+"_S2S"), ""))
+func (s *stage) awaitPorts(name string, ports ...string) (err error) {
+	for _, port := range ports {
+		err = errors.Join(err, s.programs[name].awaitListener(s.env(strings.ToUpper(name)+"_"+port), ""))
+	}
+	return err
 }
 
 // ejabberd is the same with ejabberd, which takes either proof: ejabberd NAME
@@ -146,7 +149,7 @@ func (s *stage) ejabberd(args []string) error {
 	if err != nil {
 		return err
 	}
-	return s.awaitPorts(name)
+	return s.awaitPorts(name, "C2S", "S2S")
 }
 
 // ejabberdFolder is where Debian has put it, "" if nowhere.
@@ -163,13 +166,13 @@ func ejabberdFolder() string {
 func (s *stage) xmppServer(name, authority string) (dir string, err error) {
 	dir = s.path("server-" + name)
 	ports := strings.ToUpper(name)
-	for _, port := range []string{ports + "_S2S", ports + "_C2S"} {
+	for _, port := range []string{ports + "_S2S", ports + "_C2S", ports + "_COMPONENT"} {
 		if s.env(port) == "" {
 			err = errors.Join(err, s.ports([]string{port}))
 		}
 	}
 	if _, fresh := os.Stat(dir); fresh != nil {
-		err = errors.Join(err, s.certificate([]string{name, "ca=" + authority, "dns=" + name + ".example"}))
+		err = errors.Join(err, s.certificate([]string{name, "ca=" + authority, "dns=" + name + ".example,echo." + name + ".example"}))
 	}
 	host, port, fault := net.SplitHostPort(s.env("DNS"))
 	if err = errors.Join(err, fault); err != nil {
@@ -178,6 +181,7 @@ func (s *stage) xmppServer(name, authority string) (dir string, err error) {
 	for key, value := range map[string]string{
 		"DOMAIN": name + ".example", "DIR": dir, "DNS": host + "@" + port, "DNS_PORT": port,
 		"S2S": s.env(ports + "_S2S_PORT"), "C2S": s.env(ports + "_C2S_PORT"),
+		"COMPONENT": s.env(ports + "_COMPONENT_PORT"),
 	} {
 		s.set("XMPP_"+key, value)
 	}

@@ -24,6 +24,7 @@ s2s_ports = { $XMPP_S2S }
 c2s_ports = { $XMPP_C2S }
 c2s_direct_tls_ports = {}
 s2s_direct_tls_ports = {}
+component_ports = { $XMPP_COMPONENT }
 modules_enabled = { "posix", "disco", "roster", "saslauth", "tls", "ping", "version", $XMPP_MODULES }
 authentication = "internal_plain"
 storage = "internal"
@@ -32,6 +33,16 @@ s2s_require_encryption = true
 s2s_secure_auth = $XMPP_STRICT
 
 VirtualHost "$XMPP_DOMAIN"
+	ssl = {
+		certificate = "$XMPP_DIR/server.pem";
+		key = "$XMPP_DIR/server.key";
+		cafile = "$XMPP_DIR/ca.pem";
+		capath = "$XMPP_DIR/none";
+	}
+
+-- Whoever knows the secret speaks for it (XEP-0114).
+Component "echo.$XMPP_DOMAIN"
+	component_secret = "secret"
 	ssl = {
 		certificate = "$XMPP_DIR/server.pem";
 		key = "$XMPP_DIR/server.key";
