@@ -51,6 +51,9 @@ func (k *Keeper) live(ctx context.Context, host Host) error {
 	}
 	i.e.name = k.name
 	i.e.Pause(k.Paused())
+	k.mu.Lock()
+	i.status = k.last // until it has been asked
+	k.mu.Unlock()
 	// The bridge says goodbye by its Endpoint, which ends after it.
 	point, endPoint := context.WithCancel(context.WithoutCancel(ctx))
 	defer endPoint()
@@ -68,12 +71,7 @@ func (k *Keeper) live(ctx context.Context, host Host) error {
 	k.log.Info("bridge started", "bridge", k.name)
 	err = i.watch(ctx)
 	endBridge()
-	err = i.leave(endPoint, err)
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	k.last = i.lastStatus()
-	k.last.Links = nil
-	return err
+	return i.leave(endPoint, err)
 }
 
 // make asks for a new Bridge.
@@ -212,7 +210,11 @@ func (i *incarnation) leave(endPoint func(), err error) error {
 	} else {
 		i.close()
 	}
+	k.mu.Lock()
+	k.last = i.lastStatus() // before anybody finds that there is no current one
+	k.last.Links = nil
 	k.current.Store(nil)
+	k.mu.Unlock()
 	if !errors.Is(err, errHung) {
 		return err
 	}
