@@ -101,7 +101,8 @@ func TestStreamsThatAreBuiltAreBounded(t *testing.T) {
 	w.mute(victim)
 	x, y := a.send(them, "hi"), a.send(victim, "hi")
 	for _, o := range []Outcome{wait(t, x, "an outcome"), wait(t, y, "an outcome")} {
-		if !errors.Is(o.Err, ErrTimeout) {
+		// On a busy machine the time may be over before there is a connection.
+		if !errors.Is(o.Err, ErrTimeout) && !errors.Is(o.Err, ErrUnreachable) {
 			t.Errorf("outcome %+v", o)
 		}
 	}
