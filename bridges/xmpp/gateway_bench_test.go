@@ -60,7 +60,8 @@ func BenchmarkToXMPP(b *testing.B) {
 	}
 	b.ReportAllocs()
 	for b.Loop() {
-		w, fault := g.outward(&bridges.Incoming{Request: r})
+		in := &bridges.Incoming{Request: r}
+		w, fault := g.outward(in)
 		if fault != nil {
 			b.Fatal(fault)
 		}
@@ -68,7 +69,7 @@ func BenchmarkToXMPP(b *testing.B) {
 		if refusal.Status != 0 {
 			b.Fatal(refusal)
 		}
-		g.textToXMPP(nil, w, c)
+		g.textToXMPP(in, w, c)
 	}
 }
 
