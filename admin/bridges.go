@@ -72,7 +72,7 @@ type BridgeLink struct {
 	Remote    string    `json:"remote"`
 	Direction string    `json:"direction"` // "in", "out", "both"
 	State     string    `json:"state"`     // "up", "connecting", "waiting", "down"
-	Proof     string    `json:"proof"`     // "certificate", "dane", "dialback", "account", "none"
+	Proof     string    `json:"proof"`     // "certificate", "dane", "dialback", "account", "bridge" (its own word), "none"
 	Detail    string    `json:"detail,omitempty"`
 	Since     time.Time `json:"since,omitzero"`
 	Sent      uint64    `json:"sent"`

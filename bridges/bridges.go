@@ -69,6 +69,7 @@ type Proof uint8
 
 const (
 	ProofNone        Proof = iota
+	ProofBridge            // nobody but the bridge: it ends what the other side has left, or tells of it
 	ProofDialback          // the domain's own server said so (XEP-0220); weak: it rests on DNS
 	ProofDANE              // a certificate that signed DNS names (RFC 7712)
 	ProofCertificate       // a certificate of a trusted authority
@@ -78,6 +79,8 @@ const (
 // String is the proof's name in logs.
 func (p Proof) String() string {
 	switch p {
+	case ProofBridge:
+		return "bridge"
 	case ProofDialback:
 		return "dialback"
 	case ProofDANE:

@@ -71,12 +71,9 @@ const (
 	maxNetwork   = 16
 )
 
-// maxAddress is how long the address of a user may be.
-const maxAddress = 3*maxUser + 1 + 253
-
 // DecisionsBucket opens the bucket of s that OpenDecisions wants.
 func DecisionsBucket(s *store.Store) (*store.Bucket, error) {
-	return s.Bucket("bridge-decisions", store.Limits{Records: maxDecisions, Key: maxNetwork + 1 + maxAddress, Value: 8 << 10})
+	return s.Bucket("bridge-decisions", store.Limits{Records: maxDecisions, Key: maxNetwork + 1 + allowlists.MaxAddress, Value: 8 << 10})
 }
 
 // Decisions are what administrators decided about users and networks. They are safe
@@ -191,21 +188,7 @@ func (d *Decisions) Revoke(user, network string) error {
 
 // NormalUser brings the address of one user, as a person writes it, into the form in
 // which it is compared.
-func NormalUser(s string) (string, error) {
-	if len(s) > maxAddress {
-		return "", errors.New("too long to be an address")
-	}
-	p, err := allowlists.NewPattern(s)
-	switch {
-	case err != nil:
-		return "", err
-	case !p.Exact():
-		return "", errors.New("a pattern is not one user; patterns stand in bridges.toml")
-	case p.Domain() == "":
-		return "", errors.New("has no domain; write it as user@domain")
-	}
-	return p.String(), nil
-}
+func NormalUser(s string) (string, error) { return allowlists.NormalUser(s, "bridges.toml") }
 
 // check brings the user to its normal form and refuses what is no Decision.
 func (d *Decision) check() error {

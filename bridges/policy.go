@@ -73,7 +73,7 @@ type Account struct {
 }
 
 // maxUser is how many octets the name of a user may have in normal form.
-const maxUser = 256
+const maxUser = allowlists.MaxUser
 
 // noFile is the rule that refuses where there is no file.
 const noFile = "no bridges.toml"

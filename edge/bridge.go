@@ -297,7 +297,7 @@ func proofOf(p bridges.Proof) federation.Proof {
 	switch p {
 	case bridges.ProofCertificate, bridges.ProofDANE:
 		return federation.ProofStrong
-	case bridges.ProofDialback, bridges.ProofAccount:
+	case bridges.ProofBridge, bridges.ProofDialback, bridges.ProofAccount:
 		return federation.ProofWeak
 	}
 	return federation.ProofNone

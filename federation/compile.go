@@ -1,10 +1,8 @@
 package federation
 
 import (
-	"cmp"
 	"crypto/sha256"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -52,10 +50,10 @@ func Compile(f File, own []string, with With) (*Partners, []error) {
 	}
 	c.ours(own)
 	unlisted := c.section(f.Federation)
-	for _, domain := range byLine(f.Partners, func(p PartnerConfig) int { return p.Line }) {
+	for _, domain := range allowlists.ByLine(f.Partners, func(p PartnerConfig) int { return p.Line }) {
 		c.partner(domain, f.Partners[domain])
 	}
-	for _, domain := range byLine(f.Blocked, func(b BlockedConfig) int { return b.Line }) {
+	for _, domain := range allowlists.ByLine(f.Blocked, func(b BlockedConfig) int { return b.Line }) {
 		c.blocked(domain, f.Blocked[domain])
 	}
 	c.decisions(with.Decisions)
@@ -63,7 +61,7 @@ func Compile(f File, own []string, with With) (*Partners, []error) {
 	lists, problems := allowlists.Compile(c.entries, unlisted)
 	c.problems = append(c.problems, problems...)
 	if c.problems != nil {
-		return nil, inOrder(c.problems)
+		return nil, allowlists.InOrder(c.problems)
 	}
 	p := &Partners{
 		lists: lists, known: c.known, details: c.details, own: c.own, unlisted: c.unlisted, upstream: c.upstream,
@@ -72,36 +70,6 @@ func Compile(f File, own []string, with With) (*Partners, []error) {
 	}
 	p.names = namesOf(p)
 	return p, nil
-}
-
-// byLine returns the names of a section's tables in the order of the file, so
-// that the second of two equal entries is the one that is reported.
-func byLine[T any](tables map[string]T, line func(T) int) []string {
-	type table struct {
-		name string
-		line int
-	}
-	order := make([]table, 0, len(tables))
-	for name, t := range tables {
-		order = append(order, table{name, line(t)})
-	}
-	slices.SortFunc(order, func(a, b table) int {
-		return cmp.Or(cmp.Compare(a.line, b.line), strings.Compare(a.name, b.name))
-	})
-	names := make([]string, len(order))
-	for i, t := range order {
-		names[i] = t.name
-	}
-	return names
-}
-
-func inOrder(problems []allowlists.Problem) []error {
-	slices.SortStableFunc(problems, func(a, b allowlists.Problem) int { return cmp.Compare(a.Line, b.Line) })
-	errs := make([]error, len(problems))
-	for i, p := range problems {
-		errs[i] = p
-	}
-	return errs
 }
 
 func (c *compiler) fault(line int, format string, args ...any) {

@@ -87,7 +87,7 @@ type Terms struct {
 const maxGroups = 256
 
 // maxUser is how many octets the name of a user may have in normal form.
-const maxUser = 256
+const maxUser = allowlists.MaxUser
 
 // Terms returns what goes for a user. The user is as it is on the wire, the domain
 // in normal form, groups are DNs as [Directory.Groups] returns them. It allocates

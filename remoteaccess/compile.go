@@ -3,7 +3,6 @@ package remoteaccess
 import (
 	"cmp"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 
@@ -53,10 +52,10 @@ func Compile(f File, own []string, with With) (*Access, []error) {
 		}
 	}
 	c.standing(f, with)
-	for _, name := range byLine(f.Groups, func(g GroupConfig) int { return g.Line }) {
+	for _, name := range allowlists.ByLine(f.Groups, func(g GroupConfig) int { return g.Line }) {
 		c.group(name, f.Groups[name], f.LDAP)
 	}
-	for _, name := range byLine(f.Users, func(u UserConfig) int { return u.Line }) {
+	for _, name := range allowlists.ByLine(f.Users, func(u UserConfig) int { return u.Line }) {
 		c.user(name, f.Users[name])
 	}
 	c.bounds(f)
@@ -69,34 +68,12 @@ func Compile(f File, own []string, with With) (*Access, []error) {
 		c.fault(f.Guard.Line, "[guard]: %v", err)
 	}
 	if c.problems != nil {
-		return nil, inOrder(c.problems)
+		return nil, allowlists.InOrder(c.problems)
 	}
-	slices.SortStableFunc(c.a.patterns, mostLiteral)
+	slices.SortStableFunc(c.a.patterns, func(a, b *entry) int { return allowlists.MostLiteral(a.pattern, b.pattern) })
 	c.decisions(with.Decisions)
 	c.lint(f)
 	return c.a, nil
-}
-
-// mostLiteral puts the pattern first that names more of a user, and one that names
-// the domain before one that does not. Else their order stays.
-func mostLiteral(a, b *entry) int {
-	return cmp.Or(cmp.Compare(b.pattern.Literal(), a.pattern.Literal()), cmp.Compare(len(b.pattern.Domain()), len(a.pattern.Domain())))
-}
-
-// byLine returns the names of a section's tables in the order of the file.
-func byLine[T any](tables map[string]T, line func(T) int) []string {
-	return slices.SortedFunc(maps.Keys(tables), func(a, b string) int {
-		return cmp.Or(cmp.Compare(line(tables[a]), line(tables[b])), strings.Compare(a, b))
-	})
-}
-
-func inOrder(problems []allowlists.Problem) []error {
-	slices.SortStableFunc(problems, func(a, b allowlists.Problem) int { return cmp.Compare(a.Line, b.Line) })
-	errs := make([]error, len(problems))
-	for i, p := range problems {
-		errs[i] = p
-	}
-	return errs
 }
 
 func (c *compiler) fault(line int, format string, args ...any) {

@@ -34,12 +34,9 @@ const (
 	maxNote      = 1024
 )
 
-// maxAddress is how long the address of a user may be.
-const maxAddress = 3*maxUser + 1 + 253
-
 // DecisionsBucket opens the bucket of s that OpenDecisions wants.
 func DecisionsBucket(s *store.Store) (*store.Bucket, error) {
-	return s.Bucket("remote-decisions", store.Limits{Records: maxDecisions, Key: maxAddress, Value: 8 << 10})
+	return s.Bucket("remote-decisions", store.Limits{Records: maxDecisions, Key: allowlists.MaxAddress, Value: 8 << 10})
 }
 
 // Decisions are what administrators decided about users. They are safe for
@@ -141,21 +138,7 @@ func (d *Decisions) Revoke(user string) error {
 
 // NormalUser brings the address of one user, as a person writes it, into the form in
 // which it is compared.
-func NormalUser(s string) (string, error) {
-	if len(s) > maxAddress {
-		return "", errors.New("too long to be an address")
-	}
-	p, err := allowlists.NewPattern(s)
-	switch {
-	case err != nil:
-		return "", err
-	case !p.Exact():
-		return "", errors.New("a pattern is not one user; patterns stand in remote.toml")
-	case p.Domain() == "":
-		return "", errors.New("has no domain; write it as user@domain")
-	}
-	return p.String(), nil
-}
+func NormalUser(s string) (string, error) { return allowlists.NormalUser(s, "remote.toml") }
 
 // check brings the user to its normal form and refuses what is no Decision.
 func (what *Decision) check() error {

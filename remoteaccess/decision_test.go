@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/sipedge/sipedge/allowlists"
 	"github.com/sipedge/sipedge/store"
 )
 
@@ -78,7 +79,7 @@ func TestWhatIsNoDecisionIsRefused(t *testing.T) {
 		"has no domain":             decide("alice", true),
 		"not a user":                decide("sip:alice@example.com", true),
 		"not a domain name":         decide("alice@exa mple", true),
-		"too long to be an address": decide(strings.Repeat("a", maxAddress)+"@example.com", true),
+		"too long to be an address": decide(strings.Repeat("a", allowlists.MaxAddress)+"@example.com", true),
 		"needs its time":            {User: "a@example.com"},
 		"note of a decision":        long,
 	} {

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/sipedge/sipedge/allowlists"
 	"github.com/sipedge/sipedge/store"
 )
 
@@ -21,7 +22,7 @@ type savedMember struct {
 
 // GroupsBucket opens the bucket of s that OpenDirectory wants.
 func GroupsBucket(s *store.Store) (*store.Bucket, error) {
-	return s.Bucket("remote-groups", store.Limits{Records: maxMembers, Key: maxAddress, Value: maxSaved})
+	return s.Bucket("remote-groups", store.Limits{Records: maxMembers, Key: allowlists.MaxAddress, Value: maxSaved})
 }
 
 // maxSaved is how long a record may be. Who is in so many groups that it is longer is

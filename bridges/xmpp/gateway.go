@@ -55,8 +55,8 @@ type settings struct {
 }
 
 // ownWord is what proves a domain that the bridge speaks for by itself: when it ends a
-// session, or tells that a message was lost. It is the weakest there is.
-const ownWord = bridges.ProofDialback
+// session, or tells that a message was lost.
+const ownWord = bridges.ProofBridge
 
 // A gateway is one bridge at work.
 type gateway struct {
