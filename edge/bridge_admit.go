@@ -97,13 +97,9 @@ func (e *Edge) optedIn(r *request, b *bridge, d allowlists.Direction) allowlists
 	}
 	if d == allowlists.In {
 		// The Request-URI is a Contact there; whose dialog it is says To.
-		to, err := r.m.To()
+		uri, err := r.m.ToURI()
 		if err != nil {
-			return pass
-		}
-		uri, err := sip.ParseURI(to.URI)
-		if err != nil {
-			return pass
+			return allowlists.Refusal(allowlists.BridgeNotEnabled, b.Rule) // nobody knows whose it is
 		}
 		var room [256]byte
 		user, domain = uri.User, sip.AppendDomain(room[:0], uri.Host)
