@@ -242,7 +242,8 @@ func (c *cpim) contentHeader(line string) error {
 	return nil
 }
 
-// party reads a name and a URI in brackets. Without brackets it is nobody.
+// party reads a name and a URI in brackets. Without a URI that can be read it is nobody,
+// whatever it is called.
 func party(value string) cpimParty {
 	open := strings.LastIndexByte(value, '<')
 	if open < 0 || !strings.HasSuffix(value, ">") {
@@ -254,9 +255,9 @@ func party(value string) cpimParty {
 	}
 	uri := value[open+1 : len(value)-1]
 	if _, err := sip.ParseURI([]byte(uri)); err != nil {
-		uri = ""
+		return cpimParty{}
 	}
-	return cpimParty{cleanText(unescapeCPIM(name)), uri}
+	return cpimParty{cleanText(strings.ReplaceAll(unescapeCPIM(name), `"`, "'")), uri}
 }
 
 // isFrom reports whether the wrapper names the sender whom the SIP side proved, by any of

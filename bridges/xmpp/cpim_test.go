@@ -56,6 +56,21 @@ func TestAWrapperIsRead(t *testing.T) {
 	}
 }
 
+func TestAPartyWithoutURIIsNobody(t *testing.T) {
+	for value, want := range map[string]cpimParty{
+		`A <a@b.c>`:             {},
+		`A <>`:                  {},
+		`A`:                     {},
+		`A <sip:a@b.c`:          {},
+		`"B "C"" <sip:a@b.c>`:   {"B 'C'", "sip:a@b.c"},
+		`"B \"C\"" <sip:a@b.c>`: {"B 'C'", "sip:a@b.c"},
+	} {
+		if got := party(value); got != want {
+			t.Errorf("%s is %+v, want %+v", value, got, want)
+		}
+	}
+}
+
 func TestAWrapperIsWritten(t *testing.T) {
 	c := &cpim{
 		From:        cpimParty{"Juliet \"J\"\r\nC", "sip:juliet@example.com"},

@@ -147,6 +147,7 @@ func FuzzPayload(f *testing.F) {
 	f.Add("multipart/alternative; boundary=x", crlf("--x", "Content-Type: text/html", "", "<b>rich</b>", "--x", "", "plain", "--x--"))
 	f.Add("multipart/mixed; boundary=x", crlf("--x", "Content-Transfer-Encoding: base64", "", "SGk=", "--x--"))
 	f.Add("message/cpim", crlf("From: A <sip:a@b.c>", "Subject:;lang=de x\\u00fcy", "", "Content-Type: text/plain", "", "b"))
+	f.Add("message/cpim", crlf("From: A <a@b.c>", "To: \"B \"C\"\" <sip:b@b.c>", "imdn.Message-ID: \\m", "", "Content-Type: text/plain", "", "b"))
 	f.Add("message/imdn+xml", string((&imdn{MessageID: "m1", Kind: "display", Status: "displayed"}).append(nil)))
 	f.Add("application/im-iscomposing+xml", string((&composing{Active: true, Refresh: refreshDefault}).append(nil)))
 	f.Add("text/plain; charset=windows-1252", "\x81\xfe")
@@ -167,7 +168,8 @@ func FuzzPayload(f *testing.F) {
 				t.Errorf("%q is not clean", s.Text)
 			}
 		}
-		if c := p.CPIM; c != nil {
+		// Far from the bounds, for what is written may be longer than what was read.
+		if c := p.CPIM; c != nil && len(body) < maxCPIMLine/8 && strings.Count(body, "\n") < maxCPIMHeaders/2 {
 			again, err := readCPIM(c.append(nil))
 			if err != nil {
 				t.Fatalf("%q cannot be read again: %v", c.append(nil), err)
