@@ -78,6 +78,7 @@ func (n *negotiation) unshown(err error) error {
 	case !cut(err):
 		return err
 	}
+	n.how.look.step("our certificate", err, "")
 	return &errAgain{func(h *how) { h.noCertificate = true }, err}
 }
 

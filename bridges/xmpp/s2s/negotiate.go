@@ -100,7 +100,9 @@ func (n *negotiation) begin() error {
 	}
 	if n.tls != nil {
 		switch {
-		case h.from != "" && h.from != n.remote:
+		case h.from != "" && h.from != n.remote && h.from != n.local:
+			// COMPAT(jackal): it says our name for its own. What counts is its
+			// certificate.
 			return &fault{condition: "invalid-from", text: h.from + " is not " + n.remote}
 		case h.to != "" && h.to != n.local:
 			return &fault{condition: "improper-addressing", text: h.to + " is not " + n.local}
