@@ -26,11 +26,37 @@ type addresses struct {
 	sipGateway string
 	// phones is the XMPP domain that tel URIs belong to; "" refuses them.
 	phones string
-	// unavailable is the status for service-unavailable: 403, or 480. 0 is 403.
-	unavailable int
 
 	spelled *spellings // nil: none
 }
+
+// A domains is the domains between which addresses are mapped, in the form of
+// sip.AppendDomain.
+type domains struct {
+	Native     []string // ours, whose XMPP server we are
+	Tunnelled  []string // ours that are no XMPP domains; with Gateway only
+	Gateway    string   // the XMPP domain of tunnelled users, "" if there is none
+	SIPGateway string   // the SIP domain in which foreign JIDs are written whole, "" if they are written natively
+}
+
+// newTable makes the table for these domains. It knows no spellings yet, and learns.
+func newTable(d domains) *addresses {
+	a := &addresses{
+		native: make(map[string]bool), tunnelled: make(map[string]bool),
+		gateway: d.Gateway, sipGateway: d.SIPGateway,
+	}
+	for _, domain := range d.Native {
+		a.native[domain] = true
+	}
+	for _, domain := range d.Tunnelled {
+		a.tunnelled[domain] = true
+	}
+	a.spelled, _ = newSpellings(a, nil) // fails for those that are named only
+	return a
+}
+
+// gatewayDomain is the XMPP domain of tunnelled users, "" if there is none.
+func (a *addresses) gatewayDomain() string { return a.gateway }
 
 // An addressError says why there is no such address at the other side. It is an
 // answer in both directions.
@@ -193,7 +219,7 @@ func gruu(params []byte) (string, error) {
 		return "", nil
 	}
 	resource, ok := unescapePercent(string(value))
-	if !ok || !isText(resource) {
+	if !ok || !sip.IsText(resource) {
 		return "", errGRUU
 	}
 	return resource, nil

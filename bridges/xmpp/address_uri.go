@@ -149,18 +149,14 @@ func (a *addresses) unwrapURI(user, resource string) (jid.JID, error) {
 	return j, nil
 }
 
-// JID returns the XMPP address of a SIP URI where both domains are the same, as
-// people ask for it. The error says what is wrong with it.
-func JID(uri string) (string, error) {
-	j, err := new(addresses).jid(uri)
-	return j.String(), err
-}
-
-// URI returns the SIP URI of an XMPP address where both domains are the same.
-func URI(address string) (string, error) {
-	j, err := parseJID(address)
-	if err != nil {
-		return "", err
+// plain returns the plain address of somebody: uri without what only the way needed. j
+// is its JID, or the bare one of it.
+func (a *addresses) plain(j jid.JID, uri string) string {
+	if _, _, ok := plainURI(uri); ok {
+		return uri
 	}
-	return new(addresses).uri(j)
+	if plain, err := a.uri(j); err == nil {
+		return plain
+	}
+	return uri
 }

@@ -46,25 +46,21 @@ func New(c Config, d Deps) (*Bridge, []error) {
 
 // addresses makes the table of names that the configuration means.
 func (b *Bridge) addresses() *addresses {
-	a := &addresses{
-		native: make(map[string]bool), tunnelled: make(map[string]bool),
-		gateway: b.config.Gateway, sipGateway: b.config.SIPGateway,
-	}
-	for _, d := range b.deps.Domains {
-		if slices.Contains(b.config.Domains, d) {
-			a.native[d] = true
+	d := domains{Gateway: b.config.Gateway, SIPGateway: b.config.SIPGateway}
+	for _, domain := range b.deps.Domains {
+		if slices.Contains(b.config.Domains, domain) {
+			d.Native = append(d.Native, domain)
 		} else {
-			a.tunnelled[d] = true
+			d.Tunnelled = append(d.Tunnelled, domain)
 		}
 	}
-	a.spelled, _ = newSpellings(a, nil) // fails for those that are named only
-	return a
+	return newTable(d)
 }
 
 // served are the domains whose XMPP server we are, as JIDs have them.
 func (b *Bridge) served() (list []string) {
 	for _, d := range append(slices.Clone(b.config.Domains), b.config.Gateway) {
-		if u, err := canonicalDomain(d); d != "" && err == nil {
+		if u, err := domainForm(d); d != "" && err == nil {
 			list = append(list, u)
 		}
 	}

@@ -259,23 +259,3 @@ func party(value string) cpimParty {
 	}
 	return cpimParty{cleanText(strings.ReplaceAll(unescapeCPIM(name), `"`, "'")), uri}
 }
-
-// isFrom reports whether the wrapper names the sender whom the SIP side proved, by any of
-// his URIs. One that names nobody says nothing against it.
-//
-// COMPAT(RCS): its clients write an anonymous sender into each wrapper.
-func (c *cpim) isFrom(a *addresses, uris ...string) bool {
-	if c.From.URI == "" || strings.EqualFold(c.From.URI, "sip:anonymous@anonymous.invalid") {
-		return true
-	}
-	named, err := a.jid(c.From.URI)
-	if err != nil {
-		return false
-	}
-	for _, uri := range uris {
-		if j, err := a.jid(uri); err == nil && j.Bare().Equal(named.Bare()) {
-			return true
-		}
-	}
-	return false
-}

@@ -64,13 +64,13 @@ func conditionOfOutcome(err error) *stanza.Error {
 	panic("unreachable: the last one is for all")
 }
 
-// response is the answer to a request with such an address.
-func (e *addressError) response() bridges.Response {
+// refusalOfAddress is the answer to a request with such an address.
+func refusalOfAddress(e *addressError) bridges.Response {
 	return bridges.Response{Status: e.Status, Fields: bridges.Fields{reason(strconv.Itoa(e.Status), e.Text)}}
 }
 
-// stanzaError is the error for a stanza with such an address.
-func (e *addressError) stanzaError() *stanza.Error {
+// errorOfAddress is the error for a stanza with such an address.
+func errorOfAddress(e *addressError) *stanza.Error {
 	return &stanza.Error{Condition: e.Condition, Text: e.Text}
 }
 

@@ -10,6 +10,7 @@ import (
 	"github.com/sipedge/sipedge/bridges"
 	"github.com/sipedge/sipedge/bridges/xmpp/s2s"
 	"github.com/sipedge/sipedge/bridges/xmpp/stanza"
+	"github.com/sipedge/sipedge/sip"
 )
 
 func TestAStanzaErrorBecomesAStatus(t *testing.T) {
@@ -72,10 +73,6 @@ func TestAStanzaErrorBecomesAStatus(t *testing.T) {
 				t.Errorf("%+v, full %v, sole %v: %v, want %v", tt.e, c.full, c.sole, resp.Fields, fields)
 			}
 		}
-	}
-	a := &addresses{unavailable: 480}
-	if resp := statusOf(&stanza.Error{Condition: "service-unavailable"}, false, true, a); resp.Status != 480 {
-		t.Errorf("service-unavailable with the option is %d", resp.Status)
 	}
 }
 
@@ -279,11 +276,12 @@ func TestAStreamThatFailsIsAnAnswer(t *testing.T) {
 }
 
 func TestAnAddressThatCannotBeIsAnAnswer(t *testing.T) {
-	resp := errSecure.response()
+	_, err := new(addresses).jid("sips:romeo@example.net")
+	resp := refusalOfAddress(faultOf(err))
 	if want := `SIP ;cause=403 ;text="sips does not cross to XMPP"`; resp.Status != 403 || resp.Fields.Get("Reason") != want {
 		t.Errorf("sips: %d, Reason: %s", resp.Status, resp.Fields.Get("Reason"))
 	}
-	if e := errJID.stanzaError(); e.Condition != "jid-malformed" || e.Text != errJID.Text {
+	if e := errorOfAddress(errJID); e.Condition != "jid-malformed" || e.Text != errJID.Text {
 		t.Errorf("no JID: %v", e)
 	}
 }
@@ -330,9 +328,11 @@ func FuzzPhrase(f *testing.F) {
 		if again := phrase(p); again != p {
 			t.Errorf("phrase(%q) = %q, and of that %q", s, p, again)
 		}
-		a := new(addresses)
-		if c := a.contactOf(s); c != "" {
-			checkURI(t, strings.Trim(c, "<>"))
+		if c := contactOf(s, new(addresses)); c != "" {
+			uri := strings.TrimSuffix(strings.TrimPrefix(c, "<"), ">")
+			if u, err := sip.ParseURI([]byte(uri)); err != nil || !u.IsSIP() || strings.ContainsAny(uri, "\r\n <>\"") {
+				t.Errorf("contactOf(%q) = %q, %v", s, c, err)
+			}
 		}
 		contacts(s)
 	})

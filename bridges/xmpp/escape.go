@@ -2,8 +2,8 @@ package xmpp
 
 import (
 	"strings"
-	"unicode/utf8"
 
+	"github.com/sipedge/sipedge/sip"
 	"golang.org/x/text/width"
 )
 
@@ -94,20 +94,10 @@ func hexDigit(c byte) int {
 	return -1
 }
 
-// isText reports whether s is UTF-8 without C0 controls and DEL.
-func isText(s string) bool {
-	for i := range len(s) {
-		if s[i] < ' ' || s[i] == 0x7f {
-			return false
-		}
-	}
-	return utf8.ValidString(s)
-}
-
 // decodeUser decodes the user part of a URI.
 func decodeUser(s string) (string, error) {
 	user, ok := unescapePercent(s)
-	if !ok || !isText(user) {
+	if !ok || !sip.IsText(user) {
 		return "", errUserOctets
 	}
 	return user, nil

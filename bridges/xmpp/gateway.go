@@ -209,11 +209,7 @@ func (g *gateway) stanza(s *s2s.Stanza) {
 // isSender reports whether the domain in from is, as we read it, the one that was
 // proved. What is no address at all is for those who take it.
 func isSender(s *s2s.Stanza) bool {
-	from := s.Attr("from")
-	if stanza.Domain(from) == s.From && isPlainDomain(s.From) {
-		return true
-	}
-	j, err := parseJID(from)
+	j, err := parseJID(s.Attr("from"))
 	return err != nil || j.Domainpart() == s.From
 }
 

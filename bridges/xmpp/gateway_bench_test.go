@@ -32,8 +32,7 @@ func (e *echo) Send(s *stanza.Element, done func(s2s.Outcome)) bool {
 
 func benchGateway(b *testing.B) (*gateway, *echo) {
 	e := &echo{}
-	addr := &addresses{native: map[string]bool{"example.com": true}}
-	addr.spelled, _ = newSpellings(addr, nil)
+	addr := newTable(domains{Native: []string{"example.com"}})
 	g := newGateway(settings{
 		served: map[string]bool{"example.com": true}, hold: 2 * time.Second, maxMessage: 64 << 10, host: "example.com",
 	}, addr, e, e, slog.New(slog.DiscardHandler))

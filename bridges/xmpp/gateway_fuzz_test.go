@@ -53,7 +53,7 @@ func witnessed(t *testing.T) *gateway {
 	w := witness{t}
 	g := newGateway(settings{
 		served: map[string]bool{"example.com": true}, maxMessage: 64 << 10, host: "example.com",
-	}, &addresses{native: map[string]bool{"example.com": true}}, w, w, slog.New(slog.DiscardHandler))
+	}, newTable(domains{Native: []string{"example.com"}}), w, w, slog.New(slog.DiscardHandler))
 	g.contacts.met(ends{"alice@example.com", "juliet@fabrikam.example"})
 	g.traits.wrapper("alice@example.com", true)
 	return g

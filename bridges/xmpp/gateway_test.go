@@ -108,7 +108,7 @@ func newWorld(t testing.TB, change func(*settings)) *world {
 	w.beyond.always(s2s.Outcome{Acked: true})
 	log := slog.New(slog.NewTextHandler(w.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	e, home := bridgestest.New(t, nil)
-	addr := &addresses{native: map[string]bool{"example.com": true}}
+	addr := newTable(domains{Native: []string{"example.com"}})
 	w.home, w.gateway = home, newGateway(set, addr, e, w.beyond, log)
 	e.Handle(w.gateway)
 	ctx, cancel := context.WithCancel(context.Background())

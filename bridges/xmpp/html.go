@@ -3,6 +3,7 @@ package xmpp
 import (
 	"strings"
 
+	"github.com/sipedge/sipedge/sip"
 	"golang.org/x/net/html"
 	"golang.org/x/net/html/atom"
 )
@@ -169,7 +170,7 @@ func (w *htmlWriter) link() {
 func safeLink(href string) string {
 	href = strings.TrimSpace(href)
 	for _, scheme := range []string{"https://", "http://", "mailto:", "xmpp:", "sip:", "tel:"} {
-		if _, ok := cutScheme(href, scheme); ok && isText(href) && !strings.ContainsAny(href, " \"<>\ufffd") {
+		if _, ok := cutScheme(href, scheme); ok && sip.IsText(href) && !strings.ContainsAny(href, " \"<>\ufffd") {
 			return href
 		}
 	}
@@ -184,4 +185,11 @@ func attribute(t *html.Token, name string) string {
 		}
 	}
 	return ""
+}
+
+func cutScheme(s, scheme string) (rest string, ok bool) {
+	if len(s) < len(scheme) || !strings.EqualFold(s[:len(scheme)], scheme) {
+		return s, false
+	}
+	return s[len(scheme):], true
 }

@@ -34,7 +34,7 @@ func (g *gateway) asked(s *s2s.Stanza, kind string) {
 	}
 	to, err := parseJID(s.Attr("to"))
 	if err != nil {
-		g.bounce(s, faultOf(err).stanzaError())
+		g.bounce(s, errorOfAddress(faultOf(err)))
 		return
 	}
 	q := question{s: s, set: kind == "set", body: s.Children[0], from: from, to: to}
@@ -115,7 +115,7 @@ func (g *gateway) promptFor(q *question) (*stanza.Element, *stanza.Error) {
 	}
 	j, err := g.addr.jid(asURI(prompt.Text))
 	if err != nil {
-		return nil, faultOf(err).stanzaError()
+		return nil, errorOfAddress(faultOf(err))
 	}
 	if !g.set.served[j.Domainpart()] {
 		return nil, &stanza.Error{Condition: "item-not-found", Text: "this gateway knows no such domain"}

@@ -80,6 +80,16 @@ func whichPart(local, resource string) error {
 	return errResource
 }
 
+// resourceForm returns the canonical form of a resource. The error is an *addressError.
+func resourceForm(s string) (string, error) {
+	j, err := newJID("", "example.com", s)
+	return j.Resourcepart(), err
+}
+
+// domainForm returns the canonical form of a domain in JIDs: U-labels in lower case, or
+// an IP address. The error is an *addressError.
+func domainForm(s string) (string, error) { return canonicalDomain(lowerASCII(s)) }
+
 // canonicalDomain returns the form of a domain in JIDs: U-labels in lower case, or an
 // IP address, without a dot at the end (RFC 7622 §3.2). It must be a name that DNS can
 // have, so that it can be written as a SIP host.

@@ -5,7 +5,6 @@ import (
 	"strings"
 	"unicode/utf8"
 
-	"github.com/sipedge/sipedge/bridges"
 	"github.com/sipedge/sipedge/sip"
 	"golang.org/x/text/encoding/charmap"
 )
@@ -13,6 +12,16 @@ import (
 // The types of bodies that cross, as an Accept field lists them (RFC 3261 §21.4.13).
 const crossing = "text/plain, text/html, message/cpim, application/im-iscomposing+xml, " +
 	"message/imdn+xml, multipart/mixed, multipart/alternative"
+
+// The types of bodies that the gateway writes.
+const (
+	typePlain     = "text/plain;charset=UTF-8"
+	typeCPIM      = "message/cpim"
+	typeIMDN      = "message/imdn+xml"
+	typeComposing = "application/im-iscomposing+xml"
+	typeKeyboard  = "application/xml" // typing notices of Microsoft's clients
+	typeSDP       = "application/sdp"
+)
 
 // maxBody is how many octets of a body are read.
 //
@@ -29,16 +38,6 @@ type bodyError struct {
 
 // Error describes the fault.
 func (e *bodyError) Error() string { return "xmpp: " + e.Text }
-
-// response is the answer to a request with such a body.
-func (e *bodyError) response() bridges.Response {
-	resp := bridges.Response{Status: e.Status, Phrase: phrase(e.Text)}
-	if e.Status == 415 {
-		resp.Phrase = ""
-		resp.Fields = bridges.Fields{{Name: "Accept", Value: crossing}}
-	}
-	return resp
-}
 
 var (
 	errMediaType = &bodyError{415, "no such type of body crosses"}

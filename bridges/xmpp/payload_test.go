@@ -102,10 +102,6 @@ func TestABodyThatDoesNotCrossIsRefused(t *testing.T) {
 		var fault *bodyError
 		if !errors.As(err, &fault) || fault != tt.want {
 			t.Errorf("%s: %+v, %v; want %v", tt.name, p, err, tt.want)
-			continue
-		}
-		if resp := fault.response(); resp.Status != fault.Status || (resp.Fields.Get("Accept") == crossing) != (fault.Status == 415) {
-			t.Errorf("%s: answered with %+v", tt.name, resp)
 		}
 	}
 	if _, err := readPayload("message/cpim", "", []byte("\r\n"+nested(maxNested-1))); err != nil {

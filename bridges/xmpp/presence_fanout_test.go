@@ -49,7 +49,7 @@ func newCrowd(t testing.TB) *crowd {
 	endpoint, home := bridgestest.New(t, c)
 	c.home = home
 	c.presence = newPresence(presenceConfig{
-		log: slog.New(slog.DiscardHandler), sip: endpoint, xmpp: c, store: db, addresses: &addresses{},
+		log: slog.New(slog.DiscardHandler), sip: endpoint, xmpp: c, store: db, addresses: new(addresses),
 		may: func(string, string, bool) allowlists.Verdict { return allowlists.Verdict{Action: allowlists.Allow} },
 		lim: presenceLimits{burst: 1e6, concurrent: 1000},
 	})

@@ -124,10 +124,10 @@ func (p *presence) resourceOf(ours, id, contact string) string {
 	if name == "" {
 		return defaultResource
 	}
-	j, err := newJID("", "example.com", name)
+	resource, err := resourceForm(name)
 	if err != nil {
 		sum := sha256.Sum256([]byte(name))
 		return hex.EncodeToString(sum[:8])
 	}
-	return j.Resourcepart()
+	return resource
 }

@@ -149,7 +149,7 @@ func (s *stage) begin(lim presenceLimits) {
 	}
 	s.p = newPresence(presenceConfig{
 		log: slog.New(slog.DiscardHandler), sip: endpoint, xmpp: s.wire, store: s.store, lim: lim,
-		addresses: &addresses{native: map[string]bool{"example.net": true}},
+		addresses: newTable(domains{Native: []string{"example.net"}}),
 		may:       func(user, foreign string, inbound bool) allowlists.Verdict { return s.may(user, foreign, inbound) },
 		caps:      func() *stanza.Element { return stanza.New("http://jabber.org/protocol/caps", "c") },
 	})

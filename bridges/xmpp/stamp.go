@@ -1,7 +1,6 @@
 package xmpp
 
 import (
-	"net/http"
 	"strings"
 	"time"
 )
@@ -15,12 +14,3 @@ func parseStamp(s string) (time.Time, bool) {
 
 // stamp writes a point in time for XMPP (XEP-0082): UTC, to the second.
 func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }
-
-// parseDate reads the value of a Date field, which is always GMT (RFC 3261 §20.17).
-func parseDate(s string) (time.Time, bool) {
-	t, err := time.Parse(http.TimeFormat, strings.TrimSpace(s))
-	return t.UTC(), err == nil
-}
-
-// date writes the value of a Date field.
-func date(t time.Time) string { return t.UTC().Format(http.TimeFormat) }

@@ -125,7 +125,7 @@ func (g *gateway) messageToSIP(s *s2s.Stanza) {
 		g.journal.drop("its sender is one of us", "from", s.Attr("from"), "to", s.Attr("to"))
 		return
 	case fault != nil:
-		g.refuse(s, fault.stanzaError())
+		g.refuse(s, errorOfAddress(fault))
 		return
 	case w.hops >= bridges.MaxHops:
 		g.refuse(s, &stanza.Error{Condition: "not-acceptable", Text: "the message has come through too many bridges"})

@@ -40,7 +40,7 @@ func (g *gateway) outward(in *bridges.Incoming) (*outward, *addressError) {
 	g.addr.learn(in.From.URI)
 	w := &outward{
 		from: from, to: to, pair: ends{bareOf(from), bareOf(to)},
-		fromURI: g.nameOf(from.Bare(), in.From.URI), toURI: g.nameOf(to, in.URI), callID: in.CallID, hops: in.Hops,
+		fromURI: g.addr.plain(from.Bare(), in.From.URI), toURI: g.addr.plain(to, in.URI), callID: in.CallID, hops: in.Hops,
 		// A request that somebody has forwarded has other ends, too (RFC 3261 §16.7).
 		sole: in.To.URI == in.URI,
 	}
@@ -48,17 +48,6 @@ func (g *gateway) outward(in *bridges.Incoming) (*outward, *addressError) {
 		g.traits.resources.put(from.String(), true)
 	}
 	return w, nil
-}
-
-// nameOf returns the plain address of somebody: without what only the way needed.
-func (g *gateway) nameOf(j jid.JID, uri string) string {
-	if _, _, ok := plainURI(uri); ok {
-		return uri
-	}
-	if plain, err := g.addr.uri(j); err == nil {
-		return plain
-	}
-	return uri
 }
 
 // bareOf returns the bare JID of j.
@@ -90,7 +79,7 @@ func (g *gateway) messageToXMPP(in *bridges.Incoming) {
 	} else {
 		var fault *addressError
 		if w, fault = g.outward(in); fault != nil {
-			in.Answer(fault.response(), "")
+			in.Answer(refusalOfAddress(fault), "")
 			return
 		}
 	}
@@ -138,7 +127,7 @@ func (g *gateway) textToXMPP(in *bridges.Incoming, w *outward, written *writing)
 	m := g.newMessage(w)
 	c.appendTo(m)
 	if isHuge(&c) && len(stanza.Append(nil, m)) > maxStanzaOut {
-		in.Answer(errTooLarge.response(), "")
+		in.Answer(refusalOf(errTooLarge), "")
 		return
 	}
 	p := g.sendings.begin(in, c.ID, w)

@@ -49,10 +49,14 @@ func (g *gateway) readWriting(r *bridges.Request, w *outward) (c *writing, refus
 
 // refusalOf returns the answer to a request with a body that cannot cross.
 func refusalOf(err error) bridges.Response {
-	if fault, ok := err.(*bodyError); ok {
-		return fault.response()
+	fault, ok := err.(*bodyError)
+	if !ok {
+		fault = errBody
 	}
-	return errBody.response()
+	if fault.Status == 415 {
+		return bridges.Response{Status: fault.Status, Fields: bridges.Fields{{Name: "Accept", Value: crossing}}}
+	}
+	return bridges.Response{Status: fault.Status, Phrase: phrase(fault.Text)}
 }
 
 // readable reports whether there is a text.
