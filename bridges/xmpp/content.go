@@ -164,7 +164,7 @@ func (c *content) delay(e *stanza.Element, domain string) {
 	if e.Local != "delay" || !c.Sent.IsZero() || by != "" && !strings.EqualFold(by, domain) {
 		return
 	}
-	if sent, ok := parseStamp(e.Attr("stamp")); ok {
+	if sent, ok := stanza.ParseStamp(e.Attr("stamp")); ok {
 		c.Sent, c.Delayer = sent, e.Attr("from")
 	}
 }

@@ -319,33 +319,6 @@ func TestMicrosoftsTypingNoticeIsReadAndWritten(t *testing.T) {
 	}
 }
 
-func TestTimesAreWrittenAndRead(t *testing.T) {
-	want := time.Date(2002, 9, 10, 23, 8, 25, 0, time.UTC)
-	for _, s := range []string{"2002-09-10T23:08:25Z", "2002-09-11T01:08:25+02:00", " 2002-09-10T23:08:25Z "} {
-		if got, ok := parseStamp(s); !ok || !got.Equal(want) {
-			t.Errorf("parseStamp(%s) = %v, %v", s, got, ok)
-		}
-	}
-	for _, s := range []string{"", "20020910T23:08:25", "2002-09-10", "yesterday", "0001-01-01T00:00:00Z"} {
-		if got, ok := parseStamp(s); ok {
-			t.Errorf("parseStamp(%q) = %v", s, got)
-		}
-	}
-	if got := stamp(want.In(time.FixedZone("", 7200))); got != "2002-09-10T23:08:25Z" {
-		t.Errorf("stamp = %s", got)
-	}
-	const value = "Tue, 10 Sep 2002 23:08:25 GMT"
-	if got := date(want.In(time.FixedZone("", 7200))); got != value {
-		t.Errorf("date = %s", got)
-	}
-	if got, ok := parseDate(value); !ok || !got.Equal(want) {
-		t.Errorf("parseDate = %v, %v", got, ok)
-	}
-	if got, ok := parseDate("Tue, 10 Sep 2002 23:08:25 +0200"); ok {
-		t.Errorf("a date that is not GMT is %v", got)
-	}
-}
-
 // FuzzCPIM: what a header says comes through escapes as it was.
 func FuzzCPIM(f *testing.F) {
 	f.Add("a\\b\t\r\n\x01 ü👋")

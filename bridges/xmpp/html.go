@@ -3,6 +3,7 @@ package xmpp
 import (
 	"strings"
 
+	"github.com/sipedge/sipedge/bridges/xmpp/stanza"
 	"github.com/sipedge/sipedge/sip"
 	"golang.org/x/net/html"
 	"golang.org/x/net/html/atom"
@@ -119,7 +120,7 @@ func (w *htmlWriter) line() {
 
 // text writes text; white space is one blank, except where it is kept.
 func (w *htmlWriter) text(s string) {
-	s = cleanText(s)
+	s = stanza.Clean(s)
 	if w.pre > 0 {
 		w.b.WriteString(s)
 		return

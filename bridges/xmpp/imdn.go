@@ -39,7 +39,7 @@ func readIMDN(b []byte) (*imdn, error) {
 		case c.Local == "message-id":
 			n.MessageID = value
 		case c.Local == "datetime":
-			n.DateTime, _ = parseStamp(value)
+			n.DateTime, _ = stanza.ParseStamp(value)
 		case c.Local == "recipient-uri":
 			n.Recipient = value
 		case c.Local == "original-recipient-uri":

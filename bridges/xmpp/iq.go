@@ -79,7 +79,7 @@ func (g *gateway) answerTo(q *question) (reply *stanza.Element, fault *stanza.Er
 	case b.Is(nsTime, "time"):
 		t := stanza.New(nsTime, "time") // of the gateway; where its users are is their business
 		t.AddText(nsTime, "tzo", "Z")
-		t.AddText(nsTime, "utc", stamp(time.Now()))
+		t.AddText(nsTime, "utc", stanza.Stamp(time.Now()))
 		return t, nil
 	}
 	return nil, notAvailable

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/sipedge/sipedge/bridges"
+	"github.com/sipedge/sipedge/bridges/xmpp/stanza"
 )
 
 // A writing is what a MESSAGE of one of our users says.
@@ -36,7 +37,7 @@ func (g *gateway) readWriting(r *bridges.Request, w *outward) (c *writing, refus
 		c.subjects, c.date = p.CPIM.Subjects, p.CPIM.DateTime
 	}
 	if s := r.Fields.Get("Subject"); s != "" && len(c.subjects) == 0 {
-		c.subjects = []text{{Text: cleanText(oneLine(s))}}
+		c.subjects = []text{{Text: stanza.Clean(oneLine(s))}}
 	}
 	if d, ok := parseDate(r.Fields.Get("Date")); ok && c.date.IsZero() {
 		c.date = d
