@@ -4,6 +4,7 @@ import (
 	"strings"
 
 	"github.com/sipedge/sipedge/bridges"
+	"github.com/sipedge/sipedge/bridges/xmpp/address"
 	"github.com/sipedge/sipedge/bridges/xmpp/stanza"
 )
 
@@ -22,7 +23,7 @@ const (
 // 6xx does (RFC 3261 §16.7).
 //
 // It is for requests: nothing answers an answer or an ACK.
-func statusOf(e *stanza.Error, full, sole bool, a *addresses) bridges.Response {
+func statusOf(e *stanza.Error, full, sole bool, a *address.Table) bridges.Response {
 	resp := bridges.Response{Status: statusFor(e), Phrase: phrase(e.Text)}
 	if all := everywhere[e.Condition]; all != 0 && sole && !full {
 		resp.Status = all
@@ -169,7 +170,7 @@ var classes = map[int]condition{
 // conditionOf returns the stanza error that a final answer becomes
 // (RFC 7247 §7.2), nil for one that is no error. Whether a stanza may be answered with
 // an error at all, stanza.Bounce knows.
-func conditionOf(resp *bridges.Response, a *addresses) *stanza.Error {
+func conditionOf(resp *bridges.Response, a *address.Table) *stanza.Error {
 	if resp.Status < 300 {
 		return nil
 	}

@@ -5,6 +5,7 @@ import (
 	"strconv"
 
 	"github.com/sipedge/sipedge/bridges"
+	"github.com/sipedge/sipedge/bridges/xmpp/address"
 	"github.com/sipedge/sipedge/bridges/xmpp/s2s"
 	"github.com/sipedge/sipedge/bridges/xmpp/stanza"
 )
@@ -65,12 +66,12 @@ func conditionOfOutcome(err error) *stanza.Error {
 }
 
 // refusalOfAddress is the answer to a request with such an address.
-func refusalOfAddress(e *addressError) bridges.Response {
+func refusalOfAddress(e *address.Error) bridges.Response {
 	return bridges.Response{Status: e.Status, Fields: bridges.Fields{reason(strconv.Itoa(e.Status), e.Text)}}
 }
 
 // errorOfAddress is the error for a stanza with such an address.
-func errorOfAddress(e *addressError) *stanza.Error {
+func errorOfAddress(e *address.Error) *stanza.Error {
 	return &stanza.Error{Condition: e.Condition, Text: e.Text}
 }
 

@@ -5,6 +5,7 @@ import (
 	"unicode"
 
 	"github.com/sipedge/sipedge/bridges"
+	"github.com/sipedge/sipedge/bridges/xmpp/address"
 	"github.com/sipedge/sipedge/sip"
 )
 
@@ -54,12 +55,12 @@ func reason(status, text string) bridges.Field {
 // contactOf returns the Contact for the new address of gone and redirect, "" if there is
 // none that SIP can have. It is a URI of XMPP (RFC 6120 §8.3.3.5), or a JID as
 // older servers send it.
-func contactOf(to string, a *addresses) string {
-	j, err := parseXMPPURI(to)
+func contactOf(to string, a *address.Table) string {
+	j, err := address.ParseXMPPURI(to)
 	if err != nil {
 		return ""
 	}
-	uri, err := a.uri(j)
+	uri, err := a.URI(j)
 	if err != nil {
 		return ""
 	}
@@ -69,18 +70,18 @@ func contactOf(to string, a *addresses) string {
 // movedTo returns the first Contact of a redirection as a URI of XMPP
 // (RFC 5122 §2.2), "" if none can be one. What has an address for a host is a machine
 // and no name for a person.
-func movedTo(fields bridges.Fields, a *addresses) string {
+func movedTo(fields bridges.Fields, a *address.Table) string {
 	for _, f := range fields {
 		if !strings.EqualFold(f.Name, "Contact") {
 			continue
 		}
 		for _, uri := range contacts(f.Value) {
-			j, err := a.jid(uri)
+			j, err := a.JID(uri)
 			u, parseErr := sip.ParseURI([]byte(uri))
 			if err != nil || parseErr != nil || u.IsIP() {
 				continue
 			}
-			return xmppURI(j)
+			return address.XMPPURI(j)
 		}
 	}
 	return ""

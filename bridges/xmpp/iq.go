@@ -4,6 +4,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/sipedge/sipedge/bridges/xmpp/address"
 	"github.com/sipedge/sipedge/bridges/xmpp/s2s"
 	"github.com/sipedge/sipedge/bridges/xmpp/stanza"
 	"mellium.im/xmpp/jid"
@@ -27,12 +28,12 @@ func (g *gateway) iq(s *s2s.Stanza) {
 
 // asked answers a question.
 func (g *gateway) asked(s *s2s.Stanza, kind string) {
-	from, err := parseJID(s.Attr("from"))
+	from, err := address.Parse(s.Attr("from"))
 	if err != nil || s.Attr("id") == "" || len(s.Children) != 1 {
 		g.bounce(s, &stanza.Error{Condition: "bad-request"})
 		return
 	}
-	to, err := parseJID(s.Attr("to"))
+	to, err := address.Parse(s.Attr("to"))
 	if err != nil {
 		g.bounce(s, errorOfAddress(faultOf(err)))
 		return
@@ -113,7 +114,7 @@ func (g *gateway) promptFor(q *question) (*stanza.Element, *stanza.Error) {
 	if prompt == nil {
 		return nil, &stanza.Error{Condition: "bad-request"}
 	}
-	j, err := g.addr.jid(asURI(prompt.Text))
+	j, err := g.addr.JID(asURI(prompt.Text))
 	if err != nil {
 		return nil, errorOfAddress(faultOf(err))
 	}
@@ -188,7 +189,7 @@ func (l *queries) answered(s *s2s.Stanza) bool {
 	if q == nil {
 		return false
 	}
-	from, err := parseJID(s.Attr("from"))
+	from, err := address.Parse(s.Attr("from"))
 	if err != nil || from.String() != q.to {
 		return false
 	}

@@ -76,7 +76,7 @@ func (c *writing) readable() bool {
 // COMPAT(RCS): sip:anonymous@anonymous.invalid names nobody.
 func (g *gateway) wrapperFits(c *cpim, w *outward) bool {
 	if c.From.URI != "" && !isAnonymous(c.From.URI) {
-		if j, err := g.addr.jid(c.From.URI); err != nil || bareOf(j) != w.pair.ours {
+		if j, err := g.addr.JID(c.From.URI); err != nil || bareOf(j) != w.pair.ours {
 			return false
 		}
 	}
@@ -87,7 +87,7 @@ func (g *gateway) wrapperFits(c *cpim, w *outward) bool {
 		if isAnonymous(to.URI) {
 			return true
 		}
-		if j, err := g.addr.jid(to.URI); err == nil && bareOf(j) == w.pair.theirs {
+		if j, err := g.addr.JID(to.URI); err == nil && bareOf(j) == w.pair.theirs {
 			return true
 		}
 	}

@@ -3,10 +3,12 @@ package xmpp
 import (
 	"errors"
 	"testing"
+
+	"github.com/sipedge/sipedge/bridges/xmpp/address"
 )
 
 func TestAWrapperNamesItsRealSender(t *testing.T) {
-	g := &gateway{addr: new(addresses)}
+	g := &gateway{addr: new(address.Table)}
 	w := &outward{pair: ends{"romeo@example.net", "juliet@example.com"}}
 	for from, want := range map[string]bool{
 		"":                                true,

@@ -1,4 +1,4 @@
-package xmpp
+package address
 
 import (
 	"strings"
@@ -190,7 +190,7 @@ func unescapeLocal(local string) (string, error) {
 		}
 	}
 	if b[0] == ' ' || b[len(b)-1] == ' ' {
-		return "", errJID
+		return "", ErrJID
 	}
 	// \5c where it is not needed does not come back. With letters that are written from
 	// right to left, PRECIS may have no place for the backslash alone: then there is
@@ -198,7 +198,7 @@ func unescapeLocal(local string) (string, error) {
 	raw := string(b)
 	back, err := escapeUser(raw)
 	if err == nil && back != local {
-		_, err = newJID(back, "example.com", "")
+		_, err = join(back, "example.com", "")
 	}
 	if err != nil {
 		return "", errNoSIP
