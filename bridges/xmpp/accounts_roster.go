@@ -4,6 +4,7 @@ import (
 	"strings"
 
 	"github.com/sipedge/sipedge/allowlists"
+	"github.com/sipedge/sipedge/bridges/xmpp/address"
 	"github.com/sipedge/sipedge/bridges/xmpp/stanza"
 	"mellium.im/xmpp/jid"
 )
@@ -63,7 +64,7 @@ func (c *connector) listed(e *stanza.Element) {
 		if !item.Is(nsRoster, "item") {
 			continue
 		}
-		who, err := parseJID(item.Attr("jid"))
+		who, err := address.Parse(item.Attr("jid"))
 		if err != nil || who.Localpart() == "" {
 			continue
 		}
@@ -145,7 +146,7 @@ func (c *connector) lost(gone map[string]map[string]*stanza.Element) {
 // passes reports whether a presence of our user's goes on to the account's server. What
 // the server has settled already is answered in the contact's place.
 func (c *connector) passes(e *stanza.Element, device string) bool {
-	who, err := parseJID(e.Attr("to"))
+	who, err := address.Parse(e.Attr("to"))
 	if err != nil {
 		return false
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/sipedge/sipedge/allowlists"
 	"github.com/sipedge/sipedge/bridges"
 	"github.com/sipedge/sipedge/bridges/bridgestest"
+	"github.com/sipedge/sipedge/bridges/xmpp/address"
 	"github.com/sipedge/sipedge/bridges/xmpp/s2s"
 	"github.com/sipedge/sipedge/bridges/xmpp/stanza"
 	"github.com/sipedge/sipedge/certs"
@@ -290,7 +291,7 @@ func TestAPanicIsTheEndOfTheBridge(t *testing.T) {
 		"while a refusal is handled": func(g *gateway) { g.later.Do(time.Now(), func() { panic("x") }) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			g := newGateway(settings{served: map[string]bool{"example.com": true}}, new(addresses), nil, nil, slog.New(slog.DiscardHandler))
+			g := newGateway(settings{served: map[string]bool{"example.com": true}}, new(address.Table), nil, nil, slog.New(slog.DiscardHandler))
 			ended := make(chan error, 1)
 			go func() { ended <- g.run(t.Context()) }()
 			f(g)

@@ -46,7 +46,7 @@ func readComposing(b []byte) (*composing, error) {
 		}
 	}
 	if l := e.Child(nsComposing, "lastactive"); l != nil {
-		c.LastActive, _ = parseStamp(strings.TrimSpace(l.Text))
+		c.LastActive, _ = stanza.ParseStamp(strings.TrimSpace(l.Text))
 	}
 	if t := e.Child(nsComposing, "contenttype"); t != nil {
 		c.ContentType = strings.TrimSpace(t.Text)

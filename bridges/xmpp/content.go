@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/sipedge/sipedge/bridges/xmpp/stanza"
+	"github.com/sipedge/sipedge/sip"
 )
 
 // Namespaces of what messages carry.
@@ -163,7 +164,7 @@ func (c *content) delay(e *stanza.Element, domain string) {
 	if e.Local != "delay" || !c.Sent.IsZero() || by != "" && !strings.EqualFold(by, domain) {
 		return
 	}
-	if sent, ok := parseStamp(e.Attr("stamp")); ok {
+	if sent, ok := stanza.ParseStamp(e.Attr("stamp")); ok {
 		c.Sent, c.Delayer = sent, e.Attr("from")
 	}
 }
@@ -212,8 +213,8 @@ func (c *content) extension(e *stanza.Element) {
 // show everybody on the way who fetches what.
 func (c *content) link(url, description string) {
 	url = strings.TrimSpace(url)
-	rest, ok := cutScheme(url, "https://")
-	if !ok || rest == "" || len(url) > 2048 || !isText(url) || strings.ContainsAny(url, " <>\"\\^`{|}") || len(c.Links) == maxLinks {
+	const scheme = "https://"
+	if len(url) <= len(scheme) || !strings.EqualFold(url[:len(scheme)], scheme) || len(url) > 2048 || !sip.IsText(url) || strings.ContainsAny(url, " <>\"\\^`{|}") || len(c.Links) == maxLinks {
 		return
 	}
 	for _, l := range c.Links {

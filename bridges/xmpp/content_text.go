@@ -121,10 +121,10 @@ func (c *content) appendTo(e *stanza.Element) {
 	e.SetAttr("type", c.Type)
 	e.SetLang(c.Lang)
 	for _, s := range c.Subjects {
-		e.AddText(stanza.NS, "subject", cleanText(s.Text)).SetLang(s.Lang)
+		e.AddText(stanza.NS, "subject", stanza.Clean(s.Text)).SetLang(s.Lang)
 	}
 	for _, b := range c.Bodies {
-		e.AddText(stanza.NS, "body", cleanText(b.Text)).SetLang(b.Lang)
+		e.AddText(stanza.NS, "body", stanza.Clean(b.Text)).SetLang(b.Lang)
 	}
 	if c.Thread != "" {
 		e.AddText(stanza.NS, "thread", c.Thread).SetAttr("parent", c.Parent)
@@ -138,7 +138,7 @@ func (c *content) appendTo(e *stanza.Element) {
 	if !c.Sent.IsZero() {
 		d := e.Add(stanza.New(nsDelay, "delay"))
 		d.SetAttr("from", c.Delayer)
-		d.SetAttr("stamp", stamp(c.Sent))
+		d.SetAttr("stamp", stanza.Stamp(c.Sent))
 	}
 	for _, l := range c.Links {
 		x := e.Add(stanza.New(nsOOB, "x"))

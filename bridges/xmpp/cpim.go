@@ -6,6 +6,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/sipedge/sipedge/bridges/xmpp/stanza"
 	"github.com/sipedge/sipedge/sip"
 )
 
@@ -164,10 +165,10 @@ func (r *cpimReader) core(name, lang, value string) error {
 	case "To":
 		c.To = append(c.To, party(value))
 	case "DateTime":
-		c.DateTime, _ = parseStamp(value)
+		c.DateTime, _ = stanza.ParseStamp(value)
 	case "Subject":
 		if len(c.Subjects) < maxTexts {
-			c.Subjects = append(c.Subjects, text{lang, cleanText(unescapeCPIM(value))})
+			c.Subjects = append(c.Subjects, text{lang, stanza.Clean(unescapeCPIM(value))})
 		}
 	case "NS":
 		prefix, uri, ok := strings.Cut(value, "<")
@@ -257,25 +258,5 @@ func party(value string) cpimParty {
 	if _, err := sip.ParseURI([]byte(uri)); err != nil {
 		return cpimParty{}
 	}
-	return cpimParty{cleanText(strings.ReplaceAll(unescapeCPIM(name), `"`, "'")), uri}
-}
-
-// isFrom reports whether the wrapper names the sender whom the SIP side proved, by any of
-// his URIs. One that names nobody says nothing against it.
-//
-// COMPAT(RCS): its clients write an anonymous sender into each wrapper.
-func (c *cpim) isFrom(a *addresses, uris ...string) bool {
-	if c.From.URI == "" || strings.EqualFold(c.From.URI, "sip:anonymous@anonymous.invalid") {
-		return true
-	}
-	named, err := a.jid(c.From.URI)
-	if err != nil {
-		return false
-	}
-	for _, uri := range uris {
-		if j, err := a.jid(uri); err == nil && j.Bare().Equal(named.Bare()) {
-			return true
-		}
-	}
-	return false
+	return cpimParty{stanza.Clean(strings.ReplaceAll(unescapeCPIM(name), `"`, "'")), uri}
 }

@@ -6,6 +6,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/sipedge/sipedge/bridges"
+	"github.com/sipedge/sipedge/bridges/xmpp/address"
 	"github.com/sipedge/sipedge/bridges/xmpp/s2s"
 	"github.com/sipedge/sipedge/bridges/xmpp/stanza"
 	"github.com/sipedge/sipedge/sip"
@@ -53,7 +54,7 @@ func witnessed(t *testing.T) *gateway {
 	w := witness{t}
 	g := newGateway(settings{
 		served: map[string]bool{"example.com": true}, maxMessage: 64 << 10, host: "example.com",
-	}, &addresses{native: map[string]bool{"example.com": true}}, w, w, slog.New(slog.DiscardHandler))
+	}, address.New(address.Domains{Native: []string{"example.com"}}), w, w, slog.New(slog.DiscardHandler))
 	g.contacts.met(ends{"alice@example.com", "juliet@fabrikam.example"})
 	g.traits.wrapper("alice@example.com", true)
 	return g

@@ -39,7 +39,7 @@ func readIMDN(b []byte) (*imdn, error) {
 		case c.Local == "message-id":
 			n.MessageID = value
 		case c.Local == "datetime":
-			n.DateTime, _ = parseStamp(value)
+			n.DateTime, _ = stanza.ParseStamp(value)
 		case c.Local == "recipient-uri":
 			n.Recipient = value
 		case c.Local == "original-recipient-uri":
@@ -78,32 +78,6 @@ func (n *imdn) means() notify {
 		return notifyFailed
 	}
 	return 0
-}
-
-// stanzaError returns the error that a failure is for the sender of the message, nil if
-// it is none.
-func (n *imdn) stanzaError() *stanza.Error {
-	if n.means() != notifyFailed {
-		return nil
-	}
-	switch n.Status {
-	case "forbidden":
-		return &stanza.Error{Condition: "forbidden", Type: "auth"}
-	case "failed":
-		return &stanza.Error{Condition: "recipient-unavailable", Type: "wait"}
-	}
-	return &stanza.Error{Condition: "undefined-condition", Type: "cancel"}
-}
-
-// failureStatus returns the status of an IMDN for a stanza error.
-func failureStatus(e *stanza.Error) string {
-	switch e.Condition {
-	case "forbidden", "not-allowed":
-		return "forbidden"
-	case "internal-server-error", "undefined-condition":
-		return "error"
-	}
-	return "failed"
 }
 
 // append appends the document.

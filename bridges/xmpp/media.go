@@ -5,7 +5,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
-	"github.com/sipedge/sipedge/bridges"
+	"github.com/sipedge/sipedge/bridges/xmpp/stanza"
 	"github.com/sipedge/sipedge/sip"
 	"golang.org/x/text/encoding/charmap"
 )
@@ -13,6 +13,16 @@ import (
 // The types of bodies that cross, as an Accept field lists them (RFC 3261 §21.4.13).
 const crossing = "text/plain, text/html, message/cpim, application/im-iscomposing+xml, " +
 	"message/imdn+xml, multipart/mixed, multipart/alternative"
+
+// The types of bodies that the gateway writes.
+const (
+	typePlain     = "text/plain;charset=UTF-8"
+	typeCPIM      = "message/cpim"
+	typeIMDN      = "message/imdn+xml"
+	typeComposing = "application/im-iscomposing+xml"
+	typeKeyboard  = "application/xml" // typing notices of Microsoft's clients
+	typeSDP       = "application/sdp"
+)
 
 // maxBody is how many octets of a body are read.
 //
@@ -29,16 +39,6 @@ type bodyError struct {
 
 // Error describes the fault.
 func (e *bodyError) Error() string { return "xmpp: " + e.Text }
-
-// response is the answer to a request with such a body.
-func (e *bodyError) response() bridges.Response {
-	resp := bridges.Response{Status: e.Status, Phrase: phrase(e.Text)}
-	if e.Status == 415 {
-		resp.Phrase = ""
-		resp.Fields = bridges.Fields{{Name: "Accept", Value: crossing}}
-	}
-	return resp
-}
 
 var (
 	errMediaType = &bodyError{415, "no such type of body crosses"}
@@ -95,7 +95,7 @@ func (m media) param(name string) string {
 func decodeText(charset string, b []byte) (string, error) {
 	switch strings.ToLower(charset) {
 	case "", "utf-8", "utf8", "us-ascii", "ascii":
-		return cleanText(string(b)), nil
+		return stanza.Clean(string(b)), nil
 	case "iso-8859-1", "latin1":
 		return charText(charmap.ISO8859_1, b), nil
 	case "windows-1252", "cp1252":
@@ -109,42 +109,7 @@ func charText(set *charmap.Charmap, b []byte) string {
 	for _, c := range b {
 		text = utf8.AppendRune(text, set.DecodeByte(c))
 	}
-	return cleanText(string(text))
-}
-
-// cleanText makes text of XML of any text: line ends are LF, and what XML cannot
-// carry is U+FFFD (RFC 6120 §11.3).
-func cleanText(s string) string {
-	if isCleanText(s) {
-		return s
-	}
-	var b strings.Builder
-	b.Grow(len(s))
-	for i, r := range s {
-		switch {
-		case r == '\r' && (i+1 == len(s) || s[i+1] != '\n'):
-			b.WriteByte('\n')
-		case r == '\r':
-		case r < ' ' && r != '\t' && r != '\n' || r == 0xFFFE || r == 0xFFFF:
-			b.WriteRune(utf8.RuneError)
-		default:
-			b.WriteRune(r)
-		}
-	}
-	return b.String()
-}
-
-func isCleanText(s string) bool {
-	ascii := true
-	for i := range len(s) {
-		switch c := s[i]; {
-		case c >= utf8.RuneSelf:
-			ascii = false
-		case c < ' ' && c != '\t' && c != '\n':
-			return false
-		}
-	}
-	return ascii || utf8.ValidString(s) && !strings.Contains(s, "\uFFFE") && !strings.Contains(s, "\uFFFF")
+	return stanza.Clean(string(text))
 }
 
 // isLanguage reports whether s may be a tag of a language (RFC 5646 §2.1).

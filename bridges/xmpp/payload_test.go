@@ -10,6 +10,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/sipedge/sipedge/bridges/xmpp/stanza"
 )
 
 // crlf makes a body of lines.
@@ -102,10 +103,6 @@ func TestABodyThatDoesNotCrossIsRefused(t *testing.T) {
 		var fault *bodyError
 		if !errors.As(err, &fault) || fault != tt.want {
 			t.Errorf("%s: %+v, %v; want %v", tt.name, p, err, tt.want)
-			continue
-		}
-		if resp := fault.response(); resp.Status != fault.Status || (resp.Fields.Get("Accept") == crossing) != (fault.Status == 415) {
-			t.Errorf("%s: answered with %+v", tt.name, resp)
 		}
 	}
 	if _, err := readPayload("message/cpim", "", []byte("\r\n"+nested(maxNested-1))); err != nil {
@@ -161,11 +158,8 @@ func FuzzPayload(f *testing.F) {
 			return
 		}
 		for _, s := range p.Texts {
-			if !isCleanText(s.Text) || !utf8.ValidString(s.Text) {
+			if stanza.Clean(s.Text) != s.Text || !utf8.ValidString(s.Text) {
 				t.Errorf("%q is no text of XML", s.Text)
-			}
-			if cleanText(s.Text) != s.Text {
-				t.Errorf("%q is not clean", s.Text)
 			}
 		}
 		// Far from the bounds, for what is written may be longer than what was read.

@@ -57,13 +57,21 @@ func (t *tuple) same(o *tuple) bool {
 // addNote adds a text. Of each language the first one counts, as RFC 6121 §4.7.2.2
 // knows only one.
 func (t *tuple) addNote(lang, text string) {
-	text, lang = clip(strings.TrimSpace(text), maxNote), tag(lang)
+	text, lang = cut(strings.TrimSpace(text)), tag(lang)
 	if text == "" || len(t.notes) == maxNotes {
 		return
 	}
 	if !slices.ContainsFunc(t.notes, func(n note) bool { return n.lang == lang }) {
 		t.notes = append(t.notes, note{lang, text})
 	}
+}
+
+// cut cuts a note off after maxNote octets, between two characters.
+func cut(s string) string {
+	if len(s) <= maxNote {
+		return s
+	}
+	return strings.ToValidUTF8(s[:maxNote], "")
 }
 
 // tag returns a language tag, the first one of a list, "" if it is none. Those in use
@@ -77,17 +85,6 @@ func tag(s string) string {
 		return ""
 	}
 	return s
-}
-
-// clip cuts s off after n octets, between two characters.
-func clip(s string, n int) string {
-	if len(s) <= n {
-		return s
-	}
-	for n > 0 && !utf8.RuneStart(s[n]) {
-		n--
-	}
-	return s[:n]
 }
 
 // isShow reports whether s is one of the four values (RFC 6121 §4.7.2.1).

@@ -112,7 +112,7 @@ func (p *presence) heard(key rosterKey, from jid.JID, t tuple, proof bridges.Pro
 		return
 	}
 	c = p.newContact(r)
-	uri, err := p.addresses.uri(from)
+	uri, err := p.addresses.URI(from)
 	if err != nil {
 		return
 	}

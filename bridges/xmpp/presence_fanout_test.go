@@ -10,6 +10,7 @@ import (
 	"github.com/sipedge/sipedge/allowlists"
 	"github.com/sipedge/sipedge/bridges"
 	"github.com/sipedge/sipedge/bridges/bridgestest"
+	"github.com/sipedge/sipedge/bridges/xmpp/address"
 	"github.com/sipedge/sipedge/bridges/xmpp/s2s"
 	"github.com/sipedge/sipedge/bridges/xmpp/stanza"
 	"github.com/sipedge/sipedge/store"
@@ -49,7 +50,7 @@ func newCrowd(t testing.TB) *crowd {
 	endpoint, home := bridgestest.New(t, c)
 	c.home = home
 	c.presence = newPresence(presenceConfig{
-		log: slog.New(slog.DiscardHandler), sip: endpoint, xmpp: c, store: db, addresses: &addresses{},
+		log: slog.New(slog.DiscardHandler), sip: endpoint, xmpp: c, store: db, addresses: new(address.Table),
 		may: func(string, string, bool) allowlists.Verdict { return allowlists.Verdict{Action: allowlists.Allow} },
 		lim: presenceLimits{burst: 1e6, concurrent: 1000},
 	})

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/sipedge/sipedge/bridges"
+	"github.com/sipedge/sipedge/bridges/xmpp/address"
 )
 
 // A notice is what a NOTIFY says.
@@ -115,7 +116,7 @@ const defaultResource = "sip"
 // it is called as in messages of the same device, else after its id.
 func (p *presence) resourceOf(ours, id, contact string) string {
 	if strings.Contains(contact, ";gr=") {
-		j, err := p.addresses.jid(contact)
+		j, err := p.addresses.JID(contact)
 		if err == nil && j.Resourcepart() != "" && j.Bare().String() == ours {
 			return j.Resourcepart()
 		}
@@ -124,10 +125,10 @@ func (p *presence) resourceOf(ours, id, contact string) string {
 	if name == "" {
 		return defaultResource
 	}
-	j, err := newJID("", "example.com", name)
+	resource, err := address.Resource(name)
 	if err != nil {
 		sum := sha256.Sum256([]byte(name))
 		return hex.EncodeToString(sum[:8])
 	}
-	return j.Resourcepart()
+	return resource
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/sipedge/sipedge/bridges"
+	"github.com/sipedge/sipedge/bridges/xmpp/address"
 	"mellium.im/xmpp/jid"
 )
 
@@ -86,16 +87,16 @@ func (p *presence) subscribe(in *bridges.Incoming) {
 		}
 		return
 	}
-	ours, err := p.addresses.jid(in.From.URI)
+	ours, err := p.addresses.JID(in.From.URI)
 	if err == nil && ours.Localpart() == "" {
-		err = errURI
+		err = address.ErrURI
 	}
 	var theirs jid.JID
 	if err == nil {
-		theirs, err = p.addresses.jid(in.URI)
+		theirs, err = p.addresses.JID(in.URI)
 	}
 	if err != nil {
-		e := err.(*addressError)
+		e := err.(*address.Error)
 		in.Answer(bridges.Response{Status: e.Status, Phrase: e.Text}, "")
 		return
 	}

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/sipedge/sipedge/bridges"
+	"github.com/sipedge/sipedge/bridges/xmpp/address"
 	"github.com/sipedge/sipedge/bridges/xmpp/stanza"
 	"mellium.im/xmpp/jid"
 )
@@ -12,14 +13,14 @@ import (
 // stanza takes a presence stanza of the network. from and to are those of a stream:
 // the domain of from is proved by proof, that of to is ours.
 func (p *presence) stanza(e *stanza.Element, proof bridges.Proof) {
-	from, err := parseJID(e.Attr("from"))
+	from, err := address.Parse(e.Attr("from"))
 	if err != nil {
 		p.journal.drop("presence of a malformed address", "from", clip(e.Attr("from"), 256), "err", err)
 		return
 	}
-	to, err := parseJID(e.Attr("to"))
+	to, err := address.Parse(e.Attr("to"))
 	if err != nil {
-		p.loop.offer(func() { p.bounce(e, err.(*addressError).Condition, "") })
+		p.loop.offer(func() { p.bounce(e, err.(*address.Error).Condition, "") })
 		return
 	}
 	if !p.loop.offer(func() { p.take(e, from, to, proof) }) {

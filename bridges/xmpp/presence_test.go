@@ -15,6 +15,7 @@ import (
 	"github.com/sipedge/sipedge/allowlists"
 	"github.com/sipedge/sipedge/bridges"
 	"github.com/sipedge/sipedge/bridges/bridgestest"
+	"github.com/sipedge/sipedge/bridges/xmpp/address"
 	"github.com/sipedge/sipedge/bridges/xmpp/s2s"
 	"github.com/sipedge/sipedge/bridges/xmpp/stanza"
 	"github.com/sipedge/sipedge/store"
@@ -149,7 +150,7 @@ func (s *stage) begin(lim presenceLimits) {
 	}
 	s.p = newPresence(presenceConfig{
 		log: slog.New(slog.DiscardHandler), sip: endpoint, xmpp: s.wire, store: s.store, lim: lim,
-		addresses: &addresses{native: map[string]bool{"example.net": true}},
+		addresses: address.New(address.Domains{Native: []string{"example.net"}}),
 		may:       func(user, foreign string, inbound bool) allowlists.Verdict { return s.may(user, foreign, inbound) },
 		caps:      func() *stanza.Element { return stanza.New("http://jabber.org/protocol/caps", "c") },
 	})

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/sipedge/sipedge/bridges"
+	"github.com/sipedge/sipedge/bridges/xmpp/address"
 	"github.com/sipedge/sipedge/bridges/xmpp/stanza"
 )
 
@@ -189,14 +190,14 @@ func (p *presence) ask(u *usage, expires time.Duration) {
 }
 
 // userURI returns the SIP URI of a bare JID.
-func (p *presence) userURI(bare string) (string, *addressError) {
-	j, err := parseJID(bare)
+func (p *presence) userURI(bare string) (string, *address.Error) {
+	j, err := address.Parse(bare)
 	if err != nil {
-		return "", err.(*addressError)
+		return "", err.(*address.Error)
 	}
-	uri, err := p.addresses.uri(j)
+	uri, err := p.addresses.URI(j)
 	if err != nil {
-		return "", err.(*addressError)
+		return "", err.(*address.Error)
 	}
 	return uri, nil
 }

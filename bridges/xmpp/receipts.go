@@ -200,7 +200,7 @@ func (d *due) stanza(g *gateway, w *outward, what notify, n *imdn) *stanza.Eleme
 	if what == notifyFailed {
 		m.SetAttr("id", d.id)
 		m.SetAttr("type", "error")
-		m.Add(n.stanzaError().Element())
+		m.Add(failureOf(n).Element())
 		return m
 	}
 	c := content{ID: g.ids.next()}

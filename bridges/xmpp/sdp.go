@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+
+	"github.com/sipedge/sipedge/sip"
 )
 
 // Bounds of a session description.
@@ -54,7 +56,7 @@ func readOffer(b []byte) (*offer, bool) {
 		}
 		switch value := line[2:]; {
 		case line[0] == 'm':
-			if len(o.media) == maxSDPMedia || !isText(value) {
+			if len(o.media) == maxSDPMedia || !sip.IsText(value) {
 				return nil, false
 			}
 			o.media = append(o.media, value)

@@ -149,7 +149,7 @@ func (g *gateway) invited(in *bridges.Incoming) {
 	}
 	w, fault := g.outward(in)
 	if fault != nil {
-		in.Answer(fault.response(), "")
+		in.Answer(refusalOfAddress(fault), "")
 		return
 	}
 	o, refusal := g.offerOf(&in.Request)

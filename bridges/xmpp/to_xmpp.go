@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/sipedge/sipedge/bridges"
+	"github.com/sipedge/sipedge/bridges/xmpp/address"
 	"github.com/sipedge/sipedge/bridges/xmpp/stanza"
 	"mellium.im/xmpp/jid"
 )
@@ -22,25 +23,25 @@ type outward struct {
 }
 
 // outward returns between whom a request is that is to leave by XMPP.
-func (g *gateway) outward(in *bridges.Incoming) (*outward, *addressError) {
-	from, err := g.addr.jid(in.From.URI)
+func (g *gateway) outward(in *bridges.Incoming) (*outward, *address.Error) {
+	from, err := g.addr.JID(in.From.URI)
 	if err != nil {
 		return nil, faultOf(err)
 	}
 	if !g.set.served[from.Domainpart()] && (g.hasAccount == nil || !g.hasAccount(bareOf(from))) {
-		return nil, errPlain
+		return nil, address.ErrPlain
 	}
-	to, err := g.addr.jid(in.URI)
+	to, err := g.addr.JID(in.URI)
 	if err != nil {
 		return nil, faultOf(err)
 	}
 	if g.set.served[to.Domainpart()] {
-		return nil, errLoop
+		return nil, address.ErrLoop
 	}
-	g.addr.learn(in.From.URI)
+	g.addr.Learn(in.From.URI)
 	w := &outward{
 		from: from, to: to, pair: ends{bareOf(from), bareOf(to)},
-		fromURI: g.nameOf(from.Bare(), in.From.URI), toURI: g.nameOf(to, in.URI), callID: in.CallID, hops: in.Hops,
+		fromURI: g.addr.Plain(from.Bare(), in.From.URI), toURI: g.addr.Plain(to, in.URI), callID: in.CallID, hops: in.Hops,
 		// A request that somebody has forwarded has other ends, too (RFC 3261 §16.7).
 		sole: in.To.URI == in.URI,
 	}
@@ -48,17 +49,6 @@ func (g *gateway) outward(in *bridges.Incoming) (*outward, *addressError) {
 		g.traits.resources.put(from.String(), true)
 	}
 	return w, nil
-}
-
-// nameOf returns the plain address of somebody: without what only the way needed.
-func (g *gateway) nameOf(j jid.JID, uri string) string {
-	if _, _, ok := plainURI(uri); ok {
-		return uri
-	}
-	if plain, err := g.addr.uri(j); err == nil {
-		return plain
-	}
-	return uri
 }
 
 // bareOf returns the bare JID of j.
@@ -70,11 +60,11 @@ func bareOf(j jid.JID) string {
 }
 
 // faultOf returns the fault of an address as such.
-func faultOf(err error) *addressError {
-	if fault, ok := err.(*addressError); ok {
+func faultOf(err error) *address.Error {
+	if fault, ok := err.(*address.Error); ok {
 		return fault
 	}
-	return errJID
+	return address.ErrJID
 }
 
 // messageToXMPP takes a MESSAGE of one of our users.
@@ -88,9 +78,9 @@ func (g *gateway) messageToXMPP(in *bridges.Incoming) {
 		}
 		w = s.outward(in)
 	} else {
-		var fault *addressError
+		var fault *address.Error
 		if w, fault = g.outward(in); fault != nil {
-			in.Answer(fault.response(), "")
+			in.Answer(refusalOfAddress(fault), "")
 			return
 		}
 	}
@@ -138,7 +128,7 @@ func (g *gateway) textToXMPP(in *bridges.Incoming, w *outward, written *writing)
 	m := g.newMessage(w)
 	c.appendTo(m)
 	if isHuge(&c) && len(stanza.Append(nil, m)) > maxStanzaOut {
-		in.Answer(errTooLarge.response(), "")
+		in.Answer(refusalOf(errTooLarge), "")
 		return
 	}
 	p := g.sendings.begin(in, c.ID, w)

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/sipedge/sipedge/bridges"
+	"github.com/sipedge/sipedge/bridges/xmpp/stanza"
 )
 
 // A writing is what a MESSAGE of one of our users says.
@@ -36,7 +37,7 @@ func (g *gateway) readWriting(r *bridges.Request, w *outward) (c *writing, refus
 		c.subjects, c.date = p.CPIM.Subjects, p.CPIM.DateTime
 	}
 	if s := r.Fields.Get("Subject"); s != "" && len(c.subjects) == 0 {
-		c.subjects = []text{{Text: cleanText(oneLine(s))}}
+		c.subjects = []text{{Text: stanza.Clean(oneLine(s))}}
 	}
 	if d, ok := parseDate(r.Fields.Get("Date")); ok && c.date.IsZero() {
 		c.date = d
@@ -49,10 +50,14 @@ func (g *gateway) readWriting(r *bridges.Request, w *outward) (c *writing, refus
 
 // refusalOf returns the answer to a request with a body that cannot cross.
 func refusalOf(err error) bridges.Response {
-	if fault, ok := err.(*bodyError); ok {
-		return fault.response()
+	fault, ok := err.(*bodyError)
+	if !ok {
+		fault = errBody
 	}
-	return errBody.response()
+	if fault.Status == 415 {
+		return bridges.Response{Status: fault.Status, Fields: bridges.Fields{{Name: "Accept", Value: crossing}}}
+	}
+	return bridges.Response{Status: fault.Status, Phrase: phrase(fault.Text)}
 }
 
 // readable reports whether there is a text.
@@ -71,7 +76,7 @@ func (c *writing) readable() bool {
 // COMPAT(RCS): sip:anonymous@anonymous.invalid names nobody.
 func (g *gateway) wrapperFits(c *cpim, w *outward) bool {
 	if c.From.URI != "" && !isAnonymous(c.From.URI) {
-		if j, err := g.addr.jid(c.From.URI); err != nil || bareOf(j) != w.pair.ours {
+		if j, err := g.addr.JID(c.From.URI); err != nil || bareOf(j) != w.pair.ours {
 			return false
 		}
 	}
@@ -82,7 +87,7 @@ func (g *gateway) wrapperFits(c *cpim, w *outward) bool {
 		if isAnonymous(to.URI) {
 			return true
 		}
-		if j, err := g.addr.jid(to.URI); err == nil && bareOf(j) == w.pair.theirs {
+		if j, err := g.addr.JID(to.URI); err == nil && bareOf(j) == w.pair.theirs {
 			return true
 		}
 	}

@@ -1,4 +1,4 @@
-package xmpp
+package address
 
 import (
 	"net/netip"
@@ -13,23 +13,23 @@ import (
 // maxPart is the most octets that a part of a JID has (RFC 7622 §3.1).
 const maxPart = 1023
 
-// parseJID reads a JID and returns its canonical form (RFC 7622 §3). Every JID of
-// the bridge was read by it or by newJID. The error is an *addressError.
-func parseJID(s string) (jid.JID, error) {
+// Parse reads a JID and returns its canonical form (RFC 7622 §3). Every JID of
+// the bridge was read by it or by join. The error is an *Error.
+func Parse(s string) (jid.JID, error) {
 	bare, resource, full := strings.Cut(s, "/")
 	local, domain, at := strings.Cut(bare, "@")
 	if !at {
 		local, domain = "", bare
 	}
 	if at && local == "" || full && resource == "" {
-		return jid.JID{}, errJID
+		return jid.JID{}, ErrJID
 	}
-	return newJID(local, domain, resource)
+	return join(local, domain, resource)
 }
 
-// newJID makes a JID of its parts, of which local and resource may be "". They are in
+// join makes a JID of its parts, of which local and resource may be "". They are in
 // their form of XMPP: local is escaped already.
-func newJID(local, domain, resource string) (jid.JID, error) {
+func join(local, domain, resource string) (jid.JID, error) {
 	if len(local) > maxPart || len(domain) > maxPart || len(resource) > maxPart {
 		return jid.JID{}, errLong
 	}
@@ -79,6 +79,17 @@ func whichPart(local, resource string) error {
 	}
 	return errResource
 }
+
+// Resource returns the canonical form of a resource (RFC 7622 §3.4). The error is an
+// *Error.
+func Resource(s string) (string, error) {
+	j, err := join("", "example.com", s)
+	return j.Resourcepart(), err
+}
+
+// Domain returns the canonical form of a domain in JIDs: U-labels in lower case, or
+// an IP address. The error is an *Error.
+func Domain(s string) (string, error) { return canonicalDomain(lowerASCII(s)) }
 
 // canonicalDomain returns the form of a domain in JIDs: U-labels in lower case, or an
 // IP address, without a dot at the end (RFC 7622 §3.2). It must be a name that DNS can
