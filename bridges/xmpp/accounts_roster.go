@@ -6,7 +6,6 @@ import (
 	"github.com/sipedge/sipedge/allowlists"
 	"github.com/sipedge/sipedge/bridges/xmpp/address"
 	"github.com/sipedge/sipedge/bridges/xmpp/stanza"
-	"mellium.im/xmpp/jid"
 )
 
 // An account's own server keeps its list of contacts and says who is there; between
@@ -104,7 +103,7 @@ func sees(sub string) bool { return sub == "from" || sub == "both" }
 func seen(sub string) bool { return sub == "to" || sub == "both" }
 
 // says lets a contact say something that his server has said by other means.
-func (c *connector) says(kind string, who jid.JID) {
+func (c *connector) says(kind string, who address.JID) {
 	p := stanza.New(stanza.NS, "presence", stanza.Attr{Local: "type", Value: kind})
 	p.SetAttr("from", who.Bare().String())
 	p.SetAttr("to", c.user)
@@ -112,7 +111,7 @@ func (c *connector) says(kind string, who jid.JID) {
 }
 
 // saw notes who is there.
-func (c *connector) saw(from jid.JID, e *stanza.Element) {
+func (c *connector) saw(from address.JID, e *stanza.Element) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch e.Attr("type") {

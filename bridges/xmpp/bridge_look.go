@@ -7,7 +7,6 @@ import (
 	"github.com/sipedge/sipedge/bridges"
 	"github.com/sipedge/sipedge/bridges/xmpp/address"
 	"github.com/sipedge/sipedge/bridges/xmpp/stanza"
-	"mellium.im/xmpp/jid"
 )
 
 // Test looks whether a foreign address or domain could be reached now: an XMPP address,
@@ -47,7 +46,7 @@ func (b *Bridge) Test(ctx context.Context, address string) (steps []bridges.Step
 }
 
 // foreign reads an address as an administrator writes it.
-func (b *Bridge) foreign(name string) (jid.JID, error) {
+func (b *Bridge) foreign(name string) (address.JID, error) {
 	if strings.Contains(name, ":") {
 		return b.addr.JID(name)
 	}

@@ -7,7 +7,6 @@ import (
 	"github.com/sipedge/sipedge/bridges/xmpp/address"
 	"github.com/sipedge/sipedge/bridges/xmpp/s2s"
 	"github.com/sipedge/sipedge/bridges/xmpp/stanza"
-	"mellium.im/xmpp/jid"
 )
 
 // iq takes a question, or the answer to one of ours. Whatever is asked of a user of
@@ -51,7 +50,7 @@ type question struct {
 	s        *s2s.Stanza
 	set      bool
 	body     *stanza.Element
-	from, to jid.JID
+	from, to address.JID
 }
 
 // notAvailable is the answer to all that we do not know, and to what somebody may not

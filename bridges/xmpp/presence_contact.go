@@ -5,8 +5,8 @@ import (
 	"time"
 
 	"github.com/sipedge/sipedge/bridges"
+	"github.com/sipedge/sipedge/bridges/xmpp/address"
 	"github.com/sipedge/sipedge/bridges/xmpp/stanza"
-	"mellium.im/xmpp/jid"
 )
 
 // granted takes a subscribed: our user may watch the other. Where he has not asked it
@@ -99,7 +99,7 @@ func (r *resource) leave(now time.Time) {
 }
 
 // heard takes presence of somebody of the network.
-func (p *presence) heard(key rosterKey, from jid.JID, t tuple, proof bridges.Proof) {
+func (p *presence) heard(key rosterKey, from address.JID, t tuple, proof bridges.Proof) {
 	r := p.relations[key]
 	if r == nil {
 		return // our user does not watch him: it is for nobody

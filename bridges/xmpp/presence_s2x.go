@@ -7,7 +7,6 @@ import (
 
 	"github.com/sipedge/sipedge/bridges"
 	"github.com/sipedge/sipedge/bridges/xmpp/address"
-	"mellium.im/xmpp/jid"
 )
 
 // A contact is somebody of the network whom our user watches, as our user may see him:
@@ -91,7 +90,7 @@ func (p *presence) subscribe(in *bridges.Incoming) {
 	if err == nil && ours.Localpart() == "" {
 		err = address.ErrURI
 	}
-	var theirs jid.JID
+	var theirs address.JID
 	if err == nil {
 		theirs, err = p.addresses.JID(in.URI)
 	}

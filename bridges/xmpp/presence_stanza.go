@@ -7,7 +7,6 @@ import (
 	"github.com/sipedge/sipedge/bridges"
 	"github.com/sipedge/sipedge/bridges/xmpp/address"
 	"github.com/sipedge/sipedge/bridges/xmpp/stanza"
-	"mellium.im/xmpp/jid"
 )
 
 // stanza takes a presence stanza of the network. from and to are those of a stream:
@@ -29,7 +28,7 @@ func (p *presence) stanza(e *stanza.Element, proof bridges.Proof) {
 }
 
 // take is stanza on the loop.
-func (p *presence) take(e *stanza.Element, from, to jid.JID, proof bridges.Proof) {
+func (p *presence) take(e *stanza.Element, from, to address.JID, proof bridges.Proof) {
 	kind := e.Attr("type")
 	if theirs := from.Bare().String(); p.theirs[theirs] > 0 {
 		p.sawVisitor(visitorKey{theirs, to.Domainpart()}, kind)

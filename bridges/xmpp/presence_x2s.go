@@ -6,8 +6,8 @@ import (
 
 	"github.com/sipedge/sipedge/allowlists"
 	"github.com/sipedge/sipedge/bridges"
+	"github.com/sipedge/sipedge/bridges/xmpp/address"
 	"github.com/sipedge/sipedge/bridges/xmpp/stanza"
-	"mellium.im/xmpp/jid"
 )
 
 // A watchState is how far somebody of the network has come with watching our user.
@@ -271,7 +271,7 @@ func (p *presence) refuseWatch(w *watch, err *stanza.Error) {
 }
 
 // probed takes a probe, which a server answers itself (RFC 6121 §4.3.2).
-func (p *presence) probed(key rosterKey, from, to jid.JID, id string, proof bridges.Proof) {
+func (p *presence) probed(key rosterKey, from, to address.JID, id string, proof bridges.Proof) {
 	r := p.relations[key]
 	if r == nil || r.watch == nil {
 		// Also to one who asks for somebody that there is not.

@@ -4,8 +4,8 @@ import (
 	"time"
 
 	"github.com/sipedge/sipedge/bridges"
+	"github.com/sipedge/sipedge/bridges/xmpp/address"
 	"github.com/sipedge/sipedge/bridges/xmpp/stanza"
-	"mellium.im/xmpp/jid"
 )
 
 const (
@@ -41,8 +41,8 @@ type asked struct {
 
 // A due is a message from outside.
 type due struct {
-	id       string  // of the stanza
-	to, from jid.JID // whoever wants to know, and whom he wrote to
+	id       string      // of the stanza
+	to, from address.JID // whoever wants to know, and whom he wrote to
 	wants    notify
 	told     notify // memory's lock guards it
 }

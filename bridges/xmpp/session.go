@@ -4,21 +4,21 @@ import (
 	"sync"
 
 	"github.com/sipedge/sipedge/bridges"
+	"github.com/sipedge/sipedge/bridges/xmpp/address"
 	"github.com/sipedge/sipedge/bridges/xmpp/stanza"
-	"mellium.im/xmpp/jid"
 )
 
 // A session is one of instant messages, between one of our users and somebody outside.
 type session struct {
 	g                  *gateway
 	pair               ends
-	ours               jid.JID
+	ours               address.JID
 	oursURI, theirsURI string
 	hops               int
 	timer              timer
 
-	mu     sync.Mutex // guards what follows
-	theirs jid.JID    // the device that spoke last
+	mu     sync.Mutex  // guards what follows
+	theirs address.JID // the device that spoke last
 	thread string
 	proof  bridges.Proof
 	dialog *bridges.Dialog  // nil while our INVITE is not answered

@@ -8,14 +8,13 @@ import (
 	"github.com/sipedge/sipedge/bridges/xmpp/address"
 	"github.com/sipedge/sipedge/bridges/xmpp/s2s"
 	"github.com/sipedge/sipedge/bridges/xmpp/stanza"
-	"mellium.im/xmpp/jid"
 )
 
 // inward is who outside says something to whom of our users. It keeps what an error
 // has to echo, and not the message.
 type inward struct {
 	echo     *stanza.Element // name and attributes of the stanza
-	from, to jid.JID
+	from, to address.JID
 	pair     ends
 	fromURI  string // with the device, if our users may know it
 	bareURI  string // without

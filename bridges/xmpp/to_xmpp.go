@@ -7,12 +7,11 @@ import (
 	"github.com/sipedge/sipedge/bridges"
 	"github.com/sipedge/sipedge/bridges/xmpp/address"
 	"github.com/sipedge/sipedge/bridges/xmpp/stanza"
-	"mellium.im/xmpp/jid"
 )
 
 // outward is who of our users says something to whom outside.
 type outward struct {
-	from, to jid.JID
+	from, to address.JID
 	pair     ends
 	fromURI  string   // his address as a user, without a device
 	toURI    string   // what the other one is called here
@@ -52,12 +51,7 @@ func (g *gateway) outward(in *bridges.Incoming) (*outward, *address.Error) {
 }
 
 // bareOf returns the bare JID of j.
-func bareOf(j jid.JID) string {
-	if j.Resourcepart() == "" {
-		return j.String()
-	}
-	return j.Bare().String()
-}
+func bareOf(j address.JID) string { return j.Bare().String() }
 
 // faultOf returns the fault of an address as such.
 func faultOf(err error) *address.Error {

@@ -13,7 +13,6 @@ import (
 	"strings"
 
 	"github.com/sipedge/sipedge/sip"
-	"mellium.im/xmpp/jid"
 )
 
 // A Table maps the addresses of one bridge. The zero Table maps natively and learns no
@@ -66,21 +65,21 @@ func (a *Table) Gateway() string { return a.gateway }
 
 // JID returns the JID of a SIP, im or pres URI, in canonical form (RFC 7247 §6.4). The error is
 // an *Error.
-func (a *Table) JID(uri string) (jid.JID, error) {
+func (a *Table) JID(uri string) (JID, error) {
 	if user, host, ok := plainURI(uri); ok && a.isNative(host) {
-		return jid.NewUnsafe(user, host, "").JID, nil
+		return jidOf(user, host, ""), nil
 	}
 	user, host, params, err := a.split(uri)
 	if err != nil {
-		return jid.JID{}, err
+		return JID{}, err
 	}
 	resource, err := gruu(params)
 	if err != nil {
-		return jid.JID{}, err
+		return JID{}, err
 	}
 	switch domain := string(sip.AppendDomain(nil, host)); {
 	case domain == a.gateway && a.gateway != "":
-		return jid.JID{}, ErrLoop
+		return JID{}, ErrLoop
 	case domain == a.sipGateway && a.sipGateway != "":
 		return a.unwrapURI(user, resource)
 	case a.tunnelled[domain]:
@@ -88,7 +87,7 @@ func (a *Table) JID(uri string) (jid.JID, error) {
 	default:
 		local, err := escapeUser(user)
 		if err != nil {
-			return jid.JID{}, err
+			return JID{}, err
 		}
 		return mapped(local, domain, resource)
 	}
@@ -102,10 +101,10 @@ func (a *Table) isNative(host string) bool {
 // mapped is join for a local part that was escaped. It refuses those that PRECIS
 // would turn into the address of somebody else: "/" and a dot above are
 // \2f and a dot above, and that is \2ḟ, which means no slash any more.
-func mapped(local, domain, resource string) (jid.JID, error) {
+func mapped(local, domain, resource string) (JID, error) {
 	j, err := join(local, domain, resource)
 	if err == nil && countEscapes(local) != countEscapes(j.Localpart()) {
-		return jid.JID{}, errUser
+		return JID{}, errUser
 	}
 	return j, err
 }

@@ -239,7 +239,7 @@ func TestTheLongestPartsFit(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if back, err := a.JID(uri); err != nil || !back.Equal(j) {
+	if back, err := a.JID(uri); err != nil || back != j {
 		t.Errorf("JID(uri(%s)) = %q, %v", j, back, err)
 	}
 	if _, err := sip.ParseURI([]byte(uri)); err != nil {

@@ -24,7 +24,7 @@ func checkURI(t *testing.T, uri string) {
 
 // canonical is what a JID becomes when it goes to SIP and back: needless escapes of
 // the backslash are gone.
-func canonical(t *testing.T, j jid.JID) (jid.JID, bool) {
+func canonical(t *testing.T, j JID) (JID, bool) {
 	t.Helper()
 	raw, err := unescapeLocal(j.Localpart())
 	if err != nil {
@@ -62,10 +62,10 @@ func FuzzJID(f *testing.F) {
 			return
 		}
 		again, err := Parse(j.String())
-		if err != nil || !again.Equal(j) {
+		if err != nil || again != j {
 			t.Fatalf("Parse(%q) = %q, and that is %q, %v", s, j, again, err)
 		}
-		if m, err := jid.Parse(j.String()); err != nil || !m.Equal(j) {
+		if m, err := jid.Parse(j.String()); err != nil || m.String() != j.String() {
 			t.Fatalf("for others %q is %q, %v", j, m, err)
 		}
 		if !utf8.ValidString(j.String()) {
@@ -79,7 +79,7 @@ func FuzzJID(f *testing.F) {
 		}
 		if err == nil {
 			checkURI(t, uri)
-			if back, err := native.JID(uri); err != nil || !back.Equal(want) {
+			if back, err := native.JID(uri); err != nil || back != want {
 				t.Fatalf("%q -> %q -> %q, %v; want %q", j, uri, back, err, want)
 			}
 		}
@@ -96,7 +96,7 @@ func FuzzJID(f *testing.F) {
 		if uri2, err := tunnelled.URI(back); err != nil || uri2 != uri {
 			t.Fatalf("tunnelled %q -> %q -> %q -> %q, %v", j, uri, back, uri2, err)
 		}
-		if j.Domainpart() != tunnelled.gateway && !tunnelled.native[j.Domainpart()] && !back.Equal(j) {
+		if j.Domainpart() != tunnelled.gateway && !tunnelled.native[j.Domainpart()] && back != j {
 			t.Fatalf("tunnelled %q -> %q -> %q", j, uri, back)
 		}
 	})
@@ -120,7 +120,7 @@ func FuzzURI(f *testing.F) {
 				}
 				continue
 			}
-			if again, err := Parse(j.String()); err != nil || !again.Equal(j) {
+			if again, err := Parse(j.String()); err != nil || again != j {
 				t.Fatalf("JID(%q) = %q, which is %q, %v", s, j, again, err)
 			}
 			uri, err := a.URI(j)
@@ -131,7 +131,7 @@ func FuzzURI(f *testing.F) {
 				t.Fatalf("JID(%q) = %q, and URI of that: %v", s, j, err)
 			}
 			checkURI(t, uri)
-			if back, err := a.JID(uri); err != nil || !back.Equal(j) {
+			if back, err := a.JID(uri); err != nil || back != j {
 				t.Fatalf("%q -> %q -> %q -> %q, %v", s, j, uri, back, err)
 			}
 		}

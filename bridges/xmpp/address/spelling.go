@@ -6,7 +6,6 @@ import (
 
 	lru "github.com/hashicorp/golang-lru/v2"
 	"github.com/sipedge/sipedge/sip"
-	"mellium.im/xmpp/jid"
 )
 
 // maxLearned bounds the spellings that are learned.
@@ -44,9 +43,9 @@ func newSpellings(a *Table, uris []string) (*spellings, error) {
 }
 
 // spellingOf returns the JID and the user part of a user of ours.
-func spellingOf(a *Table, uri string) (j jid.JID, user string, err error) {
+func spellingOf(a *Table, uri string) (j JID, user string, err error) {
 	if user, host, ok := plainURI(uri); ok && a.isNative(host) {
-		return jid.NewUnsafe(user, host, "").JID, user, nil
+		return jidOf(user, host, ""), user, nil
 	}
 	if j, err = a.JID(uri); err != nil {
 		return j, "", err
@@ -59,7 +58,7 @@ func spellingOf(a *Table, uri string) (j jid.JID, user string, err error) {
 }
 
 // of returns the user part of a bare JID, if there is something to know about it.
-func (s *spellings) of(j jid.JID) (user string, ok bool) {
+func (s *spellings) of(j JID) (user string, ok bool) {
 	if s == nil {
 		return "", false
 	}

@@ -2,8 +2,6 @@ package address
 
 import (
 	"strings"
-
-	"mellium.im/xmpp/jid"
 )
 
 // URI returns the SIP URI of a JID (RFC 7247 §6.5). j is in canonical form, as
@@ -11,7 +9,7 @@ import (
 //
 // A resource becomes ;gr=. Resources of our own users are names that the bridge
 // gave; whoever asks about them takes j.Bare().
-func (a *Table) URI(j jid.JID) (string, error) {
+func (a *Table) URI(j JID) (string, error) {
 	domain, err := hostOf(j.Domainpart())
 	if err != nil {
 		return "", errNoSIP
@@ -42,7 +40,7 @@ func (a *Table) URI(j jid.JID) (string, error) {
 }
 
 // plainJID appends user and host of a JID whose domain is a SIP domain, too.
-func (a *Table) plainJID(b []byte, j jid.JID, local, domain string) ([]byte, error) {
+func (a *Table) plainJID(b []byte, j JID, local, domain string) ([]byte, error) {
 	if local != "" {
 		user, err := a.userOf(j, local)
 		if err != nil {
@@ -55,7 +53,7 @@ func (a *Table) plainJID(b []byte, j jid.JID, local, domain string) ([]byte, err
 
 // userOf returns the user part for a local part: as the registrar spells it if
 // that is known.
-func (a *Table) userOf(j jid.JID, local string) (string, error) {
+func (a *Table) userOf(j JID, local string) (string, error) {
 	if user, ok := a.spelled.of(j); ok {
 		return user, nil
 	}
@@ -67,16 +65,16 @@ func (a *Table) userOf(j jid.JID, local string) (string, error) {
 }
 
 // wrapURI makes a tunnelled JID: the SIP address is its local part.
-func (a *Table) wrapURI(user, domain, resource string) (jid.JID, error) {
+func (a *Table) wrapURI(user, domain, resource string) (JID, error) {
 	switch {
 	case a.gateway == "":
-		return jid.JID{}, ErrPlain
+		return JID{}, ErrPlain
 	case user == "":
-		return jid.JID{}, errTunnel
+		return JID{}, errTunnel
 	}
 	local, err := escapeUser(user + "@" + domain)
 	if err != nil {
-		return jid.JID{}, err
+		return JID{}, err
 	}
 	return mapped(local, a.gateway, resource)
 }
@@ -84,7 +82,7 @@ func (a *Table) wrapURI(user, domain, resource string) (jid.JID, error) {
 // unwrapJID appends the SIP address that the local part of a tunnelled JID is. Only
 // domains that are tunnelled have such: nobody gets a second name, or a way to
 // somewhere else.
-func (a *Table) unwrapJID(b []byte, j jid.JID, local string) ([]byte, error) {
+func (a *Table) unwrapJID(b []byte, j JID, local string) ([]byte, error) {
 	raw, err := unescapeLocal(local)
 	if err != nil {
 		return nil, err
@@ -124,7 +122,7 @@ func (a *Table) wrapJID(b []byte, local, domain string) ([]byte, error) {
 //
 // COMPAT(Kamailio): juliet*example.com is taken for juliet@example.com.
 // COMPAT(Live Communications Server): so is juliet(example.com).
-func (a *Table) unwrapURI(user, resource string) (jid.JID, error) {
+func (a *Table) unwrapURI(user, resource string) (JID, error) {
 	at := strings.LastIndexByte(user, '@')
 	if at < 0 {
 		at = strings.LastIndexByte(user, '*')
@@ -133,7 +131,7 @@ func (a *Table) unwrapURI(user, resource string) (jid.JID, error) {
 		at, user = open, user[:len(user)-1]
 	}
 	if at == 0 || at < 0 && !strings.Contains(user, ".") {
-		return jid.JID{}, errTunnel
+		return JID{}, errTunnel
 	}
 	local := ""
 	if at > 0 {
@@ -141,17 +139,17 @@ func (a *Table) unwrapURI(user, resource string) (jid.JID, error) {
 	}
 	j, err := join(local, user[at+1:], resource)
 	if err != nil {
-		return jid.JID{}, err
+		return JID{}, err
 	}
 	if host, err := hostOf(j.Domainpart()); err != nil || !a.isNative(host) || a.native[host] {
-		return jid.JID{}, ErrLoop
+		return JID{}, ErrLoop
 	}
 	return j, nil
 }
 
 // Plain returns the plain address of somebody: uri without what only the way needed. j
 // is its JID, or the bare one of it.
-func (a *Table) Plain(j jid.JID, uri string) string {
+func (a *Table) Plain(j JID, uri string) string {
 	if _, _, ok := plainURI(uri); ok {
 		return uri
 	}
