@@ -80,7 +80,7 @@ const maxID = 1024
 // echoOf returns what an error to a stanza has to echo. It is kept for as long as our
 // side takes to answer, so it has nothing else.
 func echoOf(e *stanza.Element) *stanza.Element {
-	echo := stanza.New(e.Space, e.Local)
+	echo := &stanza.Element{Space: e.Space, Local: e.Local, Attrs: make([]stanza.Attr, 0, 4)}
 	for _, name := range []string{"from", "to", "type", "id"} {
 		if v := e.Attr(name); name != "id" || len(v) <= maxID {
 			echo.SetAttr(name, v)

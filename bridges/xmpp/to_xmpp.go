@@ -152,10 +152,9 @@ func isLate(written time.Time) bool {
 // newMessage makes an empty message. The mark says through how many bridges it has
 // come, for those that it may meet on the other side.
 func (g *gateway) newMessage(w *outward) *stanza.Element {
-	m := &stanza.Element{Space: stanza.NS, Local: "message", Attrs: make([]stanza.Attr, 0, 5), Children: make([]*stanza.Element, 0, 6)}
-	m.SetAttr("from", w.from.String())
-	m.SetAttr("to", w.to.String())
-	m.Add(markOf(w.hops))
+	m := &stanza.Element{Space: stanza.NS, Local: "message", Attrs: make([]stanza.Attr, 2, 5), Children: make([]*stanza.Element, 1, 4)}
+	m.Attrs[0], m.Attrs[1] = stanza.Attr{Local: "from", Value: w.from.String()}, stanza.Attr{Local: "to", Value: w.to.String()}
+	m.Children[0] = markOf(w.hops)
 	return m
 }
 
@@ -170,8 +169,23 @@ func (g *gateway) sendAlone(w *outward, state string) {
 // nsBridge is the namespace of our mark.
 const nsBridge = "urn:sipedge:bridge:0"
 
-// markOf makes the mark of a stanza that leaves after so many bridges before us.
+// marks are those that may leave. Nobody changes a mark.
+var marks = func() (list [bridges.MaxHops + 1]*stanza.Element) {
+	for hops := range list {
+		list[hops] = newMark(hops)
+	}
+	return list
+}()
+
+// markOf returns the mark of a stanza that leaves after so many bridges before us.
 func markOf(hops int) *stanza.Element {
+	if hops < len(marks) {
+		return marks[hops]
+	}
+	return newMark(hops)
+}
+
+func newMark(hops int) *stanza.Element {
 	return stanza.New(nsBridge, "bridged", stanza.Attr{Local: "hops", Value: strconv.Itoa(hops + 1)})
 }
 

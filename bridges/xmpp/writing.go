@@ -39,8 +39,8 @@ func (g *gateway) readWriting(r *bridges.Request, w *outward) (c *writing, refus
 	if s := r.Fields.Get("Subject"); s != "" && len(c.subjects) == 0 {
 		c.subjects = []text{{Text: stanza.Clean(oneLine(s))}}
 	}
-	if d, ok := parseDate(r.Fields.Get("Date")); ok && c.date.IsZero() {
-		c.date = d
+	if s := r.Fields.Get("Date"); s != "" && c.date.IsZero() {
+		c.date, _ = parseDate(s)
 	}
 	if c.composing == nil && c.report == nil && !c.readable() {
 		return nil, bridges.Response{Status: 400, Phrase: "Nothing to read"}

@@ -15,8 +15,8 @@ func (a *Table) URI(j JID) (string, error) {
 		return "", errNoSIP
 	}
 	local := j.Localpart()
-	b := make([]byte, 0, len("sip:@;gr=")+len(local)+len(domain)+len(a.sipGateway)+3*len(j.Resourcepart())+16)
-	b = append(b, "sip:"...)
+	var room [128]byte
+	b := append(room[:0], "sip:"...)
 	switch {
 	case domain == a.sipGateway && a.sipGateway != "":
 		return "", ErrLoop
@@ -41,27 +41,19 @@ func (a *Table) URI(j JID) (string, error) {
 
 // plainJID appends user and host of a JID whose domain is a SIP domain, too.
 func (a *Table) plainJID(b []byte, j JID, local, domain string) ([]byte, error) {
-	if local != "" {
-		user, err := a.userOf(j, local)
+	if local == "" {
+		return append(b, domain...), nil
+	}
+	if user, ok := a.spelled.of(j); ok { // as the registrar spells it
+		b = append(b, user...)
+	} else {
+		raw, err := unescapeLocal(local)
 		if err != nil {
 			return nil, err
 		}
-		b = append(append(b, user...), '@')
+		b = appendPercent(b, raw, &userOctets)
 	}
-	return append(b, domain...), nil
-}
-
-// userOf returns the user part for a local part: as the registrar spells it if
-// that is known.
-func (a *Table) userOf(j JID, local string) (string, error) {
-	if user, ok := a.spelled.of(j); ok {
-		return user, nil
-	}
-	raw, err := unescapeLocal(local)
-	if err != nil {
-		return "", err
-	}
-	return string(appendPercent(nil, raw, &userOctets)), nil
+	return append(append(b, '@'), domain...), nil
 }
 
 // wrapURI makes a tunnelled JID: the SIP address is its local part.
