@@ -4,6 +4,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/sipedge/sipedge/bridges/xmpp/body"
 	"github.com/sipedge/sipedge/bridges/xmpp/stanza"
 	"github.com/sipedge/sipedge/sip"
 )
@@ -36,8 +37,8 @@ type content struct {
 	Type string // "chat", "headline", "groupchat", "error"; "" is normal
 	Lang string // of the message as a whole
 
-	Bodies   []text // one for each language, "" is that of the message
-	Subjects []text
+	Bodies   []body.Text // one for each language, "" is that of the message
+	Subjects []body.Text
 	Thread   string
 	Parent   string // thread that Thread grew out of
 
@@ -78,7 +79,7 @@ var hintNames = []struct {
 
 // contentOf reads a message.
 func contentOf(e *stanza.Element) *content {
-	c := &content{ID: e.Attr("id"), Type: e.Attr("type"), Lang: languageOf(e.Lang())}
+	c := &content{ID: e.Attr("id"), Type: e.Attr("type"), Lang: body.Language(e.Lang())}
 	if len(c.ID) > maxID {
 		c.ID = ""
 	}
@@ -128,8 +129,8 @@ func (c *content) own(e *stanza.Element) {
 }
 
 // addText adds a text, if there is none of its language yet (RFC 6121 §5.2.3).
-func addText(texts []text, e *stanza.Element, own string) []text {
-	lang := languageOf(e.Lang())
+func addText(texts []body.Text, e *stanza.Element, own string) []body.Text {
+	lang := body.Language(e.Lang())
 	if strings.EqualFold(lang, own) {
 		lang = ""
 	}
@@ -138,10 +139,10 @@ func addText(texts []text, e *stanza.Element, own string) []text {
 			return texts
 		}
 	}
-	if len(texts) == maxTexts {
+	if len(texts) == body.MaxTexts {
 		return texts
 	}
-	return append(texts, text{lang, e.Text})
+	return append(texts, body.Text{Lang: lang, Text: e.Text})
 }
 
 func (c *content) receipt(e *stanza.Element) {

@@ -7,6 +7,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/sipedge/sipedge/bridges"
+	"github.com/sipedge/sipedge/bridges/xmpp/body"
 	"github.com/sipedge/sipedge/bridges/xmpp/stanza"
 )
 
@@ -69,7 +70,7 @@ func (l *letter) fields() (f bridges.Fields) {
 	if l.subject != "" {
 		f = append(f, bridges.Field{Name: "Subject", Value: l.subject})
 	}
-	if lang := languageOf(l.lang); lang != "" {
+	if lang := body.Language(l.lang); lang != "" {
 		f = append(f, bridges.Field{Name: "Content-Language", Value: lang})
 	}
 	if !l.date.IsZero() {

@@ -1,11 +1,14 @@
 package xmpp
 
-import "github.com/sipedge/sipedge/bridges/xmpp/stanza"
+import (
+	"github.com/sipedge/sipedge/bridges/xmpp/body"
+	"github.com/sipedge/sipedge/bridges/xmpp/stanza"
+)
 
 // failureOf returns the error that a failure is for the sender of the message, nil if
 // it is none.
-func failureOf(n *imdn) *stanza.Error {
-	if n.means() != notifyFailed {
+func failureOf(n *body.IMDN) *stanza.Error {
+	if n.Means() != body.Failed {
 		return nil
 	}
 	switch n.Status {

@@ -3,6 +3,7 @@ package xmpp
 import (
 	"testing"
 
+	"github.com/sipedge/sipedge/bridges/xmpp/body"
 	"github.com/sipedge/sipedge/bridges/xmpp/stanza"
 )
 
@@ -17,7 +18,7 @@ func TestAFailureIsAStanzaErrorAndBack(t *testing.T) {
 		{"processing", "error", ""},
 	} {
 		got := ""
-		if e := failureOf(&imdn{Kind: tt.kind, Status: tt.status}); e != nil {
+		if e := failureOf(&body.IMDN{Kind: tt.kind, Status: tt.status}); e != nil {
 			got = e.Condition + " " + e.Type
 		}
 		if got != tt.condition {

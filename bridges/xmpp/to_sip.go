@@ -6,6 +6,7 @@ import (
 
 	"github.com/sipedge/sipedge/bridges"
 	"github.com/sipedge/sipedge/bridges/xmpp/address"
+	"github.com/sipedge/sipedge/bridges/xmpp/body"
 	"github.com/sipedge/sipedge/bridges/xmpp/s2s"
 	"github.com/sipedge/sipedge/bridges/xmpp/stanza"
 )
@@ -211,9 +212,9 @@ func (g *gateway) page(w *inward, l *letter) {
 		wrap, ask = g.traits.takesWrapper(w.pair.ours)
 	}
 	if wrap {
-		r.ContentType, r.Body = typeCPIM, g.wrap(w, l)
+		r.ContentType, r.Body = body.TypeCPIM, g.wrap(w, l)
 	} else {
-		r.ContentType, r.Body = typePlain, []byte(l.text)
+		r.ContentType, r.Body = body.TypePlain, []byte(l.text)
 	}
 	g.sip.Do(r, func(resp *bridges.Response, _ *bridges.Dialog) {
 		if wrap && refusesType(resp.Status) {

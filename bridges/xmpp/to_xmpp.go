@@ -6,6 +6,7 @@ import (
 
 	"github.com/sipedge/sipedge/bridges"
 	"github.com/sipedge/sipedge/bridges/xmpp/address"
+	"github.com/sipedge/sipedge/bridges/xmpp/body"
 	"github.com/sipedge/sipedge/bridges/xmpp/stanza"
 )
 
@@ -122,7 +123,7 @@ func (g *gateway) textToXMPP(in *bridges.Incoming, w *outward, written *writing)
 	m := g.newMessage(w)
 	c.appendTo(m)
 	if isHuge(&c) && len(stanza.Append(nil, m)) > maxStanzaOut {
-		in.Answer(refusalOf(errTooLarge), "")
+		in.Answer(refusalOf(body.ErrTooLarge), "")
 		return
 	}
 	p := g.sendings.begin(in, c.ID, w)

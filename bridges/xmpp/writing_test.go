@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/sipedge/sipedge/bridges/xmpp/address"
+	"github.com/sipedge/sipedge/bridges/xmpp/body"
 )
 
 func TestAWrapperNamesItsRealSender(t *testing.T) {
@@ -22,7 +23,7 @@ func TestAWrapperNamesItsRealSender(t *testing.T) {
 		"sips:romeo@example.net":                  false,
 		"mailto:romeo@example.net":                false,
 	} {
-		if got := g.wrapperFits(&cpim{From: cpimParty{URI: from}}, w); got != want {
+		if got := g.wrapperFits(&body.CPIM{From: body.Party{URI: from}}, w); got != want {
 			t.Errorf("%q is of Romeo: %v", from, got)
 		}
 	}
@@ -34,16 +35,18 @@ func TestABodyThatCannotCrossIsRefused(t *testing.T) {
 		status           int
 		phrase, accept   string
 	}{
-		{"a picture", "image/png", "PNG", 415, "", crossing},
-		{"a strange character set", "text/plain; charset=utf-7", "x", 415, "", crossing},
+		{"a picture", "image/png", "PNG", 415, "", body.Accept},
+		{"a strange character set", "text/plain; charset=utf-7", "x", 415, "", body.Accept},
 		{"a broken wrapper", "message/cpim", "", 400, "broken body", ""},
-		{"too much", "text/plain", string(make([]byte, maxBody+1)), 413, "body too large", ""},
 	} {
-		_, err := readPayload(tt.kind, "", []byte(tt.body))
+		_, err := body.Read(tt.kind, "", []byte(tt.body))
 		resp := refusalOf(err)
 		if resp.Status != tt.status || resp.Phrase != tt.phrase || resp.Fields.Get("Accept") != tt.accept {
 			t.Errorf("%s: answered with %+v", tt.name, resp)
 		}
+	}
+	if resp := refusalOf(body.ErrTooLarge); resp.Status != 413 {
+		t.Errorf("too much: answered with %+v", resp)
 	}
 	if resp := refusalOf(errors.New("anything")); resp.Status != 400 {
 		t.Errorf("an error of another kind: answered with %+v", resp)

@@ -1,4 +1,4 @@
-package xmpp
+package body
 
 import (
 	"bytes"
@@ -10,50 +10,15 @@ import (
 	"golang.org/x/text/encoding/charmap"
 )
 
-// The types of bodies that cross, as an Accept field lists them (RFC 3261 §21.4.13).
-const crossing = "text/plain, text/html, message/cpim, application/im-iscomposing+xml, " +
-	"message/imdn+xml, multipart/mixed, multipart/alternative"
-
-// The types of bodies that the gateway writes.
-const (
-	typePlain     = "text/plain;charset=UTF-8"
-	typeCPIM      = "message/cpim"
-	typeIMDN      = "message/imdn+xml"
-	typeComposing = "application/im-iscomposing+xml"
-	typeKeyboard  = "application/xml" // typing notices of Microsoft's clients
-	typeSDP       = "application/sdp"
-)
-
-// maxBody is how many octets of a body are read.
-//
-// RFC 3428 §8 bounds a MESSAGE to 1300 octets because UDP loses larger ones. That
-// rule is none here: all that the edge sends goes over streams with congestion
-// control. Where a home server has clients by UDP, max_message is set.
-const maxBody = 256 << 10
-
-// A bodyError says why a body cannot cross.
-type bodyError struct {
-	Status int
-	Text   string
-}
-
-// Error describes the fault.
-func (e *bodyError) Error() string { return "xmpp: " + e.Text }
-
-var (
-	errMediaType = &bodyError{415, "no such type of body crosses"}
-	errCharset   = &bodyError{415, "no such character set crosses"}
-	errCoding    = &bodyError{415, "no such transfer encoding crosses"}
-	errRequired  = &bodyError{415, "the message needs what is not understood"}
-	errBody      = &bodyError{400, "broken body"}
-	errTooLarge  = &bodyError{413, "body too large"}
-)
-
 // A media is the value of a Content-Type field.
 type media struct {
 	kind   string // type and subtype in lower case: "text/plain"
 	params []byte
 }
+
+// MediaType returns type and subtype of a Content-Type field in lower case, without
+// parameters: "text/plain". It is that without a field, and "" for what is no type.
+func MediaType(contentType string) string { return parseMedia(contentType).kind }
 
 // parseMedia reads a Content-Type. A message without one that has a body is text:
 // that is what old clients mean. What is no type has kind "".
@@ -125,8 +90,9 @@ func isLanguage(s string) bool {
 	return true
 }
 
-// languageOf returns the first tag of a Content-Language field, "" if there is none.
-func languageOf(value string) string {
+// Language returns the first tag of a Content-Language field (RFC 5646 §2.1), "" if there
+// is none.
+func Language(value string) string {
 	tag, _, _ := strings.Cut(value, ",")
 	if tag = strings.TrimSpace(tag); isLanguage(tag) {
 		return tag

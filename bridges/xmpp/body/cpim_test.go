@@ -1,4 +1,4 @@
-package xmpp
+package body
 
 import (
 	"strings"
@@ -36,13 +36,13 @@ func TestAWrapperIsRead(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := &cpim{
-		From:        cpimParty{"MR SANDERS", "im:piglet@100akerwood.com"},
-		To:          []cpimParty{{"Depressed Donkey", "im:eeyore@100akerwood.com"}, {"", "im:tigger@100akerwood.com"}},
+	want := &CPIM{
+		From:        Party{"MR SANDERS", "im:piglet@100akerwood.com"},
+		To:          []Party{{"Depressed Donkey", "im:eeyore@100akerwood.com"}, {"", "im:tigger@100akerwood.com"}},
 		DateTime:    time.Date(2000, 12, 13, 21, 40, 0, 0, time.UTC),
-		Subjects:    []text{{"", "the weather will be fine today"}, {"fr", "beau temps prevu pour aujourd'hui"}},
+		Subjects:    []Text{{"", "the weather will be fine today"}, {"fr", "beau temps prevu pour aujourd'hui"}},
 		MessageID:   "34jk324j",
-		Notify:      notifyDelivered | notifyFailed | notifyDisplayed,
+		Notify:      Delivered | Failed | Displayed,
 		OriginalTo:  "im:pooh@100akerwood.com",
 		RecordRoute: []string{"sip:a.example", "sip:b.example"},
 
@@ -56,7 +56,7 @@ func TestAWrapperIsRead(t *testing.T) {
 }
 
 func TestAPartyWithoutURIIsNobody(t *testing.T) {
-	for value, want := range map[string]cpimParty{
+	for value, want := range map[string]Party{
 		`A <a@b.c>`:             {},
 		`A <>`:                  {},
 		`A`:                     {},
@@ -71,13 +71,13 @@ func TestAPartyWithoutURIIsNobody(t *testing.T) {
 }
 
 func TestAWrapperIsWritten(t *testing.T) {
-	c := &cpim{
-		From:        cpimParty{"Juliet \"J\"\r\nC", "sip:juliet@example.com"},
-		To:          []cpimParty{{"", "sip:romeo@example.net\r\n"}},
+	c := &CPIM{
+		From:        Party{"Juliet \"J\"\r\nC", "sip:juliet@example.com"},
+		To:          []Party{{"", "sip:romeo@example.net\r\n"}},
 		DateTime:    time.Date(2026, 1, 2, 3, 4, 5, 6, time.FixedZone("", 3600)),
-		Subjects:    []text{{"", `a\b` + "\t\x01\x7f"}, {"de", "Größe"}},
+		Subjects:    []Text{{"", `a\b` + "\t\x01\x7f"}, {"de", "Größe"}},
 		MessageID:   "m1",
-		Notify:      notifyDelivered | notifyDisplayed,
+		Notify:      Delivered | Displayed,
 		Route:       []string{"sip:a.example"},
 		ContentType: "text/plain;charset=UTF-8",
 		Disposition: "notification",
@@ -99,7 +99,7 @@ func TestAWrapperIsWritten(t *testing.T) {
 		`Content-Length: 2`,
 		``,
 		`hi`)
-	got := string(c.append(nil))
+	got := string(c.Append(nil))
 	if d := cmp.Diff(want, got); d != "" {
 		t.Errorf("-want +got:\n%s", d)
 	}
@@ -138,24 +138,24 @@ func TestAWrapperThatCannotBeTrustedIsRefused(t *testing.T) {
 	const content = "\r\n\r\nContent-Type: text/plain\r\n\r\nx"
 	for _, tt := range []struct {
 		name, doc string
-		want      *bodyError
+		want      *Error
 	}{
 		{"a feature that is not known", "NS: f <mid:f@example.com>\r\nRequire: f.Vital" + content, errRequired},
 		{"a feature of nobody", "Require: g.Vital" + content, errRequired},
-		{"a header of another namespace", "NS: <mid:f@example.com>\r\nRequire: From" + content, errBody}, // Require itself is of that one
-		{"two senders", "From: <sip:a@b.c>\r\nFrom: <sip:d@e.f>" + content, errBody},
-		{"no header", "nonsense" + content, errBody},
-		{"no name", ": x" + content, errBody},
-		{"no namespace", "NS: x" + content, errBody},
-		{"no end", "From: <sip:a@b.c>", errBody},
-		{"no content", "From: <sip:a@b.c>\r\n\r\n", errBody},
-		{"content without a type", "From: <sip:a@b.c>\r\n\r\nContent-ID: x\r\n\r\nx", errBody},
-		{"content of two types", "From: <sip:a@b.c>\r\n\r\nContent-Type: text/plain\r\ncontent-type: text/html\r\n\r\nx", errBody},
-		{"a line within a line", "From: <sip:a@b.c>\rTo: <sip:d@e.f>" + content, errBody},
-		{"not UTF-8", "Subject: \xff" + content, errBody},
-		{"too many headers", strings.Repeat("X: y\r\n", maxCPIMHeaders) + "X: y" + content, errBody},
-		{"a long line", "X: " + strings.Repeat("y", maxCPIMLine) + content, errBody},
-		{"nothing", "", errBody},
+		{"a header of another namespace", "NS: <mid:f@example.com>\r\nRequire: From" + content, ErrBroken}, // Require itself is of that one
+		{"two senders", "From: <sip:a@b.c>\r\nFrom: <sip:d@e.f>" + content, ErrBroken},
+		{"no header", "nonsense" + content, ErrBroken},
+		{"no name", ": x" + content, ErrBroken},
+		{"no namespace", "NS: x" + content, ErrBroken},
+		{"no end", "From: <sip:a@b.c>", ErrBroken},
+		{"no content", "From: <sip:a@b.c>\r\n\r\n", ErrBroken},
+		{"content without a type", "From: <sip:a@b.c>\r\n\r\nContent-ID: x\r\n\r\nx", ErrBroken},
+		{"content of two types", "From: <sip:a@b.c>\r\n\r\nContent-Type: text/plain\r\ncontent-type: text/html\r\n\r\nx", ErrBroken},
+		{"a line within a line", "From: <sip:a@b.c>\rTo: <sip:d@e.f>" + content, ErrBroken},
+		{"not UTF-8", "Subject: \xff" + content, ErrBroken},
+		{"too many headers", strings.Repeat("X: y\r\n", maxCPIMHeaders) + "X: y" + content, ErrBroken},
+		{"a long line", "X: " + strings.Repeat("y", maxCPIMLine) + content, ErrBroken},
+		{"nothing", "", ErrBroken},
 	} {
 		c, err := readCPIM([]byte(tt.doc))
 		if tt.name == "a header of another namespace" {
@@ -190,19 +190,19 @@ func TestAReceiptIsReadAndWritten(t *testing.T) {
     </status>
   </delivery-notification>
 </imdn>`
-	want := &imdn{MessageID: "34jk324j", DateTime: time.Date(2008, 4, 4, 17, 16, 49, 0, time.UTC), Recipient: "im:bob@example.com",
+	want := &IMDN{MessageID: "34jk324j", DateTime: time.Date(2008, 4, 4, 17, 16, 49, 0, time.UTC), Recipient: "im:bob@example.com",
 		Original: "im:bobby@example.com", Subject: "hello", Kind: "delivery", Status: "delivered"}
 	got, err := readIMDN([]byte(doc))
 	if d := cmp.Diff(want, got); d != "" || err != nil {
 		t.Errorf("-want +got:\n%s%v", d, err)
 	}
-	again, err := readIMDN(got.append(nil))
+	again, err := readIMDN(got.Append(nil))
 	if d := cmp.Diff(want, again); d != "" || err != nil {
 		t.Errorf("read again (-want +got):\n%s%v", d, err)
 	}
 	const written = "<?xml version='1.0' encoding='UTF-8'?>\r\n<imdn xmlns='urn:ietf:params:xml:ns:imdn'><message-id>m&lt;1</message-id>" +
 		"<datetime>1970-01-01T00:00:00Z</datetime><display-notification><status><displayed/></status></display-notification></imdn>"
-	if s := string((&imdn{MessageID: "m<1", Kind: "display", Status: "displayed"}).append(nil)); s != written {
+	if s := string((&IMDN{MessageID: "m<1", Kind: "display", Status: "displayed"}).Append(nil)); s != written {
 		t.Errorf("got  %s\nwant %s", s, written)
 	}
 	for _, broken := range []string{
@@ -213,7 +213,7 @@ func TestAReceiptIsReadAndWritten(t *testing.T) {
 		strings.Replace(doc, "</imdn>", "<display-notification><status><displayed/></status></display-notification></imdn>", 1),
 		strings.Replace(doc, "34jk324j", strings.Repeat("a", documentLimits.Stanza), 1),
 	} {
-		if n, err := readIMDN([]byte(broken)); err != error(errBody) {
+		if n, err := readIMDN([]byte(broken)); err != error(ErrBroken) {
 			t.Errorf("%.80q: %+v, %v", broken, n, err)
 		}
 	}
@@ -222,14 +222,14 @@ func TestAReceiptIsReadAndWritten(t *testing.T) {
 func TestAReceiptMeansSomething(t *testing.T) {
 	for _, tt := range []struct {
 		kind, status string
-		means        notify
+		means        Fates
 	}{
-		{"delivery", "delivered", notifyDelivered},
-		{"delivery", "failed", notifyFailed},
-		{"delivery", "error", notifyFailed},
-		{"delivery", "forbidden", notifyFailed},
+		{"delivery", "delivered", Delivered},
+		{"delivery", "failed", Failed},
+		{"delivery", "error", Failed},
+		{"delivery", "forbidden", Failed},
 		{"delivery", "displayed", 0},
-		{"display", "displayed", notifyDisplayed},
+		{"display", "displayed", Displayed},
 		{"display", "error", 0}, // the message is there, and whether it was read nobody says
 		{"display", "forbidden", 0},
 		{"processing", "processed", 0},
@@ -237,8 +237,8 @@ func TestAReceiptMeansSomething(t *testing.T) {
 		{"processing", "error", 0},
 		{"other", "delivered", 0},
 	} {
-		if n := (&imdn{Kind: tt.kind, Status: tt.status}); n.means() != tt.means {
-			t.Errorf("%s, %s: %v, want %v", tt.kind, tt.status, n.means(), tt.means)
+		if n := (&IMDN{Kind: tt.kind, Status: tt.status}); n.Means() != tt.means {
+			t.Errorf("%s, %s: %v, want %v", tt.kind, tt.status, n.Means(), tt.means)
 		}
 	}
 }
@@ -254,12 +254,12 @@ func TestATypingNoticeIsReadAndWritten(t *testing.T) {
       <contenttype>text/plain</contenttype>
       <refresh>90</refresh>
     </isComposing>`
-	want := &composing{Active: true, Refresh: 90 * time.Second, LastActive: time.Date(2003, 1, 27, 10, 43, 0, 0, time.UTC), ContentType: "text/plain"}
+	want := &Composing{Active: true, Refresh: 90 * time.Second, LastActive: time.Date(2003, 1, 27, 10, 43, 0, 0, time.UTC), ContentType: "text/plain"}
 	got, err := readComposing([]byte(doc))
 	if d := cmp.Diff(want, got); d != "" || err != nil {
 		t.Fatalf("-want +got:\n%s%v", d, err)
 	}
-	again, err := readComposing(got.append(nil))
+	again, err := readComposing(got.Append(nil))
 	if d := cmp.Diff(want, again); d != "" || err != nil {
 		t.Errorf("read again (-want +got):\n%s%v", d, err)
 	}
@@ -284,11 +284,11 @@ func TestATypingNoticeIsReadAndWritten(t *testing.T) {
 		}
 	}
 	const idle = "<?xml version='1.0' encoding='UTF-8'?>\r\n<isComposing xmlns='urn:ietf:params:xml:ns:im-iscomposing'><state>idle</state></isComposing>"
-	if s := string((&composing{Refresh: time.Minute}).append(nil)); s != idle {
+	if s := string((&Composing{Refresh: time.Minute}).Append(nil)); s != idle {
 		t.Errorf("got  %s\nwant %s", s, idle)
 	}
 	for _, broken := range []string{"", "<isComposing/>", "<isComposing xmlns='" + nsComposing + "'/>", "<a><b></a>"} {
-		if c, err := readComposing([]byte(broken)); err != error(errBody) {
+		if c, err := readComposing([]byte(broken)); err != error(ErrBroken) {
 			t.Errorf("%q: %+v, %v", broken, c, err)
 		}
 	}
@@ -299,21 +299,21 @@ func TestMicrosoftsTypingNoticeIsReadAndWritten(t *testing.T) {
 		`<?xml version="1.0"?><KeyboardActivity><status status="type" /></KeyboardActivity>`: true,
 		`<KeyboardActivity><status status="idle"/></KeyboardActivity>`:                       false,
 	} {
-		c, err := readKeyboard([]byte(doc))
+		c, err := ReadKeyboard([]byte(doc))
 		if err != nil || c.Active != active {
 			t.Errorf("%s: %+v, %v", doc, c, err)
 			continue
 		}
-		if again, err := readKeyboard(c.appendKeyboard(nil)); err != nil || again.Active != active {
+		if again, err := ReadKeyboard(c.AppendKeyboard(nil)); err != nil || again.Active != active {
 			t.Errorf("read again: %+v, %v", again, err)
 		}
 	}
 	const want = "<?xml version='1.0' encoding='UTF-8'?>\r\n<KeyboardActivity><status status='type'/></KeyboardActivity>"
-	if s := string((&composing{Active: true}).appendKeyboard(nil)); s != want {
+	if s := string((&Composing{Active: true}).AppendKeyboard(nil)); s != want {
 		t.Errorf("got  %s\nwant %s", s, want)
 	}
 	for _, broken := range []string{"", "<KeyboardActivity/>", "<status/>"} {
-		if c, err := readKeyboard([]byte(broken)); err == nil {
+		if c, err := ReadKeyboard([]byte(broken)); err == nil {
 			t.Errorf("%q: %+v", broken, c)
 		}
 	}
@@ -332,7 +332,7 @@ func FuzzCPIM(f *testing.F) {
 		}
 		unescapeCPIM(s)
 		if c, err := readCPIM([]byte(s)); err == nil {
-			c.append(nil)
+			c.Append(nil)
 		}
 	})
 }
@@ -340,23 +340,23 @@ func FuzzCPIM(f *testing.F) {
 // FuzzDocuments: no document crashes its reader, and each that is read can be
 // written and read again.
 func FuzzDocuments(f *testing.F) {
-	f.Add((&imdn{MessageID: "m", Kind: "delivery", Status: "failed"}).append(nil))
-	f.Add((&composing{Active: true, Refresh: time.Minute}).append(nil))
-	f.Add((&composing{Active: true}).appendKeyboard(nil))
+	f.Add((&IMDN{MessageID: "m", Kind: "delivery", Status: "failed"}).Append(nil))
+	f.Add((&Composing{Active: true, Refresh: time.Minute}).Append(nil))
+	f.Add((&Composing{Active: true}).AppendKeyboard(nil))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if n, err := readIMDN(b); err == nil {
-			again, err := readIMDN(n.append(nil))
+			again, err := readIMDN(n.Append(nil))
 			if err != nil || again.MessageID != n.MessageID || again.Status != n.Status {
 				t.Errorf("%+v became %+v, %v", n, again, err)
 			}
 		}
 		if c, err := readComposing(b); err == nil {
-			if again, err := readComposing(c.append(nil)); err != nil || again.Active != c.Active {
+			if again, err := readComposing(c.Append(nil)); err != nil || again.Active != c.Active {
 				t.Errorf("%+v became %+v, %v", c, again, err)
 			}
 		}
-		if c, err := readKeyboard(b); err == nil {
-			if again, err := readKeyboard(c.appendKeyboard(nil)); err != nil || again.Active != c.Active {
+		if c, err := ReadKeyboard(b); err == nil {
+			if again, err := ReadKeyboard(c.AppendKeyboard(nil)); err != nil || again.Active != c.Active {
 				t.Errorf("%+v became %+v, %v", c, again, err)
 			}
 		}
