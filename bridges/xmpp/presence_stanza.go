@@ -6,6 +6,7 @@ import (
 
 	"github.com/sipedge/sipedge/bridges"
 	"github.com/sipedge/sipedge/bridges/xmpp/address"
+	"github.com/sipedge/sipedge/bridges/xmpp/pidf"
 	"github.com/sipedge/sipedge/bridges/xmpp/stanza"
 )
 
@@ -56,7 +57,7 @@ func (p *presence) take(e *stanza.Element, from, to address.JID, proof bridges.P
 	case "unsubscribed":
 		p.denied(key)
 	case "", "unavailable":
-		p.heard(key, from, tupleOf(e, from.Resourcepart()), proof)
+		p.heard(key, from, pidf.FromStanza(e, from.Resourcepart()), proof)
 	case "error":
 		p.errored(key, stanza.ErrorOf(e))
 	default:
@@ -77,6 +78,14 @@ func (p *presence) bounce(e *stanza.Element, condition, text string) {
 	if b := stanza.Bounce(e, &stanza.Error{Condition: condition, Text: text}); b != nil {
 		p.send(b)
 	}
+}
+
+// presenceStanza makes a presence stanza; kind is its type.
+func presenceStanza(kind, from, to string) *stanza.Element {
+	e := stanza.New(stanza.NS, "presence",
+		stanza.Attr{Local: "from", Value: from}, stanza.Attr{Local: "to", Value: to})
+	e.SetAttr("type", kind)
+	return e
 }
 
 // presenceError makes a presence error from our user to somebody who asked; id is

@@ -9,6 +9,7 @@ import (
 
 	"github.com/sipedge/sipedge/bridges"
 	"github.com/sipedge/sipedge/bridges/xmpp/address"
+	"github.com/sipedge/sipedge/bridges/xmpp/pidf"
 	"github.com/sipedge/sipedge/bridges/xmpp/stanza"
 )
 
@@ -167,7 +168,7 @@ func (p *presence) ask(u *usage, expires time.Duration) {
 		Method: "SUBSCRIBE", Proof: w.proof, Data: u, CallID: u.call,
 		Fields: bridges.Fields{
 			{Name: "Event", Value: "presence"},
-			{Name: "Accept", Value: typePIDF},
+			{Name: "Accept", Value: pidf.Type},
 			{Name: "Expires", Value: strconv.Itoa(int(expires / time.Second))},
 		},
 	}
@@ -217,7 +218,7 @@ func (p *presence) quit(u *usage) {
 	p.alarms.set(&u.end, time.Now().Add(timerN))
 	p.after(func() {
 		u.dialog.Do(&bridges.Request{Method: "SUBSCRIBE", Fields: bridges.Fields{
-			{Name: "Event", Value: "presence"}, {Name: "Accept", Value: typePIDF}, {Name: "Expires", Value: "0"},
+			{Name: "Event", Value: "presence"}, {Name: "Accept", Value: pidf.Type}, {Name: "Expires", Value: "0"},
 		}}, func(resp *bridges.Response) {
 			p.loop.post(func() {
 				u.asking = false
