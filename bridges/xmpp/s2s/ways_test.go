@@ -146,6 +146,36 @@ func TestAServerIsTriedWithoutWhatItEndsTheStreamOver(t *testing.T) {
 	}
 }
 
+// A test says of what did not do that something else did.
+func TestWhatFailedOnTheWayIsSaidToBePassed(t *testing.T) {
+	w := newWorld(t)
+	a := w.site(us, nil)
+	k := w.keypair(them)
+	w.server(them, k, func(p *raw) {
+		p.keypair = k
+		p.startOver(offerExternal)
+		if e := p.next(); e.Is(nsSASL, "auth") {
+			p.write("<failure xmlns='%s'><not-authorized/></failure></stream:stream>", nsSASL)
+			p.fail("EXTERNAL")
+		}
+		p.write("<db:result from='%s' to='%s' type='valid'/>", them, us)
+		_, _ = p.r.Next()
+	})
+	var passed []string
+	steps := a.Test(t.Context(), them)
+	for _, s := range steps {
+		if s.Passed {
+			passed = append(passed, s.Name)
+		}
+		if !s.OK && !s.Passed || s.OK && s.Passed {
+			t.Errorf("%+v", s)
+		}
+	}
+	if last := steps[len(steps)-1]; last.Name != "stream" || len(passed) == 0 {
+		t.Errorf("passed %q, and last %+v", passed, last)
+	}
+}
+
 // Who needs a certificate, and does not take ours, is not reached. What is told is what
 // it says about ours, not that there was none.
 func TestWhoTakesNoCertificateOfOursIsToldSo(t *testing.T) {
