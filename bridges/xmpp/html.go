@@ -169,7 +169,7 @@ func (w *htmlWriter) link() {
 func safeLink(href string) string {
 	href = strings.TrimSpace(href)
 	for _, scheme := range []string{"https://", "http://", "mailto:", "xmpp:", "sip:", "tel:"} {
-		if _, ok := cutScheme(href, scheme); ok && isText(href) && !strings.ContainsAny(href, " \"<>\ufffd") {
+		if _, ok := cutScheme(href, scheme); ok && isText(href) && isCleanText(href) && !strings.ContainsAny(href, " \"<>\ufffd") {
 			return href
 		}
 	}
