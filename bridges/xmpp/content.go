@@ -126,7 +126,8 @@ func (c *content) own(e *stanza.Element) {
 	}
 }
 
-// addText adds a text, if there is none of its language yet (RFC 6121 §5.2.3).
+// addText adds a text, if there is none of its language yet (RFC 6121 §5.2.3). It is
+// clean from here on: a reference can make a carriage return even in XML.
 func addText(texts []text, e *stanza.Element, own string) []text {
 	lang := languageOf(e.Lang())
 	if strings.EqualFold(lang, own) {
@@ -140,7 +141,7 @@ func addText(texts []text, e *stanza.Element, own string) []text {
 	if len(texts) == maxTexts {
 		return texts
 	}
-	return append(texts, text{lang, e.Text})
+	return append(texts, text{lang, cleanText(e.Text)})
 }
 
 func (c *content) receipt(e *stanza.Element) {
