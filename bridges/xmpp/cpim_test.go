@@ -367,8 +367,9 @@ func TestTimesAreWrittenAndRead(t *testing.T) {
 			t.Errorf("parseStamp(%s) = %v, %v", s, got, ok)
 		}
 	}
-	for _, s := range []string{"", "20020910T23:08:25", "2002-09-10", "yesterday", "0001-01-01T00:00:00Z"} {
-		if got, ok := parseStamp(s); ok {
+	for _, s := range []string{"", "20020910T23:08:25", "2002-09-10", "yesterday", "0001-01-01T00:00:00Z",
+		"9999-12-31T23:59:59-01:00", "0001-01-01T00:00:00+01:00", "0000-06-01T00:00:00Z"} {
+		if got, ok := parseStamp(s); ok || !got.IsZero() {
 			t.Errorf("parseStamp(%q) = %v", s, got)
 		}
 	}
@@ -411,15 +412,19 @@ func FuzzDocuments(f *testing.F) {
 	f.Add((&imdn{MessageID: "m", Kind: "delivery", Status: "failed"}).append(nil))
 	f.Add((&composing{Active: true, Refresh: time.Minute}).append(nil))
 	f.Add((&composing{Active: true}).appendKeyboard(nil))
+	f.Add([]byte("<imdn xmlns='" + nsIMDN + "'><message-id>" + strings.Repeat(">", documentLimits.Stanza/2) + "</message-id><x-notification><status><y/></status></x-notification></imdn>"))
+	f.Add([]byte("<isComposing xmlns='" + nsComposing + "'><state>idle</state><lastactive>0001-01-01T00:00:00+01:00</lastactive><contenttype>&#13;a</contenttype></isComposing>"))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		if n, err := readIMDN(b); err == nil {
+		// What is written may be longer than what was read, and beyond the bound.
+		if n, err := readIMDN(b); err == nil && len(n.append(nil)) <= documentLimits.Stanza {
 			again, err := readIMDN(n.append(nil))
 			if err != nil || again.MessageID != n.MessageID || again.Status != n.Status {
 				t.Errorf("%+v became %+v, %v", n, again, err)
 			}
 		}
-		if c, err := readComposing(b); err == nil {
-			if again, err := readComposing(c.append(nil)); err != nil || again.Active != c.Active {
+		if c, err := readComposing(b); err == nil && len(c.append(nil)) <= documentLimits.Stanza {
+			again, err := readComposing(c.append(nil))
+			if err != nil || again.Active != c.Active || !again.LastActive.Equal(c.LastActive.Truncate(time.Second)) || again.ContentType != c.ContentType {
 				t.Errorf("%+v became %+v, %v", c, again, err)
 			}
 		}

@@ -111,7 +111,7 @@ func tupleOf(e *stanza.Element, resource string) tuple {
 				t.ranked, t.priority = true, int8(p)
 			}
 		case c.Is(nsIdle, "idle"):
-			t.idle, _ = time.Parse(time.RFC3339, c.Attr("since"))
+			t.idle, _ = parseStamp(c.Attr("since"))
 		}
 	}
 	return t
