@@ -40,7 +40,7 @@ func (w witness) Cancel(*bridges.Request) {}
 
 func (w witness) Send(e *stanza.Element, done func(s2s.Outcome)) bool {
 	b := stanza.Append(nil, e)
-	if _, err := stanza.Parse(b, stanza.Limits{Stanza: 1 << 20}); err != nil {
+	if _, err := stanza.Parse(b, stanza.Limits{Stanza: maxStanzaOut}); err != nil {
 		w.t.Errorf("%s: %v", b, err)
 	}
 	if done != nil {
@@ -117,7 +117,7 @@ func FuzzWriting(f *testing.F) {
 		case c.report != nil:
 			g.reportFromSIP(w, c.report)
 		default:
-			if len(body) < maxStanzaOut/8 { // larger ones may be answered here, and there is nobody to answer
+			if len(body)+len(subject) < maxStanzaOut/8 { // larger ones may be answered here, and there is nobody to answer
 				g.textToXMPP(&bridges.Incoming{Request: r}, w, c)
 			}
 		}

@@ -87,6 +87,10 @@ func TestWhatCannotCrossIsRefused(t *testing.T) {
 		{"a type that nobody knows", func(r *bridges.Request) { r.ContentType = "application/x-secret" }, 415, "Accept"},
 		{"packed", func(r *bridges.Request) { r.Fields = bridges.Fields{{Name: "Content-Encoding", Value: "gzip"}} }, 415, "Accept-Encoding"},
 		{"larger than servers take", func(r *bridges.Request) { r.Body = []byte(strings.Repeat("<", 30_000)) }, 413, ""},
+		{"with subjects larger than servers take", func(r *bridges.Request) {
+			r.ContentType = "message/cpim"
+			r.Body = []byte(strings.Repeat("Subject: "+strings.Repeat("<", 4000)+"\r\n", maxTexts) + "\r\nContent-Type: text/plain\r\n\r\nx")
+		}, 413, ""},
 		{"nothing to read", func(r *bridges.Request) { r.Body = nil }, 400, ""},
 		{"a wrapper of somebody else", func(r *bridges.Request) {
 			r.ContentType = "message/cpim"
