@@ -53,6 +53,27 @@ func TestAMessageOfOursBecomesAStanza(t *testing.T) {
 	}
 }
 
+func TestACallIDThatNobodyWouldLookUpNamesNoThread(t *testing.T) {
+	pair := ends{"alice@example.com", "juliet@fabrikam.example"}
+	long := ends{pair.ours, strings.Repeat("j", 512) + "@fabrikam.example"}
+	for _, tt := range []struct {
+		who    ends
+		callID string
+		want   bool
+	}{
+		{pair, strings.Repeat("x", maxThread), true},
+		{pair, strings.Repeat("x", maxThread+1), false},
+		{long, "x", false},
+	} {
+		threads := newThreads(newIDMaker())
+		thread := threads.toXMPP(tt.who, tt.callID)
+		_, kept := threads.owners.get(tt.callID)
+		if thread != "" != tt.want || kept != tt.want {
+			t.Errorf("a Call-ID of %d octets, an address of %d: thread of %d, kept %v", len(tt.callID), len(tt.who.theirs), len(thread), kept)
+		}
+	}
+}
+
 func TestATextOfOursIsWhatItWas(t *testing.T) {
 	w := newWorld(t, nil)
 	for _, tt := range []struct{ name, contentType, body, want string }{
