@@ -52,6 +52,7 @@ type Edge struct {
 	tokens   *signer
 	targets  *lru.Cache[uint64, struct{}] // Contacts that moved within a dialog
 	accounts *lru.Cache[string, *account] // by what federation calls the peer
+	owners   *lru.Cache[behind, string]   // their names for who comes by bridges
 	sources  *lru.Cache[string, *account] // of users outside, by source
 
 	settings  []listenerSettings
@@ -152,6 +153,7 @@ func New(c Config, partners *federation.Partners, discovery *federation.Discover
 	e.scratch.New = func() any { return new(scratch) }
 	e.targets, _ = lru.New[uint64, struct{}](rememberedTargets) // fails only for sizes below 1
 	e.accounts, _ = lru.New[string, *account](rememberedAccounts)
+	e.owners, _ = lru.New[behind, string](rememberedAccounts)
 	e.sources, _ = lru.New[string, *account](rememberedAccounts)
 	e.wire = newWire(e.limits.wire(log), e)
 	e.wire.lastID.Store(rand.Uint64() >> 8) // an ID in a token from before a restart must be nobody's

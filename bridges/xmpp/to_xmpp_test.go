@@ -9,6 +9,7 @@ import (
 
 	"github.com/sipedge/sipedge/bridges"
 	"github.com/sipedge/sipedge/bridges/bridgestest"
+	"github.com/sipedge/sipedge/bridges/xmpp/body"
 	"github.com/sipedge/sipedge/bridges/xmpp/s2s"
 	"github.com/sipedge/sipedge/bridges/xmpp/stanza"
 )
@@ -110,7 +111,7 @@ func TestWhatCannotCrossIsRefused(t *testing.T) {
 		{"larger than servers take", func(r *bridges.Request) { r.Body = []byte(strings.Repeat("<", 30_000)) }, 413, ""},
 		{"with subjects larger than servers take", func(r *bridges.Request) {
 			r.ContentType = "message/cpim"
-			r.Body = []byte(strings.Repeat("Subject: "+strings.Repeat("<", 4000)+"\r\n", maxTexts) + "\r\nContent-Type: text/plain\r\n\r\nx")
+			r.Body = []byte(strings.Repeat("Subject: "+strings.Repeat("<", 4000)+"\r\n", body.MaxTexts) + "\r\nContent-Type: text/plain\r\n\r\nx")
 		}, 413, ""},
 		{"nothing to read", func(r *bridges.Request) { r.Body = nil }, 400, ""},
 		{"a wrapper of somebody else", func(r *bridges.Request) {

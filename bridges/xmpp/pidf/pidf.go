@@ -1,4 +1,11 @@
-package xmpp
+// Package pidf is presence as both sides write it: documents of SIP (PIDF, RFC 3863, with
+// RPID, RFC 4480) and presence stanzas of XMPP, and how the one becomes the other
+// (RFC 8048 §6.2).
+//
+// It knows what presence says, and not whom it is for: subscriptions, probes and errors are
+// the bridge's. What strangers write is bounded, and what is too much is left out. It has
+// no state, and its functions may be called from anywhere at once.
+package pidf
 
 import (
 	"crypto/sha256"
@@ -20,8 +27,8 @@ const (
 	nsIdle   = "urn:xmpp:idle:1"                        // XEP-0319
 )
 
-// typePIDF is the media type of presence documents (RFC 3863 §3.1).
-const typePIDF = "application/pidf+xml"
+// Type is the media type of presence documents (RFC 3863 §3.1).
+const Type = "application/pidf+xml"
 
 // What of a presence document is taken. The rest of a longer one is left out.
 const (
@@ -30,40 +37,49 @@ const (
 	maxNote   = 1024 // octets
 )
 
-// A tuple is the presence of one resource: a tuple of PIDF (RFC 3863 §4.1.2), and
+// A Tuple is the presence of one resource: a tuple of PIDF (RFC 3863 §4.1.2), and
 // a presence stanza without a type or with type unavailable.
-type tuple struct {
-	resource string
-	open     bool
-	show     string // "", "away", "chat", "dnd", "xa"
+type Tuple struct {
+	Resource string
+	Open     bool
+	Show     string // "", "away", "chat", "dnd", "xa"
+	Lang     string // of the stanza; of the notes that have none
+	Contact  string // SIP URI of the resource
+
 	notes    []note // at most one of each language
-	lang     string // of the stanza; of the notes that have none
 	ranked   bool   // priority was said
 	priority int8
 	idle     time.Time // of the last input; zero: not idle, or not known
-	contact  string    // SIP URI of the resource
 }
 
 // A note is a status text.
 type note struct{ lang, text string }
 
-// same reports whether two tuples say the same.
-func (t *tuple) same(o *tuple) bool {
-	return t.resource == o.resource && t.open == o.open && t.show == o.show && t.lang == o.lang &&
+// Same reports whether two tuples say the same.
+func (t *Tuple) Same(o *Tuple) bool {
+	return t.Resource == o.Resource && t.Open == o.Open && t.Show == o.Show && t.Lang == o.Lang &&
 		t.ranked == o.ranked && t.priority == o.priority && t.idle.Equal(o.idle) &&
-		t.contact == o.contact && slices.Equal(t.notes, o.notes)
+		t.Contact == o.Contact && slices.Equal(t.notes, o.notes)
 }
 
 // addNote adds a text. Of each language the first one counts, as RFC 6121 §4.7.2.2
 // knows only one.
-func (t *tuple) addNote(lang, text string) {
-	text, lang = clip(strings.TrimSpace(text), maxNote), tag(lang)
+func (t *Tuple) addNote(lang, text string) {
+	text, lang = cut(strings.TrimSpace(text)), tag(lang)
 	if text == "" || len(t.notes) == maxNotes {
 		return
 	}
 	if !slices.ContainsFunc(t.notes, func(n note) bool { return n.lang == lang }) {
 		t.notes = append(t.notes, note{lang, text})
 	}
+}
+
+// cut cuts a note off after maxNote octets, between two characters.
+func cut(s string) string {
+	if len(s) <= maxNote {
+		return s
+	}
+	return strings.ToValidUTF8(s[:maxNote], "")
 }
 
 // tag returns a language tag, the first one of a list, "" if it is none. Those in use
@@ -79,29 +95,18 @@ func tag(s string) string {
 	return s
 }
 
-// clip cuts s off after n octets, between two characters.
-func clip(s string, n int) string {
-	if len(s) <= n {
-		return s
-	}
-	for n > 0 && !utf8.RuneStart(s[n]) {
-		n--
-	}
-	return s[:n]
-}
-
 // isShow reports whether s is one of the four values (RFC 6121 §4.7.2.1).
 func isShow(s string) bool { return s == "away" || s == "chat" || s == "dnd" || s == "xa" }
 
-// tupleOf reads a presence stanza that is a notification. resource is that of its
-// from.
-func tupleOf(e *stanza.Element, resource string) tuple {
-	t := tuple{resource: resource, open: e.Attr("type") == "", lang: tag(e.Lang())}
+// FromStanza reads a presence stanza that is a notification: without a type, or
+// unavailable. resource is that of its from.
+func FromStanza(e *stanza.Element, resource string) Tuple {
+	t := Tuple{Resource: resource, Open: e.Attr("type") == "", Lang: tag(e.Lang())}
 	for _, c := range e.Children {
 		switch {
 		case c.Is(stanza.NS, "show"):
-			if show := strings.TrimSpace(c.Text); isShow(show) && t.open {
-				t.show = show
+			if show := strings.TrimSpace(c.Text); isShow(show) && t.Open {
+				t.Show = show
 			}
 		case c.Is(stanza.NS, "status"):
 			t.addNote(c.Lang(), c.Text)
@@ -111,52 +116,45 @@ func tupleOf(e *stanza.Element, resource string) tuple {
 				t.ranked, t.priority = true, int8(p)
 			}
 		case c.Is(nsIdle, "idle"):
-			t.idle, _ = parseStamp(c.Attr("since"))
+			t.idle, _ = stanza.ParseStamp(c.Attr("since"))
 		}
 	}
 	return t
 }
 
-// stanza returns the presence stanza of a tuple. from is the bare JID.
-func (t *tuple) stanza(from, to string) *stanza.Element {
-	if t.resource != "" {
-		from += "/" + t.resource
+// Stanza returns the presence stanza of a tuple. from is the bare JID, to any.
+func (t *Tuple) Stanza(from, to string) *stanza.Element {
+	if t.Resource != "" {
+		from += "/" + t.Resource
 	}
-	e := presenceStanza("", from, to)
-	e.SetLang(t.lang)
-	if !t.open {
+	e := stanza.New(stanza.NS, "presence",
+		stanza.Attr{Local: "from", Value: from}, stanza.Attr{Local: "to", Value: to})
+	e.SetLang(t.Lang)
+	if !t.Open {
 		e.SetAttr("type", "unavailable")
-	} else if t.show != "" {
-		e.AddText(stanza.NS, "show", t.show)
+	} else if t.Show != "" {
+		e.AddText(stanza.NS, "show", t.Show)
 	}
 	for _, n := range t.notes {
 		e.AddText(stanza.NS, "status", n.text).SetLang(n.lang)
 	}
-	if t.open && t.priority != 0 {
+	if t.Open && t.priority != 0 {
 		e.AddText(stanza.NS, "priority", strconv.Itoa(int(t.priority)))
 	}
-	if t.open && !t.idle.IsZero() {
+	if t.Open && !t.idle.IsZero() {
 		e.Add(stanza.New(nsIdle, "idle", stanza.Attr{Local: "since", Value: t.idle.UTC().Format(time.RFC3339)}))
 	}
 	return e
 }
 
-// presenceStanza makes a presence stanza; kind is its type.
-func presenceStanza(kind, from, to string) *stanza.Element {
-	e := stanza.New(stanza.NS, "presence",
-		stanza.Attr{Local: "from", Value: from}, stanza.Attr{Local: "to", Value: to})
-	e.SetAttr("type", kind)
-	return e
-}
-
-// appendPIDF appends the document that says all these tuples of entity, a pres URI.
+// Append appends the document that says all these tuples of entity, a pres URI.
 // Documents are whole states (RFC 3856 §6.8), so one for each resource would
 // have each take the others away.
-func appendPIDF(dst []byte, entity string, tuples []tuple) []byte {
+func Append(dst []byte, entity string, tuples []Tuple) []byte {
 	root := stanza.New(nsPIDF, "presence", stanza.Attr{Local: "entity", Value: entity})
 	ids := make(map[string]bool, len(tuples))
 	for i := range tuples {
-		id := tupleID(tuples[i].resource, ids)
+		id := tupleID(tuples[i].Resource, ids)
 		ids[id] = true
 		root.Add(tuples[i].element(id))
 	}
@@ -171,24 +169,24 @@ func appendPIDF(dst []byte, entity string, tuples []tuple) []byte {
 
 // element is the tuple in PIDF. The order of children is the schema's
 // (RFC 3863 §4.4).
-func (t *tuple) element(id string) *stanza.Element {
+func (t *Tuple) element(id string) *stanza.Element {
 	e := stanza.New(nsPIDF, "tuple", stanza.Attr{Local: "id", Value: id})
 	status := e.Add(stanza.New(nsPIDF, "status"))
 	basic := "closed"
-	if t.open {
+	if t.Open {
 		basic = "open"
 	}
 	status.AddText(nsPIDF, "basic", basic)
-	if t.show != "" {
+	if t.Show != "" {
 		// RFC 8048 §6.2, note 7.
-		status.AddText(stanza.NSClient, "show", t.show)
+		status.AddText(stanza.NSClient, "show", t.Show)
 	}
 	if !t.idle.IsZero() {
 		idle := e.AddText(nsRPID, "user-input", "idle")
 		idle.SetAttr("last-input", t.idle.UTC().Format(time.RFC3339))
 	}
-	if t.contact != "" {
-		contact := e.AddText(nsPIDF, "contact", t.contact)
+	if t.Contact != "" {
+		contact := e.AddText(nsPIDF, "contact", t.Contact)
 		if t.ranked && t.priority >= 0 {
 			contact.SetAttr("priority", qvalue(t.priority))
 		}
@@ -196,7 +194,7 @@ func (t *tuple) element(id string) *stanza.Element {
 	for _, n := range t.notes {
 		lang := n.lang
 		if lang == "" {
-			lang = t.lang
+			lang = t.Lang
 		}
 		e.AddText(nsPIDF, "note", n.text).SetLang(lang)
 	}
@@ -221,11 +219,11 @@ func priorityOf(q string) (priority int8, ok bool) {
 
 // activityOf is what the person does according to who is most available, as user
 // agents show several resources (RFC 8048 §6.2).
-func activityOf(tuples []tuple) string {
+func activityOf(tuples []Tuple) string {
 	best := ""
 	for i := range tuples {
-		if t := &tuples[i]; t.open && (best == "" || reserve(t.show) < reserve(best)) {
-			best = t.show
+		if t := &tuples[i]; t.Open && (best == "" || reserve(t.Show) < reserve(best)) {
+			best = t.Show
 			if best == "" {
 				best = "chat"
 			}

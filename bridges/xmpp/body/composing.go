@@ -1,4 +1,4 @@
-package xmpp
+package body
 
 import (
 	"strconv"
@@ -17,8 +17,8 @@ const (
 	refreshMost    = 10 * time.Minute  // ours: somebody who has left is not typing
 )
 
-// A composing says whether somebody is writing (RFC 3994).
-type composing struct {
+// A Composing says whether somebody is writing (RFC 3994).
+type Composing struct {
 	Active bool
 	// Refresh is after what time without news he is no longer; of a document
 	// that was read it is within bounds.
@@ -28,25 +28,25 @@ type composing struct {
 }
 
 // readComposing reads an application/im-iscomposing+xml document. The error is a
-// *bodyError.
-func readComposing(b []byte) (*composing, error) {
+// *Error.
+func readComposing(b []byte) (*Composing, error) {
 	e, err := stanza.Parse(b, documentLimits)
 	if err != nil || !e.Is(nsComposing, "isComposing") {
-		return nil, errBody
+		return nil, ErrBroken
 	}
 	state := e.Child(nsComposing, "state")
 	if state == nil {
-		return nil, errBody
+		return nil, ErrBroken
 	}
 	// States that one does not know are idle (RFC 3994 §3.5).
-	c := &composing{Active: strings.TrimSpace(state.Text) == "active", Refresh: refreshDefault}
+	c := &Composing{Active: strings.TrimSpace(state.Text) == "active", Refresh: refreshDefault}
 	if r := e.Child(nsComposing, "refresh"); r != nil {
 		if n, err := strconv.ParseUint(strings.TrimSpace(r.Text), 10, 31); err == nil && n > 0 {
 			c.Refresh = min(max(time.Duration(n)*time.Second, refreshLeast), refreshMost)
 		}
 	}
 	if l := e.Child(nsComposing, "lastactive"); l != nil {
-		c.LastActive, _ = parseStamp(strings.TrimSpace(l.Text))
+		c.LastActive, _ = stanza.ParseStamp(strings.TrimSpace(l.Text))
 	}
 	if t := e.Child(nsComposing, "contenttype"); t != nil {
 		c.ContentType = strings.TrimSpace(t.Text)
@@ -54,8 +54,8 @@ func readComposing(b []byte) (*composing, error) {
 	return c, nil
 }
 
-// append appends the document.
-func (c *composing) append(dst []byte) []byte {
+// Append appends the document.
+func (c *Composing) Append(dst []byte) []byte {
 	e := stanza.New(nsComposing, "isComposing")
 	state := "idle"
 	if c.Active {
@@ -74,23 +74,23 @@ func (c *composing) append(dst []byte) []byte {
 	return appendDocument(dst, e)
 }
 
-// readKeyboard reads the typing notice of Microsoft's clients, an application/xml
-// document in an INFO. The error is a *bodyError.
-func readKeyboard(b []byte) (*composing, error) {
+// ReadKeyboard reads the typing notice of Microsoft's clients, an application/xml
+// document in an INFO. The error is a *Error.
+func ReadKeyboard(b []byte) (*Composing, error) {
 	e, err := stanza.Parse(b, documentLimits)
 	if err != nil || e.Local != "KeyboardActivity" {
-		return nil, errBody
+		return nil, ErrBroken
 	}
 	for _, c := range e.Children {
 		if c.Local == "status" {
-			return &composing{Active: c.Attr("status") == "type", Refresh: refreshLeast}, nil
+			return &Composing{Active: c.Attr("status") == "type", Refresh: refreshLeast}, nil
 		}
 	}
-	return nil, errBody
+	return nil, ErrBroken
 }
 
-// appendKeyboard appends such a notice.
-func (c *composing) appendKeyboard(dst []byte) []byte {
+// AppendKeyboard appends such a notice.
+func (c *Composing) AppendKeyboard(dst []byte) []byte {
 	status := "idle"
 	if c.Active {
 		status = "type"

@@ -1,4 +1,16 @@
-package xmpp
+// Package body is what the bodies of SIP messages say to people and between their
+// clients, read and written: text in parts, languages and character sets; wrappers
+// (RFC 3862), reports (RFC 5438) and typing notices (RFC 3994); and the offers of
+// sessions of messages.
+//
+// [Read] looks through a whole body; what it returns is plain text and values, and
+// nothing of it is passed on as it came: what leaves is written anew with Append. All
+// that a stranger may send is bounded.
+//
+// It knows no gateway: who may say something to whom, and what a report means to XMPP,
+// is not asked here. It has no state, and its functions may be called from anywhere at
+// once; so may methods of a value that nobody writes.
+package body
 
 import (
 	"bytes"
@@ -17,18 +29,21 @@ const (
 	maxParts    = 16
 	maxNested   = 4
 	maxBoundary = 70 // RFC 2046 §5.1.1
-	maxTexts    = 8  // languages of one message
 )
 
-// A text is what somebody wrote, in a language or none.
-type text struct{ Lang, Text string }
+// MaxTexts is in how many languages one message is read. Others are left out.
+const MaxTexts = 8
 
-// A payload is what the body of a MESSAGE carries.
-type payload struct {
-	Texts     []text     // one for each language; without any there is nothing to read
-	CPIM      *cpim      // the wrapper, nil if there was none
-	Composing *composing // nil: none
-	IMDN      *imdn      // nil: none
+// A Text is what somebody wrote: UTF-8 that XML can carry, with LF for line ends. Lang is
+// a tag (RFC 5646 §2.1), "" if no language was said.
+type Text struct{ Lang, Text string }
+
+// A Content is what the body of a MESSAGE carries.
+type Content struct {
+	Texts     []Text     // one for each language; without any there is nothing to read
+	CPIM      *CPIM      // the wrapper, nil if there was none
+	Composing *Composing // nil: none
+	IMDN      *IMDN      // nil: none
 }
 
 // A part is a body, or a part of one.
@@ -40,29 +55,30 @@ type part struct {
 	body     []byte
 }
 
-// readPayload reads the body of a MESSAGE. contentType and contentLanguage are the
-// fields' values. The error is a *bodyError.
-func readPayload(contentType, contentLanguage string, body []byte) (*payload, error) {
+// Read reads the body of a MESSAGE. contentType and contentLanguage are the fields'
+// values, "" for those that are not there. HTML becomes plain text. The error is an
+// *Error; without one everything was understood that must be.
+func Read(contentType, contentLanguage string, body []byte) (*Content, error) {
 	if len(body) > maxBody {
-		return nil, errTooLarge
+		return nil, ErrTooLarge
 	}
-	r := payloadReader{payload: new(payload)}
-	p := part{media: parseMedia(contentType), lang: languageOf(contentLanguage), body: body}
+	r := reader{content: new(Content)}
+	p := part{media: parseMedia(contentType), lang: Language(contentLanguage), body: body}
 	if err := r.read(&p, 0); err != nil {
 		return nil, err
 	}
-	return r.payload, nil
+	return r.content, nil
 }
 
-type payloadReader struct {
-	payload *payload
+type reader struct {
+	content *Content
 	parts   int
 }
 
 // read reads a part and what it is composed of.
-func (r *payloadReader) read(p *part, depth int) (err error) {
+func (r *reader) read(p *part, depth int) (err error) {
 	if r.parts++; r.parts > maxParts || depth > maxNested {
-		return errBody
+		return ErrBroken
 	}
 	if !p.media.isMultipart() {
 		if p.body, err = decodeCoding(p.coding, p.body); err != nil {
@@ -83,10 +99,10 @@ func (r *payloadReader) read(p *part, depth int) (err error) {
 	case "message/cpim":
 		return r.cpim(p, depth)
 	case "application/im-iscomposing+xml":
-		r.payload.Composing, err = readComposing(p.body)
+		r.content.Composing, err = readComposing(p.body)
 		return err
 	case "message/imdn+xml":
-		r.payload.IMDN, err = readIMDN(p.body)
+		r.content.IMDN, err = readIMDN(p.body)
 		return err
 	}
 	return errMediaType
@@ -104,9 +120,9 @@ func (p *part) text() (string, error) {
 }
 
 // add adds text. What comes in several parts in one language is one text.
-func (r *payloadReader) add(lang, s string) {
-	for i := range r.payload.Texts {
-		if t := &r.payload.Texts[i]; strings.EqualFold(t.Lang, lang) {
+func (r *reader) add(lang, s string) {
+	for i := range r.content.Texts {
+		if t := &r.content.Texts[i]; strings.EqualFold(t.Lang, lang) {
 			if t.Text != "" && s != "" {
 				t.Text += "\n"
 			}
@@ -114,15 +130,15 @@ func (r *payloadReader) add(lang, s string) {
 			return
 		}
 	}
-	if len(r.payload.Texts) < maxTexts {
-		r.payload.Texts = append(r.payload.Texts, text{lang, s})
+	if len(r.content.Texts) < MaxTexts {
+		r.content.Texts = append(r.content.Texts, Text{lang, s})
 	}
 }
 
 // mixed reads one part after the other. One that is not understood is a reason to refuse
 // the whole, unless its sender can do without: nobody should believe that it was
 // read.
-func (r *payloadReader) mixed(p *part, depth int) error {
+func (r *reader) mixed(p *part, depth int) error {
 	parts, err := p.split()
 	if err != nil {
 		return err
@@ -137,12 +153,12 @@ func (r *payloadReader) mixed(p *part, depth int) error {
 
 // attempt reads a part that may turn out to be one that is left out. Nothing of that
 // stays: a wrapper, for one, would say who has written the others.
-func (r *payloadReader) attempt(p *part, depth int) error {
-	before := *r.payload
+func (r *reader) attempt(p *part, depth int) error {
+	before := *r.content
 	before.Texts = slices.Clone(before.Texts)
 	err := r.read(p, depth)
 	if err != nil {
-		*r.payload = before
+		*r.content = before
 	}
 	return err
 }
@@ -151,7 +167,7 @@ func (r *payloadReader) attempt(p *part, depth int) error {
 // read. RFC 2046 §5.1.4 would have the last one that is understood; but all become
 // plain text, and the one that is already loses nothing. Several languages are
 // all taken.
-func (r *payloadReader) alternative(p *part, depth int) error {
+func (r *reader) alternative(p *part, depth int) error {
 	parts, err := p.split()
 	if err != nil {
 		return err
@@ -180,8 +196,8 @@ func (r *payloadReader) alternative(p *part, depth int) error {
 }
 
 // lacks reports whether there is no text in a language yet.
-func (r *payloadReader) lacks(lang string) bool {
-	for _, t := range r.payload.Texts {
+func (r *reader) lacks(lang string) bool {
+	for _, t := range r.content.Texts {
 		if strings.EqualFold(t.Lang, lang) {
 			return false
 		}
@@ -190,16 +206,16 @@ func (r *payloadReader) lacks(lang string) bool {
 }
 
 // cpim reads a wrapper and what is in it. There is one at most.
-func (r *payloadReader) cpim(p *part, depth int) error {
-	if r.payload.CPIM != nil {
-		return errBody
+func (r *reader) cpim(p *part, depth int) error {
+	if r.content.CPIM != nil {
+		return ErrBroken
 	}
 	c, err := readCPIM(p.body)
 	if err != nil {
 		return err
 	}
-	r.payload.CPIM = c
-	inner := part{media: parseMedia(c.ContentType), lang: languageOf(c.ContentLanguage), coding: c.Coding, body: c.Body}
+	r.content.CPIM = c
+	inner := part{media: parseMedia(c.ContentType), lang: Language(c.ContentLanguage), coding: c.Coding, body: c.Body}
 	return r.read(&inner, depth+1)
 }
 
@@ -207,7 +223,7 @@ func (r *payloadReader) cpim(p *part, depth int) error {
 func (p *part) split() (parts []part, err error) {
 	boundary := p.media.param("boundary")
 	if boundary == "" || len(boundary) > maxBoundary {
-		return nil, errBody
+		return nil, ErrBroken
 	}
 	m := multipart.NewReader(bytes.NewReader(p.body), boundary)
 	for {
@@ -216,23 +232,23 @@ func (p *part) split() (parts []part, err error) {
 			break
 		}
 		if err != nil || len(parts) == maxParts {
-			return nil, errBody
+			return nil, ErrBroken
 		}
 		body, err := io.ReadAll(raw) // p.body bounds it
 		if err != nil {
-			return nil, errBody
+			return nil, ErrBroken
 		}
 		parts = append(parts, newPart(raw.Header, body, p.lang))
 	}
 	if len(parts) == 0 {
-		return nil, errBody
+		return nil, ErrBroken
 	}
 	return parts, nil
 }
 
 func newPart(h textproto.MIMEHeader, body []byte, lang string) part {
 	p := part{media: parseMedia(h.Get("Content-Type")), lang: lang, coding: h.Get("Content-Transfer-Encoding"), body: body}
-	if own := languageOf(h.Get("Content-Language")); own != "" {
+	if own := Language(h.Get("Content-Language")); own != "" {
 		p.lang = own
 	}
 	_, params, _ := strings.Cut(h.Get("Content-Disposition"), ";")
@@ -255,7 +271,7 @@ func decodeCoding(coding string, b []byte) ([]byte, error) {
 		return nil, errCoding
 	}
 	if err != nil {
-		return nil, errBody
+		return nil, ErrBroken
 	}
 	return out, nil
 }

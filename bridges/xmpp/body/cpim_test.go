@@ -1,4 +1,4 @@
-package xmpp
+package body
 
 import (
 	"strings"
@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/sipedge/sipedge/bridges/xmpp/stanza"
 )
 
 func TestAWrapperIsRead(t *testing.T) {
@@ -37,13 +36,13 @@ func TestAWrapperIsRead(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := &cpim{
-		From:        cpimParty{"MR SANDERS", "im:piglet@100akerwood.com"},
-		To:          []cpimParty{{"Depressed Donkey", "im:eeyore@100akerwood.com"}, {"", "im:tigger@100akerwood.com"}},
+	want := &CPIM{
+		From:        Party{"MR SANDERS", "im:piglet@100akerwood.com"},
+		To:          []Party{{"Depressed Donkey", "im:eeyore@100akerwood.com"}, {"", "im:tigger@100akerwood.com"}},
 		DateTime:    time.Date(2000, 12, 13, 21, 40, 0, 0, time.UTC),
-		Subjects:    []text{{"", "the weather will be fine today"}, {"fr", "beau temps prevu pour aujourd'hui"}},
+		Subjects:    []Text{{"", "the weather will be fine today"}, {"fr", "beau temps prevu pour aujourd'hui"}},
 		MessageID:   "34jk324j",
-		Notify:      notifyDelivered | notifyFailed | notifyDisplayed,
+		Notify:      Delivered | Failed | Displayed,
 		OriginalTo:  "im:pooh@100akerwood.com",
 		RecordRoute: []string{"sip:a.example", "sip:b.example"},
 
@@ -57,7 +56,7 @@ func TestAWrapperIsRead(t *testing.T) {
 }
 
 func TestAPartyWithoutURIIsNobody(t *testing.T) {
-	for value, want := range map[string]cpimParty{
+	for value, want := range map[string]Party{
 		`A <a@b.c>`:             {},
 		`A <>`:                  {},
 		`A`:                     {},
@@ -72,13 +71,13 @@ func TestAPartyWithoutURIIsNobody(t *testing.T) {
 }
 
 func TestAWrapperIsWritten(t *testing.T) {
-	c := &cpim{
-		From:        cpimParty{"Juliet \"J\"\r\nC", "sip:juliet@example.com"},
-		To:          []cpimParty{{"", "sip:romeo@example.net\r\n"}},
+	c := &CPIM{
+		From:        Party{"Juliet \"J\"\r\nC", "sip:juliet@example.com"},
+		To:          []Party{{"", "sip:romeo@example.net\r\n"}},
 		DateTime:    time.Date(2026, 1, 2, 3, 4, 5, 6, time.FixedZone("", 3600)),
-		Subjects:    []text{{"", `a\b` + "\t\x01\x7f"}, {"de", "Größe"}},
+		Subjects:    []Text{{"", `a\b` + "\t\x01\x7f"}, {"de", "Größe"}},
 		MessageID:   "m1",
-		Notify:      notifyDelivered | notifyDisplayed,
+		Notify:      Delivered | Displayed,
 		Route:       []string{"sip:a.example"},
 		ContentType: "text/plain;charset=UTF-8",
 		Disposition: "notification",
@@ -100,7 +99,7 @@ func TestAWrapperIsWritten(t *testing.T) {
 		`Content-Length: 2`,
 		``,
 		`hi`)
-	got := string(c.append(nil))
+	got := string(c.Append(nil))
 	if d := cmp.Diff(want, got); d != "" {
 		t.Errorf("-want +got:\n%s", d)
 	}
@@ -110,32 +109,6 @@ func TestAWrapperIsWritten(t *testing.T) {
 	}
 	if again.From.Name != "Juliet 'J'\nC" || again.Subjects[0].Text != "a\\b\t\ufffd\x7f" || again.Route[0] != "sip:a.example" || again.Disposition != "notification" {
 		t.Errorf("read again: %+v", again)
-	}
-}
-
-func TestAWrapperNamesItsRealSender(t *testing.T) {
-	for from, want := range map[string]bool{
-		"":                                     true,
-		"From: <sip:romeo@example.net>":        true,
-		"From: <im:Romeo@example.net>":         true,
-		"From: R <sip:romeo@example.net;gr=x>": true,
-		"From: <sip:+15551234567@example.net;user=phone>": true,
-		"From: <sip:anonymous@anonymous.invalid>":         true,
-		"From: <sip:tybalt@example.net>":                  false,
-		"From: <sip:romeo@example.com>":                   false,
-		"From: <sips:romeo@example.net>":                  false,
-		"From: <mailto:romeo@example.net>":                false,
-	} {
-		c, err := readCPIM([]byte(from + "\r\n\r\nContent-Type: text/plain\r\n\r\nx"))
-		if from == "" {
-			c, err = readCPIM([]byte("\r\nContent-Type: text/plain\r\n\r\nx"))
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		if got := c.isFrom(new(addresses), "sip:romeo@example.net;transport=tls", "sip:+15551234567@example.net"); got != want {
-			t.Errorf("%q is of Romeo: %v", from, got)
-		}
 	}
 }
 
@@ -165,24 +138,24 @@ func TestAWrapperThatCannotBeTrustedIsRefused(t *testing.T) {
 	const content = "\r\n\r\nContent-Type: text/plain\r\n\r\nx"
 	for _, tt := range []struct {
 		name, doc string
-		want      *bodyError
+		want      *Error
 	}{
 		{"a feature that is not known", "NS: f <mid:f@example.com>\r\nRequire: f.Vital" + content, errRequired},
 		{"a feature of nobody", "Require: g.Vital" + content, errRequired},
-		{"a header of another namespace", "NS: <mid:f@example.com>\r\nRequire: From" + content, errBody}, // Require itself is of that one
-		{"two senders", "From: <sip:a@b.c>\r\nFrom: <sip:d@e.f>" + content, errBody},
-		{"no header", "nonsense" + content, errBody},
-		{"no name", ": x" + content, errBody},
-		{"no namespace", "NS: x" + content, errBody},
-		{"no end", "From: <sip:a@b.c>", errBody},
-		{"no content", "From: <sip:a@b.c>\r\n\r\n", errBody},
-		{"content without a type", "From: <sip:a@b.c>\r\n\r\nContent-ID: x\r\n\r\nx", errBody},
-		{"content of two types", "From: <sip:a@b.c>\r\n\r\nContent-Type: text/plain\r\ncontent-type: text/html\r\n\r\nx", errBody},
-		{"a line within a line", "From: <sip:a@b.c>\rTo: <sip:d@e.f>" + content, errBody},
-		{"not UTF-8", "Subject: \xff" + content, errBody},
-		{"too many headers", strings.Repeat("X: y\r\n", maxCPIMHeaders) + "X: y" + content, errBody},
-		{"a long line", "X: " + strings.Repeat("y", maxCPIMLine) + content, errBody},
-		{"nothing", "", errBody},
+		{"a header of another namespace", "NS: <mid:f@example.com>\r\nRequire: From" + content, ErrBroken}, // Require itself is of that one
+		{"two senders", "From: <sip:a@b.c>\r\nFrom: <sip:d@e.f>" + content, ErrBroken},
+		{"no header", "nonsense" + content, ErrBroken},
+		{"no name", ": x" + content, ErrBroken},
+		{"no namespace", "NS: x" + content, ErrBroken},
+		{"no end", "From: <sip:a@b.c>", ErrBroken},
+		{"no content", "From: <sip:a@b.c>\r\n\r\n", ErrBroken},
+		{"content without a type", "From: <sip:a@b.c>\r\n\r\nContent-ID: x\r\n\r\nx", ErrBroken},
+		{"content of two types", "From: <sip:a@b.c>\r\n\r\nContent-Type: text/plain\r\ncontent-type: text/html\r\n\r\nx", ErrBroken},
+		{"a line within a line", "From: <sip:a@b.c>\rTo: <sip:d@e.f>" + content, ErrBroken},
+		{"not UTF-8", "Subject: \xff" + content, ErrBroken},
+		{"too many headers", strings.Repeat("X: y\r\n", maxCPIMHeaders) + "X: y" + content, ErrBroken},
+		{"a long line", "X: " + strings.Repeat("y", maxCPIMLine) + content, ErrBroken},
+		{"nothing", "", ErrBroken},
 	} {
 		c, err := readCPIM([]byte(tt.doc))
 		if tt.name == "a header of another namespace" {
@@ -217,19 +190,19 @@ func TestAReceiptIsReadAndWritten(t *testing.T) {
     </status>
   </delivery-notification>
 </imdn>`
-	want := &imdn{MessageID: "34jk324j", DateTime: time.Date(2008, 4, 4, 17, 16, 49, 0, time.UTC), Recipient: "im:bob@example.com",
+	want := &IMDN{MessageID: "34jk324j", DateTime: time.Date(2008, 4, 4, 17, 16, 49, 0, time.UTC), Recipient: "im:bob@example.com",
 		Original: "im:bobby@example.com", Subject: "hello", Kind: "delivery", Status: "delivered"}
 	got, err := readIMDN([]byte(doc))
 	if d := cmp.Diff(want, got); d != "" || err != nil {
 		t.Errorf("-want +got:\n%s%v", d, err)
 	}
-	again, err := readIMDN(got.append(nil))
+	again, err := readIMDN(got.Append(nil))
 	if d := cmp.Diff(want, again); d != "" || err != nil {
 		t.Errorf("read again (-want +got):\n%s%v", d, err)
 	}
 	const written = "<?xml version='1.0' encoding='UTF-8'?>\r\n<imdn xmlns='urn:ietf:params:xml:ns:imdn'><message-id>m&lt;1</message-id>" +
 		"<datetime>1970-01-01T00:00:00Z</datetime><display-notification><status><displayed/></status></display-notification></imdn>"
-	if s := string((&imdn{MessageID: "m<1", Kind: "display", Status: "displayed"}).append(nil)); s != written {
+	if s := string((&IMDN{MessageID: "m<1", Kind: "display", Status: "displayed"}).Append(nil)); s != written {
 		t.Errorf("got  %s\nwant %s", s, written)
 	}
 	for _, broken := range []string{
@@ -240,46 +213,32 @@ func TestAReceiptIsReadAndWritten(t *testing.T) {
 		strings.Replace(doc, "</imdn>", "<display-notification><status><displayed/></status></display-notification></imdn>", 1),
 		strings.Replace(doc, "34jk324j", strings.Repeat("a", documentLimits.Stanza), 1),
 	} {
-		if n, err := readIMDN([]byte(broken)); err != error(errBody) {
+		if n, err := readIMDN([]byte(broken)); err != error(ErrBroken) {
 			t.Errorf("%.80q: %+v, %v", broken, n, err)
 		}
 	}
 }
 
-func TestAReceiptMeansSomethingInXMPP(t *testing.T) {
+func TestAReceiptMeansSomething(t *testing.T) {
 	for _, tt := range []struct {
 		kind, status string
-		means        notify
-		condition    string
+		means        Fates
 	}{
-		{"delivery", "delivered", notifyDelivered, ""},
-		{"delivery", "failed", notifyFailed, "recipient-unavailable wait"},
-		{"delivery", "error", notifyFailed, "undefined-condition cancel"},
-		{"delivery", "forbidden", notifyFailed, "forbidden auth"},
-		{"delivery", "displayed", 0, ""},
-		{"display", "displayed", notifyDisplayed, ""},
-		{"display", "error", 0, ""}, // the message is there, and whether it was read nobody says
-		{"display", "forbidden", 0, ""},
-		{"processing", "processed", 0, ""},
-		{"processing", "stored", 0, ""},
-		{"processing", "error", 0, ""},
-		{"other", "delivered", 0, ""},
+		{"delivery", "delivered", Delivered},
+		{"delivery", "failed", Failed},
+		{"delivery", "error", Failed},
+		{"delivery", "forbidden", Failed},
+		{"delivery", "displayed", 0},
+		{"display", "displayed", Displayed},
+		{"display", "error", 0}, // the message is there, and whether it was read nobody says
+		{"display", "forbidden", 0},
+		{"processing", "processed", 0},
+		{"processing", "stored", 0},
+		{"processing", "error", 0},
+		{"other", "delivered", 0},
 	} {
-		n := &imdn{Kind: tt.kind, Status: tt.status}
-		got := ""
-		if e := n.stanzaError(); e != nil {
-			got = e.Condition + " " + e.Type
-		}
-		if n.means() != tt.means || got != tt.condition {
-			t.Errorf("%s, %s: %v, %q; want %v, %q", tt.kind, tt.status, n.means(), got, tt.means, tt.condition)
-		}
-	}
-	for condition, want := range map[string]string{
-		"forbidden": "forbidden", "not-allowed": "forbidden", "recipient-unavailable": "failed", "item-not-found": "failed",
-		"internal-server-error": "error", "undefined-condition": "error",
-	} {
-		if got := failureStatus(&stanza.Error{Condition: condition}); got != want {
-			t.Errorf("%s: %s, want %s", condition, got, want)
+		if n := (&IMDN{Kind: tt.kind, Status: tt.status}); n.Means() != tt.means {
+			t.Errorf("%s, %s: %v, want %v", tt.kind, tt.status, n.Means(), tt.means)
 		}
 	}
 }
@@ -295,12 +254,12 @@ func TestATypingNoticeIsReadAndWritten(t *testing.T) {
       <contenttype>text/plain</contenttype>
       <refresh>90</refresh>
     </isComposing>`
-	want := &composing{Active: true, Refresh: 90 * time.Second, LastActive: time.Date(2003, 1, 27, 10, 43, 0, 0, time.UTC), ContentType: "text/plain"}
+	want := &Composing{Active: true, Refresh: 90 * time.Second, LastActive: time.Date(2003, 1, 27, 10, 43, 0, 0, time.UTC), ContentType: "text/plain"}
 	got, err := readComposing([]byte(doc))
 	if d := cmp.Diff(want, got); d != "" || err != nil {
 		t.Fatalf("-want +got:\n%s%v", d, err)
 	}
-	again, err := readComposing(got.append(nil))
+	again, err := readComposing(got.Append(nil))
 	if d := cmp.Diff(want, again); d != "" || err != nil {
 		t.Errorf("read again (-want +got):\n%s%v", d, err)
 	}
@@ -325,11 +284,11 @@ func TestATypingNoticeIsReadAndWritten(t *testing.T) {
 		}
 	}
 	const idle = "<?xml version='1.0' encoding='UTF-8'?>\r\n<isComposing xmlns='urn:ietf:params:xml:ns:im-iscomposing'><state>idle</state></isComposing>"
-	if s := string((&composing{Refresh: time.Minute}).append(nil)); s != idle {
+	if s := string((&Composing{Refresh: time.Minute}).Append(nil)); s != idle {
 		t.Errorf("got  %s\nwant %s", s, idle)
 	}
 	for _, broken := range []string{"", "<isComposing/>", "<isComposing xmlns='" + nsComposing + "'/>", "<a><b></a>"} {
-		if c, err := readComposing([]byte(broken)); err != error(errBody) {
+		if c, err := readComposing([]byte(broken)); err != error(ErrBroken) {
 			t.Errorf("%q: %+v, %v", broken, c, err)
 		}
 	}
@@ -340,51 +299,23 @@ func TestMicrosoftsTypingNoticeIsReadAndWritten(t *testing.T) {
 		`<?xml version="1.0"?><KeyboardActivity><status status="type" /></KeyboardActivity>`: true,
 		`<KeyboardActivity><status status="idle"/></KeyboardActivity>`:                       false,
 	} {
-		c, err := readKeyboard([]byte(doc))
+		c, err := ReadKeyboard([]byte(doc))
 		if err != nil || c.Active != active {
 			t.Errorf("%s: %+v, %v", doc, c, err)
 			continue
 		}
-		if again, err := readKeyboard(c.appendKeyboard(nil)); err != nil || again.Active != active {
+		if again, err := ReadKeyboard(c.AppendKeyboard(nil)); err != nil || again.Active != active {
 			t.Errorf("read again: %+v, %v", again, err)
 		}
 	}
 	const want = "<?xml version='1.0' encoding='UTF-8'?>\r\n<KeyboardActivity><status status='type'/></KeyboardActivity>"
-	if s := string((&composing{Active: true}).appendKeyboard(nil)); s != want {
+	if s := string((&Composing{Active: true}).AppendKeyboard(nil)); s != want {
 		t.Errorf("got  %s\nwant %s", s, want)
 	}
 	for _, broken := range []string{"", "<KeyboardActivity/>", "<status/>"} {
-		if c, err := readKeyboard([]byte(broken)); err == nil {
+		if c, err := ReadKeyboard([]byte(broken)); err == nil {
 			t.Errorf("%q: %+v", broken, c)
 		}
-	}
-}
-
-func TestTimesAreWrittenAndRead(t *testing.T) {
-	want := time.Date(2002, 9, 10, 23, 8, 25, 0, time.UTC)
-	for _, s := range []string{"2002-09-10T23:08:25Z", "2002-09-11T01:08:25+02:00", " 2002-09-10T23:08:25Z "} {
-		if got, ok := parseStamp(s); !ok || !got.Equal(want) {
-			t.Errorf("parseStamp(%s) = %v, %v", s, got, ok)
-		}
-	}
-	for _, s := range []string{"", "20020910T23:08:25", "2002-09-10", "yesterday", "0001-01-01T00:00:00Z",
-		"9999-12-31T23:59:59-01:00", "0001-01-01T00:00:00+01:00", "0000-06-01T00:00:00Z"} {
-		if got, ok := parseStamp(s); ok || !got.IsZero() {
-			t.Errorf("parseStamp(%q) = %v", s, got)
-		}
-	}
-	if got := stamp(want.In(time.FixedZone("", 7200))); got != "2002-09-10T23:08:25Z" {
-		t.Errorf("stamp = %s", got)
-	}
-	const value = "Tue, 10 Sep 2002 23:08:25 GMT"
-	if got := date(want.In(time.FixedZone("", 7200))); got != value {
-		t.Errorf("date = %s", got)
-	}
-	if got, ok := parseDate(value); !ok || !got.Equal(want) {
-		t.Errorf("parseDate = %v, %v", got, ok)
-	}
-	if got, ok := parseDate("Tue, 10 Sep 2002 23:08:25 +0200"); ok {
-		t.Errorf("a date that is not GMT is %v", got)
 	}
 }
 
@@ -401,7 +332,7 @@ func FuzzCPIM(f *testing.F) {
 		}
 		unescapeCPIM(s)
 		if c, err := readCPIM([]byte(s)); err == nil {
-			c.append(nil)
+			c.Append(nil)
 		}
 	})
 }
@@ -409,27 +340,27 @@ func FuzzCPIM(f *testing.F) {
 // FuzzDocuments: no document crashes its reader, and each that is read can be
 // written and read again.
 func FuzzDocuments(f *testing.F) {
-	f.Add((&imdn{MessageID: "m", Kind: "delivery", Status: "failed"}).append(nil))
-	f.Add((&composing{Active: true, Refresh: time.Minute}).append(nil))
-	f.Add((&composing{Active: true}).appendKeyboard(nil))
+	f.Add((&IMDN{MessageID: "m", Kind: "delivery", Status: "failed"}).Append(nil))
+	f.Add((&Composing{Active: true, Refresh: time.Minute}).Append(nil))
+	f.Add((&Composing{Active: true}).AppendKeyboard(nil))
 	f.Add([]byte("<imdn xmlns='" + nsIMDN + "'><message-id>" + strings.Repeat(">", documentLimits.Stanza/2) + "</message-id><x-notification><status><y/></status></x-notification></imdn>"))
 	f.Add([]byte("<isComposing xmlns='" + nsComposing + "'><state>idle</state><lastactive>0001-01-01T00:00:00+01:00</lastactive><contenttype>&#13;a</contenttype></isComposing>"))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		// What is written may be longer than what was read, and beyond the bound.
-		if n, err := readIMDN(b); err == nil && len(n.append(nil)) <= documentLimits.Stanza {
-			again, err := readIMDN(n.append(nil))
+		if n, err := readIMDN(b); err == nil && len(n.Append(nil)) <= documentLimits.Stanza {
+			again, err := readIMDN(n.Append(nil))
 			if err != nil || again.MessageID != n.MessageID || again.Status != n.Status {
 				t.Errorf("%+v became %+v, %v", n, again, err)
 			}
 		}
-		if c, err := readComposing(b); err == nil && len(c.append(nil)) <= documentLimits.Stanza {
-			again, err := readComposing(c.append(nil))
+		if c, err := readComposing(b); err == nil && len(c.Append(nil)) <= documentLimits.Stanza {
+			again, err := readComposing(c.Append(nil))
 			if err != nil || again.Active != c.Active || !again.LastActive.Equal(c.LastActive.Truncate(time.Second)) || again.ContentType != c.ContentType {
 				t.Errorf("%+v became %+v, %v", c, again, err)
 			}
 		}
-		if c, err := readKeyboard(b); err == nil {
-			if again, err := readKeyboard(c.appendKeyboard(nil)); err != nil || again.Active != c.Active {
+		if c, err := ReadKeyboard(b); err == nil {
+			if again, err := ReadKeyboard(c.AppendKeyboard(nil)); err != nil || again.Active != c.Active {
 				t.Errorf("%+v became %+v, %v", c, again, err)
 			}
 		}

@@ -1,31 +1,29 @@
-package xmpp
+package address
 
 import (
 	"strings"
-
-	"mellium.im/xmpp/jid"
 )
 
-// uri returns the SIP URI of a JID (RFC 7247 §6.5). j is in canonical form, as
-// parseJID makes it. The error is an *addressError.
+// URI returns the SIP URI of a JID (RFC 7247 §6.5). j is in canonical form, as
+// Parse makes it. The error is an *Error.
 //
 // A resource becomes ;gr=. Resources of our own users are names that the bridge
 // gave; whoever asks about them takes j.Bare().
-func (a *addresses) uri(j jid.JID) (string, error) {
+func (a *Table) URI(j JID) (string, error) {
 	domain, err := hostOf(j.Domainpart())
 	if err != nil {
 		return "", errNoSIP
 	}
 	local := j.Localpart()
-	b := make([]byte, 0, len("sip:@;gr=")+len(local)+len(domain)+len(a.sipGateway)+3*len(j.Resourcepart())+16)
-	b = append(b, "sip:"...)
+	var room [128]byte
+	b := append(room[:0], "sip:"...)
 	switch {
 	case domain == a.sipGateway && a.sipGateway != "":
-		return "", errLoop
+		return "", ErrLoop
 	case domain == a.gateway && a.gateway != "":
 		b, err = a.unwrapJID(b, j, local)
 	case a.tunnelled[domain]:
-		return "", errPlain
+		return "", ErrPlain
 	case a.sipGateway != "" && !a.native[domain]:
 		b, err = a.wrapJID(b, local, domain)
 	default:
@@ -42,41 +40,33 @@ func (a *addresses) uri(j jid.JID) (string, error) {
 }
 
 // plainJID appends user and host of a JID whose domain is a SIP domain, too.
-func (a *addresses) plainJID(b []byte, j jid.JID, local, domain string) ([]byte, error) {
-	if local != "" {
-		user, err := a.userOf(j, local)
+func (a *Table) plainJID(b []byte, j JID, local, domain string) ([]byte, error) {
+	if local == "" {
+		return append(b, domain...), nil
+	}
+	if user, ok := a.spelled.of(j); ok { // as the registrar spells it
+		b = append(b, user...)
+	} else {
+		raw, err := unescapeLocal(local)
 		if err != nil {
 			return nil, err
 		}
-		b = append(append(b, user...), '@')
+		b = appendPercent(b, raw, &userOctets)
 	}
-	return append(b, domain...), nil
-}
-
-// userOf returns the user part for a local part: as the registrar spells it if
-// that is known.
-func (a *addresses) userOf(j jid.JID, local string) (string, error) {
-	if user, ok := a.spelled.of(j); ok {
-		return user, nil
-	}
-	raw, err := unescapeLocal(local)
-	if err != nil {
-		return "", err
-	}
-	return string(appendPercent(nil, raw, &userOctets)), nil
+	return append(append(b, '@'), domain...), nil
 }
 
 // wrapURI makes a tunnelled JID: the SIP address is its local part.
-func (a *addresses) wrapURI(user, domain, resource string) (jid.JID, error) {
+func (a *Table) wrapURI(user, domain, resource string) (JID, error) {
 	switch {
 	case a.gateway == "":
-		return jid.JID{}, errPlain
+		return JID{}, ErrPlain
 	case user == "":
-		return jid.JID{}, errTunnel
+		return JID{}, errTunnel
 	}
 	local, err := escapeUser(user + "@" + domain)
 	if err != nil {
-		return jid.JID{}, err
+		return JID{}, err
 	}
 	return mapped(local, a.gateway, resource)
 }
@@ -84,7 +74,7 @@ func (a *addresses) wrapURI(user, domain, resource string) (jid.JID, error) {
 // unwrapJID appends the SIP address that the local part of a tunnelled JID is. Only
 // domains that are tunnelled have such: nobody gets a second name, or a way to
 // somewhere else.
-func (a *addresses) unwrapJID(b []byte, j jid.JID, local string) ([]byte, error) {
+func (a *Table) unwrapJID(b []byte, j JID, local string) ([]byte, error) {
 	raw, err := unescapeLocal(local)
 	if err != nil {
 		return nil, err
@@ -108,7 +98,7 @@ func (a *addresses) unwrapJID(b []byte, j jid.JID, local string) ([]byte, error)
 // wrapJID appends user and host of a foreign JID that is written whole. Its own
 // escapes stay. A mere domain needs a dot: "juliet" alone is rather a user whose domain
 // was forgotten.
-func (a *addresses) wrapJID(b []byte, local, domain string) ([]byte, error) {
+func (a *Table) wrapJID(b []byte, local, domain string) ([]byte, error) {
 	switch {
 	case local != "":
 		local += "@"
@@ -124,7 +114,7 @@ func (a *addresses) wrapJID(b []byte, local, domain string) ([]byte, error) {
 //
 // COMPAT(Kamailio): juliet*example.com is taken for juliet@example.com.
 // COMPAT(Live Communications Server): so is juliet(example.com).
-func (a *addresses) unwrapURI(user, resource string) (jid.JID, error) {
+func (a *Table) unwrapURI(user, resource string) (JID, error) {
 	at := strings.LastIndexByte(user, '@')
 	if at < 0 {
 		at = strings.LastIndexByte(user, '*')
@@ -133,34 +123,30 @@ func (a *addresses) unwrapURI(user, resource string) (jid.JID, error) {
 		at, user = open, user[:len(user)-1]
 	}
 	if at == 0 || at < 0 && !strings.Contains(user, ".") {
-		return jid.JID{}, errTunnel
+		return JID{}, errTunnel
 	}
 	local := ""
 	if at > 0 {
 		local = user[:at]
 	}
-	j, err := newJID(local, user[at+1:], resource)
+	j, err := join(local, user[at+1:], resource)
 	if err != nil {
-		return jid.JID{}, err
+		return JID{}, err
 	}
 	if host, err := hostOf(j.Domainpart()); err != nil || !a.isNative(host) || a.native[host] {
-		return jid.JID{}, errLoop
+		return JID{}, ErrLoop
 	}
 	return j, nil
 }
 
-// JID returns the XMPP address of a SIP URI where both domains are the same, as
-// people ask for it. The error says what is wrong with it.
-func JID(uri string) (string, error) {
-	j, err := new(addresses).jid(uri)
-	return j.String(), err
-}
-
-// URI returns the SIP URI of an XMPP address where both domains are the same.
-func URI(address string) (string, error) {
-	j, err := parseJID(address)
-	if err != nil {
-		return "", err
+// Plain returns the plain address of somebody: uri without what only the way needed. j
+// is its JID, or the bare one of it.
+func (a *Table) Plain(j JID, uri string) string {
+	if _, _, ok := plainURI(uri); ok {
+		return uri
 	}
-	return new(addresses).uri(j)
+	if plain, err := a.URI(j); err == nil {
+		return plain
+	}
+	return uri
 }

@@ -1,4 +1,4 @@
-package xmpp
+package body
 
 import (
 	"bytes"
@@ -6,6 +6,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/sipedge/sipedge/bridges/xmpp/stanza"
 	"github.com/sipedge/sipedge/sip"
 )
 
@@ -21,34 +22,36 @@ const (
 	nsIMDNURN = "urn:ietf:params:imdn"
 )
 
-// A notify says of which fates of a message its sender wants to hear.
-type notify uint8
+// Fates is a set of what may become of a message, as its sender wants to hear of it
+// (RFC 5438 §6.2), or as he is told.
+type Fates uint8
 
 const (
-	notifyDelivered notify = 1 << iota // positive-delivery
-	notifyFailed                       // negative-delivery
-	notifyDisplayed                    // display
+	Delivered Fates = 1 << iota // to his device
+	Failed                      // it will not be delivered
+	Displayed                   // to him
 )
 
-// notifies are the words for them (RFC 5438 §10), in the order in which they are written.
+// fateWords are the words for them (RFC 5438 §10), in the order in which they are written.
 // "processing" is for servers on the way, and no word of ours.
-var notifies = []struct {
-	bit  notify
+var fateWords = []struct {
+	bit  Fates
 	word string
-}{{notifyDelivered, "positive-delivery"}, {notifyFailed, "negative-delivery"}, {notifyDisplayed, "display"}}
+}{{Delivered, "positive-delivery"}, {Failed, "negative-delivery"}, {Displayed, "display"}}
 
-// A cpimParty is one who sends or gets a message, as its wrapper says.
-type cpimParty struct{ Name, URI string }
+// A Party is one who sends or gets a message, as its wrapper says.
+// URI is "" for nobody, else a URI that can be read.
+type Party struct{ Name, URI string }
 
-// A cpim is a message/cpim wrapper (RFC 3862) with the headers of IMDN (RFC 5438 §6).
+// A CPIM is a message/cpim wrapper (RFC 3862) with the headers of IMDN (RFC 5438 §6).
 // Headers that are not named here are not kept: a gateway makes a new message.
-type cpim struct {
-	From       cpimParty   // URI "": none
-	To         []cpimParty // more than one where it was sent to several
-	DateTime   time.Time   // zero: none
-	Subjects   []text
+type CPIM struct {
+	From       Party     // nobody: none
+	To         []Party   // more than one where it was sent to several
+	DateTime   time.Time // zero: none
+	Subjects   []Text
 	MessageID  string
-	Notify     notify
+	Notify     Fates // of what its sender wants to hear
 	OriginalTo string
 	// RecordRoute are the URIs that an IMDN has to pass, nearest first; in an IMDN
 	// they are its Route (RFC 5438 §7.2.1).
@@ -62,10 +65,10 @@ type cpim struct {
 	Body            []byte
 }
 
-// readCPIM reads a wrapper. The error is a *bodyError; it is errRequired if
+// readCPIM reads a wrapper. The error is a *Error; it is errRequired if
 // something must be understood that is not (RFC 3862 §3.5).
-func readCPIM(b []byte) (*cpim, error) {
-	c := new(cpim)
+func readCPIM(b []byte) (*CPIM, error) {
+	c := new(CPIM)
 	r := cpimReader{c: c, prefixes: map[string]string{"": nsCPIM}}
 	rest, err := headerLines(b, r.header)
 	if err != nil {
@@ -79,7 +82,7 @@ func readCPIM(b []byte) (*cpim, error) {
 		return nil, err
 	}
 	if c.ContentType == "" { // RFC 3862 §2.4
-		return nil, errBody
+		return nil, ErrBroken
 	}
 	return c, nil
 }
@@ -91,7 +94,7 @@ func headerLines(b []byte, each func(line string) error) (rest []byte, err error
 	for n := 0; ; n++ {
 		end := bytes.IndexByte(b, '\n')
 		if end < 0 || end > maxCPIMLine || n == maxCPIMHeaders {
-			return nil, errBody
+			return nil, ErrBroken
 		}
 		line := bytes.TrimSuffix(b[:end], []byte("\r"))
 		b = b[end+1:]
@@ -99,7 +102,7 @@ func headerLines(b []byte, each func(line string) error) (rest []byte, err error
 			return b, nil
 		}
 		if !utf8.Valid(line) || bytes.ContainsAny(line, "\r\x00") {
-			return nil, errBody
+			return nil, ErrBroken
 		}
 		if err := each(string(line)); err != nil {
 			return nil, err
@@ -109,7 +112,7 @@ func headerLines(b []byte, each func(line string) error) (rest []byte, err error
 
 // A cpimReader knows the prefixes that were declared.
 type cpimReader struct {
-	c        *cpim
+	c        *CPIM
 	prefixes map[string]string // to namespaces
 	require  []string          // what must be understood, as "namespace name"
 }
@@ -118,13 +121,13 @@ type cpimReader struct {
 func (r *cpimReader) header(line string) error {
 	name, value, ok := strings.Cut(line, ":")
 	if !ok || name == "" {
-		return errBody
+		return ErrBroken
 	}
 	lang := ""
 	if strings.HasPrefix(value, ";") {
 		var params string
 		params, value, _ = strings.Cut(value, " ")
-		lang = languageOf(media{params: []byte(params[1:])}.param("lang"))
+		lang = Language(media{params: []byte(params[1:])}.param("lang"))
 	}
 	space, local := r.qualified(name)
 	switch value = strings.TrimSpace(value); space {
@@ -158,21 +161,21 @@ func (r *cpimReader) core(name, lang, value string) error {
 	switch name {
 	case "From":
 		if c.From.URI != "" {
-			return errBody // two senders
+			return ErrBroken // two senders
 		}
 		c.From = party(value)
 	case "To":
 		c.To = append(c.To, party(value))
 	case "DateTime":
-		c.DateTime, _ = parseStamp(value)
+		c.DateTime, _ = stanza.ParseStamp(value)
 	case "Subject":
-		if len(c.Subjects) < maxTexts {
-			c.Subjects = append(c.Subjects, text{lang, cleanText(unescapeCPIM(value))})
+		if len(c.Subjects) < MaxTexts {
+			c.Subjects = append(c.Subjects, Text{lang, stanza.Clean(unescapeCPIM(value))})
 		}
 	case "NS":
 		prefix, uri, ok := strings.Cut(value, "<")
 		if !ok || !strings.HasSuffix(uri, ">") {
-			return errBody
+			return ErrBroken
 		}
 		r.prefixes[strings.TrimSpace(prefix)] = strings.TrimSuffix(uri, ">")
 	case "Require":
@@ -207,7 +210,7 @@ func (r *cpimReader) imdn(name, value string) {
 	case "Disposition-Notification":
 		for word := range strings.SplitSeq(value, ",") {
 			word, _, _ = strings.Cut(word, ";")
-			for _, n := range notifies {
+			for _, n := range fateWords {
 				if strings.TrimSpace(word) == n.word {
 					c.Notify |= n.bit
 				}
@@ -223,10 +226,10 @@ func (r *cpimReader) imdn(name, value string) {
 }
 
 // contentHeader reads a MIME header of the content.
-func (c *cpim) contentHeader(line string) error {
+func (c *CPIM) contentHeader(line string) error {
 	name, value, ok := strings.Cut(line, ":")
 	if !ok {
-		return errBody
+		return ErrBroken
 	}
 	field := map[string]*string{
 		"content-type": &c.ContentType, "content-language": &c.ContentLanguage,
@@ -236,7 +239,7 @@ func (c *cpim) contentHeader(line string) error {
 		return nil
 	}
 	if *field != "" {
-		return errBody // it would have two meanings
+		return ErrBroken // it would have two meanings
 	}
 	*field = strings.TrimSpace(value)
 	return nil
@@ -244,10 +247,10 @@ func (c *cpim) contentHeader(line string) error {
 
 // party reads a name and a URI in brackets. Without a URI that can be read it is nobody,
 // whatever it is called.
-func party(value string) cpimParty {
+func party(value string) Party {
 	open := strings.LastIndexByte(value, '<')
 	if open < 0 || !strings.HasSuffix(value, ">") {
-		return cpimParty{}
+		return Party{}
 	}
 	name := strings.TrimSpace(value[:open])
 	if n := len(name); n >= 2 && name[0] == '"' && name[n-1] == '"' {
@@ -255,27 +258,7 @@ func party(value string) cpimParty {
 	}
 	uri := value[open+1 : len(value)-1]
 	if _, err := sip.ParseURI([]byte(uri)); err != nil {
-		return cpimParty{}
+		return Party{}
 	}
-	return cpimParty{cleanText(strings.ReplaceAll(unescapeCPIM(name), `"`, "'")), uri}
-}
-
-// isFrom reports whether the wrapper names the sender whom the SIP side proved, by any of
-// his URIs. One that names nobody says nothing against it.
-//
-// COMPAT(RCS): its clients write an anonymous sender into each wrapper.
-func (c *cpim) isFrom(a *addresses, uris ...string) bool {
-	if c.From.URI == "" || strings.EqualFold(c.From.URI, "sip:anonymous@anonymous.invalid") {
-		return true
-	}
-	named, err := a.jid(c.From.URI)
-	if err != nil {
-		return false
-	}
-	for _, uri := range uris {
-		if j, err := a.jid(uri); err == nil && j.Bare().Equal(named.Bare()) {
-			return true
-		}
-	}
-	return false
+	return Party{stanza.Clean(strings.ReplaceAll(unescapeCPIM(name), `"`, "'")), uri}
 }

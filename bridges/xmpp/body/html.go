@@ -1,8 +1,10 @@
-package xmpp
+package body
 
 import (
 	"strings"
 
+	"github.com/sipedge/sipedge/bridges/xmpp/stanza"
+	"github.com/sipedge/sipedge/sip"
 	"golang.org/x/net/html"
 	"golang.org/x/net/html/atom"
 )
@@ -118,7 +120,7 @@ func (w *htmlWriter) line() {
 
 // text writes text; white space is one blank, except where it is kept.
 func (w *htmlWriter) text(s string) {
-	s = cleanText(s)
+	s = stanza.Clean(s)
 	if w.pre > 0 {
 		w.b.WriteString(s)
 		return
@@ -169,7 +171,7 @@ func (w *htmlWriter) link() {
 func safeLink(href string) string {
 	href = strings.TrimSpace(href)
 	for _, scheme := range []string{"https://", "http://", "mailto:", "xmpp:", "sip:", "tel:"} {
-		if _, ok := cutScheme(href, scheme); ok && isText(href) && isCleanText(href) && !strings.ContainsAny(href, " \"<>\ufffd") {
+		if _, ok := cutScheme(href, scheme); ok && sip.IsText(href) && stanza.Clean(href) == href && !strings.ContainsAny(href, " \"<>\ufffd") {
 			return href
 		}
 	}
@@ -184,4 +186,11 @@ func attribute(t *html.Token, name string) string {
 		}
 	}
 	return ""
+}
+
+func cutScheme(s, scheme string) (rest string, ok bool) {
+	if len(s) < len(scheme) || !strings.EqualFold(s[:len(scheme)], scheme) {
+		return s, false
+	}
+	return s[len(scheme):], true
 }

@@ -1,4 +1,4 @@
-package xmpp
+package pidf
 
 import (
 	"strconv"
@@ -20,22 +20,22 @@ func isMicrosoft(mediaType string) bool {
 // parseMicrosoft reads the availability and the note of such a document: a number,
 // for the person as a whole. There is one tuple, of no resource; none if the
 // document says nothing about availability.
-func parseMicrosoft(body []byte, lang string) ([]tuple, error) {
+func parseMicrosoft(body []byte, lang string) ([]Tuple, error) {
 	root, err := stanza.Parse(body, pidfLimits)
 	if err != nil {
 		return nil, err
 	}
-	m := microsoft{tuple: tuple{lang: tag(lang)}, availability: -1}
+	m := microsoft{Tuple: Tuple{Lang: tag(lang)}, availability: -1}
 	m.read(root, false)
 	if m.availability < 0 {
 		return nil, nil
 	}
-	m.open, m.show = availabilityOf(m.availability)
-	return []tuple{m.tuple}, nil
+	m.Open, m.Show = availabilityOf(m.availability)
+	return []Tuple{m.Tuple}, nil
 }
 
 type microsoft struct {
-	tuple
+	Tuple
 	availability int
 	aggregate    bool // availability is that of all devices together
 }

@@ -1,4 +1,4 @@
-package xmpp
+package pidf
 
 import (
 	"fmt"
@@ -10,10 +10,10 @@ import (
 	"github.com/sipedge/sipedge/bridges/xmpp/stanza"
 )
 
-var diffTuples = cmp.AllowUnexported(tuple{}, note{})
+var diffTuples = cmp.AllowUnexported(Tuple{}, note{})
 
-// parsed reads XML as it stands in a stream of servers.
-func parsed(t testing.TB, xml string) *stanza.Element {
+// element reads XML as it stands in a stream of servers.
+func element(t testing.TB, xml string) *stanza.Element {
 	t.Helper()
 	e, err := stanza.Parse([]byte(xml), stanza.Limits{})
 	if err != nil {
@@ -64,11 +64,11 @@ func TestPresenceBecomesPIDF(t *testing.T) {
 			`<tuple id='ID-r'><status><basic>open</basic></status><contact>sip:c</contact></tuple>`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			e := parsed(t, tt.presence)
+			e := element(t, tt.presence)
 			_, resource, _ := strings.Cut(e.Attr("from"), "/")
-			tu := tupleOf(e, resource)
-			tu.contact = "sip:c"
-			got := string(appendPIDF(nil, "pres:j@example.com", []tuple{tu}))
+			tu := FromStanza(e, resource)
+			tu.Contact = "sip:c"
+			got := string(Append(nil, "pres:j@example.com", []Tuple{tu}))
 			want := "<?xml version='1.0' encoding='UTF-8'?>\n" +
 				"<presence xmlns='urn:ietf:params:xml:ns:pidf' entity='pres:j@example.com'>" + tt.want + "</presence>"
 			if got != want {
@@ -141,7 +141,7 @@ func TestPIDFBecomesPresence(t *testing.T) {
 			}
 			var got []byte
 			for i := range tuples {
-				got = stanza.Append(got, tuples[i].stanza("s@x", "w@y"))
+				got = stanza.Append(got, tuples[i].Stanza("s@x", "w@y"))
 			}
 			if string(got) != tt.want {
 				t.Errorf("got  %s\nwant %s", got, tt.want)
@@ -155,7 +155,7 @@ func TestContentLanguageIsTheLanguageOfThePresence(t *testing.T) {
 		{"", "", ""}, {"", "de", "de"}, {" xml:lang='en'", "de", "en"},
 	} {
 		tuples, err := parsePIDF([]byte(`<presence xmlns='urn:ietf:params:xml:ns:pidf'`+tt.root+`><tuple id='a'/></presence>`), tt.header, idResource)
-		if err != nil || len(tuples) != 1 || tuples[0].stanza("s@x", "w@y").Lang() != tt.want {
+		if err != nil || len(tuples) != 1 || tuples[0].Stanza("s@x", "w@y").Lang() != tt.want {
 			t.Errorf("document with %q and header %q: %+v, %v", tt.root, tt.header, tuples, err)
 		}
 	}
@@ -195,15 +195,15 @@ func TestResourcesAreTogetherInADocument(t *testing.T) {
 		{[]string{"dnd", "away"}, "away"}, {[]string{"dnd", "away", ""}, ""}, {[]string{"dnd", "xa"}, "away"},
 		{[]string{"dnd", "-"}, "busy"}, {[]string{"-"}, ""}, {[]string{"chat", "dnd"}, ""}, {nil, ""},
 	} {
-		var tuples []tuple
+		var tuples []Tuple
 		for i, show := range tt.shows {
-			tu := tuple{resource: fmt.Sprint("r", i), open: show != "-", show: show, lang: "en"}
-			if !tu.open {
-				tu.show = ""
+			tu := Tuple{Resource: fmt.Sprint("r", i), Open: show != "-", Show: show, Lang: "en"}
+			if !tu.Open {
+				tu.Show = ""
 			}
 			tuples = append(tuples, tu)
 		}
-		doc := appendPIDF(nil, "pres:j@example.com", tuples)
+		doc := Append(nil, "pres:j@example.com", tuples)
 		if got := activityOf(tuples); got != tt.activity {
 			t.Errorf("%q: activity %q, want %q", tt.shows, got, tt.activity)
 		}
@@ -217,7 +217,7 @@ func TestResourcesAreTogetherInADocument(t *testing.T) {
 // two of one id is no XML that validates.
 func TestTupleIDsDiffer(t *testing.T) {
 	hash := strings.TrimPrefix(tupleID("a b", nil), "ID-")
-	doc := string(appendPIDF(nil, "pres:j@example.com", []tuple{{resource: hash}, {resource: "a b"}}))
+	doc := string(Append(nil, "pres:j@example.com", []Tuple{{Resource: hash}, {Resource: "a b"}}))
 	if n := strings.Count(doc, "'ID-"+hash+"'"); n != 1 {
 		t.Errorf("id %s is there %d times: %s", hash, n, doc)
 	}
@@ -230,18 +230,18 @@ func TestMicrosoftPresence(t *testing.T) {
 <category name="state"><state xmlns="http://schemas.microsoft.com/2006/09/sip/state" type="aggregateState"><availability>` + n + `</availability></state></category>
 <category name="note"><note xmlns="http://schemas.microsoft.com/2006/09/sip/note"><body type="personal">In Rome</body></note></category></categories>`
 	}
-	for n, want := range map[string]tuple{
-		"3000": {open: true}, "4500": {open: true, show: "away"}, "6000": {open: true, show: "dnd"}, "9000": {open: true, show: "dnd"},
-		"12000": {open: true, show: "away"}, "15000": {open: true, show: "away"}, "18000": {}, "0": {},
+	for n, want := range map[string]Tuple{
+		"3000": {Open: true}, "4500": {Open: true, Show: "away"}, "6000": {Open: true, Show: "dnd"}, "9000": {Open: true, Show: "dnd"},
+		"12000": {Open: true, Show: "away"}, "15000": {Open: true, Show: "away"}, "18000": {}, "0": {},
 	} {
 		want.notes = []note{{"", "In Rome"}}
 		got, err := parseMicrosoft([]byte(categories(n)), "")
-		if err != nil || !cmp.Equal(got, []tuple{want}, diffTuples) {
+		if err != nil || !cmp.Equal(got, []Tuple{want}, diffTuples) {
 			t.Errorf("%s: %+v, %v", n, got, err)
 		}
 	}
 	old := `<presentity xmlns="http://schemas.microsoft.com/2002/09/sip/presence"><availability aggregate="300" description=""/><devicePresence><availability aggregate="0"/></devicePresence></presentity>`
-	if got, err := parseMicrosoft([]byte(old), ""); err != nil || len(got) != 1 || !got[0].open {
+	if got, err := parseMicrosoft([]byte(old), ""); err != nil || len(got) != 1 || !got[0].Open {
 		t.Errorf("presentity: %+v, %v", got, err)
 	}
 	if got, err := parseMicrosoft([]byte("<categories/>"), ""); got != nil || err != nil {
@@ -256,6 +256,32 @@ func TestMicrosoftPresence(t *testing.T) {
 	} {
 		if isMicrosoft(mediaType) != want {
 			t.Errorf("isMicrosoft(%s) = %v", mediaType, !want)
+		}
+	}
+}
+
+// The type says how a document is read, and who asks names the resources.
+func TestADocumentIsReadByItsType(t *testing.T) {
+	const (
+		open   = `<presence xmlns='urn:ietf:params:xml:ns:pidf'><tuple id='a'><status><basic>open</basic></status></tuple></presence>`
+		silent = `<presence xmlns='urn:ietf:params:xml:ns:pidf'/>`
+		old    = `<presentity xmlns="http://schemas.microsoft.com/2002/09/sip/presence"><availability aggregate="300"/></presentity>`
+	)
+	for _, tt := range []struct {
+		name, contentType, body string
+		want                    []Tuple
+		err                     error
+	}{
+		{"PIDF", Type + ";charset=UTF-8", open, []Tuple{{Resource: "of a", Open: true}}, nil},
+		{"PIDF of nobody", Type, silent, []Tuple{}, nil},
+		{"the Microsoft dialect", "text/xml+msrtc.pidf", old, []Tuple{{Resource: "of ", Open: true}}, nil},
+		{"the Microsoft dialect without availability", "text/xml+msrtc.pidf", "<presentity/>", nil, nil},
+		{"another type", "text/plain", open, nil, ErrType},
+		{"no type", "", open, nil, ErrType},
+	} {
+		got, err := Read(tt.contentType, "", []byte(tt.body), func(id, _ string) string { return "of " + id })
+		if err != tt.err || !cmp.Equal(got, tt.want, diffTuples) {
+			t.Errorf("%s: %+v, %v; want %+v, %v", tt.name, got, err, tt.want, tt.err)
 		}
 	}
 }
@@ -309,17 +335,17 @@ func FuzzPIDF(f *testing.F) {
 		}
 		for i := range tuples {
 			tu := &tuples[i]
-			e := tu.stanza("s@x", "w@y")
+			e := tu.Stanza("s@x", "w@y")
 			again, err := stanza.Parse(stanza.Append(nil, e), stanza.Limits{Stanza: 8 * pidfLimits.Stanza})
 			if err != nil {
 				t.Fatalf("%v: %s", err, stanza.Append(nil, e))
 			}
-			back := tupleOf(again, tu.resource)
-			if back.open != tu.open || back.open && (back.show != tu.show || back.priority != tu.priority || !back.idle.Equal(tu.idle.Truncate(time.Second))) || len(back.notes) != len(tu.notes) {
+			back := FromStanza(again, tu.Resource)
+			if back.Open != tu.Open || back.Open && (back.Show != tu.Show || back.priority != tu.priority || !back.idle.Equal(tu.idle.Truncate(time.Second))) || len(back.notes) != len(tu.notes) {
 				t.Errorf("%+v became %+v", tu, back)
 			}
 		}
-		doc := appendPIDF(nil, "pres:s@x", tuples)
+		doc := Append(nil, "pres:s@x", tuples)
 		if len(doc) > pidfLimits.Stanza {
 			return // the notes of a person are those of each tuple, and what was read may be escaped
 		}
@@ -330,19 +356,19 @@ func FuzzPIDF(f *testing.F) {
 }
 
 func BenchmarkAppendPIDF(b *testing.B) {
-	tuples := []tuple{
-		{resource: "balcony", open: true, show: "away", ranked: true, priority: 5, notes: []note{{"en", "wooing"}}, contact: "sip:juliet@example.com;gr=balcony"},
-		{resource: "chamber", open: true, idle: time.Now(), contact: "sip:juliet@example.com;gr=chamber"},
+	tuples := []Tuple{
+		{Resource: "balcony", Open: true, Show: "away", ranked: true, priority: 5, notes: []note{{"en", "wooing"}}, Contact: "sip:juliet@example.com;gr=balcony"},
+		{Resource: "chamber", Open: true, idle: time.Now(), Contact: "sip:juliet@example.com;gr=chamber"},
 	}
 	var dst []byte
 	b.ReportAllocs()
 	for b.Loop() {
-		dst = appendPIDF(dst[:0], "pres:juliet@example.com", tuples)
+		dst = Append(dst[:0], "pres:juliet@example.com", tuples)
 	}
 }
 
 func BenchmarkParsePIDF(b *testing.B) {
-	doc := appendPIDF(nil, "pres:s@x", []tuple{{resource: "r", open: true, show: "away", notes: []note{{"en", "wooing"}}, contact: "sip:s@x;gr=r"}})
+	doc := Append(nil, "pres:s@x", []Tuple{{Resource: "r", Open: true, Show: "away", notes: []note{{"en", "wooing"}}, Contact: "sip:s@x;gr=r"}})
 	b.ReportAllocs()
 	for b.Loop() {
 		if _, err := parsePIDF(doc, "", idResource); err != nil {

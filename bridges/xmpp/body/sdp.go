@@ -1,10 +1,11 @@
-package xmpp
+package body
 
 import (
 	"bytes"
 	"net/netip"
-	"strconv"
 	"strings"
+
+	"github.com/sipedge/sipedge/sip"
 )
 
 // Bounds of a session description.
@@ -14,28 +15,28 @@ const (
 	maxSDPAccept = 64
 )
 
-// A sessionKind is how the messages of a session are to travel.
-type sessionKind uint8
+// A Session is how the messages of a session are to travel.
+type Session uint8
 
 const (
-	sessionNone sessionKind = iota // no messages, or in a way that is unknown
-	sessionSIP                     // MESSAGE within the dialog: Microsoft's clients
-	sessionMSRP                    // RFC 4975
+	NoSession   Session = iota // no messages, or in a way that is unknown
+	SIPSession                 // MESSAGE within the dialog: Microsoft's clients
+	MSRPSession                // RFC 4975
 )
 
-// An offer is a session description that offers messages, or answers such an offer.
-type offer struct {
-	Kind    sessionKind
+// An Offer is a session description that offers messages, or answers such an offer.
+type Offer struct {
+	Kind    Session
 	Accepts []string // media types, in lower case; "*" is any
 	media   []string // values of all m= lines
 	at      int      // which of them is that of the messages
 }
 
-// readOffer reads a session description (RFC 4566 §5). Of several lines that would do
+// ReadOffer reads a session description (RFC 4566 §5). Of several lines that would do
 // the first counts that is not refused already. It is false for what is no
 // description.
-func readOffer(b []byte) (*offer, bool) {
-	o := &offer{at: -1}
+func ReadOffer(b []byte) (*Offer, bool) {
+	o := &Offer{at: -1}
 	if !bytes.HasPrefix(b, []byte("v=0")) || len(b) > maxBody {
 		return nil, false
 	}
@@ -54,12 +55,12 @@ func readOffer(b []byte) (*offer, bool) {
 		}
 		switch value := line[2:]; {
 		case line[0] == 'm':
-			if len(o.media) == maxSDPMedia || !isText(value) {
+			if len(o.media) == maxSDPMedia || !sip.IsText(value) {
 				return nil, false
 			}
 			o.media = append(o.media, value)
 			kind := sessionOf(value)
-			ours = kind != sessionNone && o.at < 0
+			ours = kind != NoSession && o.at < 0
 			if ours {
 				o.Kind, o.at = kind, len(o.media)-1
 			}
@@ -74,18 +75,18 @@ func readOffer(b []byte) (*offer, bool) {
 
 // sessionOf says what a media line offers: name, port, protocol and format
 // (RFC 4566 §5.14).
-func sessionOf(value string) sessionKind {
+func sessionOf(value string) Session {
 	f := strings.Fields(value)
 	if len(f) < 4 || f[1] == "0" || f[0] != "message" && f[0] != "x-ms-message" {
-		return sessionNone
+		return NoSession
 	}
 	switch {
 	case strings.EqualFold(f[2], "sip"):
-		return sessionSIP
+		return SIPSession
 	case f[0] == "message" && (strings.EqualFold(f[2], "TCP/MSRP") || strings.EqualFold(f[2], "TCP/TLS/MSRP")):
-		return sessionMSRP
+		return MSRPSession
 	}
-	return sessionNone
+	return NoSession
 }
 
 func acceptTypes(s string) (types []string) {
@@ -98,9 +99,9 @@ func acceptTypes(s string) (types []string) {
 	return types
 }
 
-// takes reports whether the other side takes a media type. Without a list it takes plain
+// Takes reports whether the other side takes a media type. Without a list it takes plain
 // text.
-func (o *offer) takes(kind string) bool {
+func (o *Offer) Takes(kind string) bool {
 	if len(o.Accepts) == 0 {
 		return kind == "text/plain"
 	}
@@ -113,10 +114,10 @@ func (o *offer) takes(kind string) bool {
 	return false
 }
 
-// answer makes the answer to an offer of kind sessionSIP: the same lines, all refused
+// Answer makes the answer to an offer of kind SIPSession: the same lines, all refused
 // but that of the messages (RFC 3264 §6). host is ours, as a name or an address; the
 // messages go along the dialog and never there.
-func (o *offer) answer(host string) []byte {
+func (o *Offer) Answer(host string) []byte {
 	b := sessionHead(host)
 	for i, line := range o.media {
 		f := strings.Fields(line)
@@ -133,8 +134,8 @@ func (o *offer) answer(host string) []byte {
 	return b
 }
 
-// messageOffer makes an offer of such a session.
-func messageOffer(host string) []byte { return messageLines(sessionHead(host), "message") }
+// NewOffer makes an offer of such a session; host is as for Answer.
+func NewOffer(host string) []byte { return messageLines(sessionHead(host), "message") }
 
 // sessionHead begins a description. Nothing of it changes while a session lasts, so
 // that its version stays the same, too (RFC 3264 §8).
@@ -155,14 +156,4 @@ func messageLines(b []byte, name string) []byte {
 	b = append(append(append(b, "m="...), name...), " 5060 sip null\r\n"...)
 	return append(b, "a=accept-types:text/plain text/html multipart/alternative message/cpim "+
 		"application/im-iscomposing+xml message/imdn+xml\r\n"...)
-}
-
-// hostOnly returns the host of "host:port".
-func hostOnly(hostport string) string {
-	if i := strings.LastIndexByte(hostport, ':'); i >= 0 && !strings.HasSuffix(hostport, "]") {
-		if _, err := strconv.ParseUint(hostport[i+1:], 10, 16); err == nil {
-			return hostport[:i]
-		}
-	}
-	return hostport
 }

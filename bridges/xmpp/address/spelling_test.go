@@ -1,4 +1,4 @@
-package xmpp
+package address
 
 import (
 	"fmt"
@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-func ours(t *testing.T, users ...string) *addresses {
+func ours(t *testing.T, users ...string) *Table {
 	t.Helper()
 	a := tunnel()
 	s, err := newSpellings(a, users)
@@ -17,14 +17,14 @@ func ours(t *testing.T, users ...string) *addresses {
 	return a
 }
 
-func wantURI(t *testing.T, a *addresses, address, want string) {
+func wantURI(t *testing.T, a *Table, address, want string) {
 	t.Helper()
-	j, err := parseJID(address)
+	j, err := Parse(address)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if uri, err := a.uri(j); err != nil || uri != want {
-		t.Errorf("uri(%s) = %q, %v; want %q", address, uri, err, want)
+	if uri, err := a.URI(j); err != nil || uri != want {
+		t.Errorf("URI(%s) = %q, %v; want %q", address, uri, err, want)
 	}
 }
 
@@ -52,15 +52,15 @@ func TestASpellingIsLearnedFromWhatTheUserSends(t *testing.T) {
 		{"sip:Mercutio@example.net", true},
 		{"not an address", true},
 	} {
-		if same := a.learn(tt.uri); same != tt.same {
-			t.Errorf("learn(%s) = %v, want %v", tt.uri, same, tt.same)
+		if same := a.Learn(tt.uri); same != tt.same {
+			t.Errorf("Learn(%s) = %v, want %v", tt.uri, same, tt.same)
 		}
 	}
 	wantURI(t, a, "tybalt@example.org", "sip:Tybalt@example.org")
 	wantURI(t, a, "romeo@example.org", "sip:Romeo@example.org")
 	wantURI(t, a, "paris@example.org", "sip:paris@example.org")
 	wantURI(t, a, `mercutio\40example.net@sipgw.example.com`, "sip:Mercutio@example.net")
-	if !new(addresses).learn("sip:Romeo@example.org") {
+	if !new(Table).Learn("sip:Romeo@example.org") {
 		t.Error("without a table everybody is the same")
 	}
 }
@@ -86,7 +86,7 @@ func TestTwoWhoDifferInCaseCannotBothBeThere(t *testing.T) {
 func TestLearnedSpellingsAreBounded(t *testing.T) {
 	a := ours(t)
 	for i := range maxLearned + 10 {
-		a.learn(fmt.Sprintf("sip:U%d@example.org", i))
+		a.Learn(fmt.Sprintf("sip:U%d@example.org", i))
 	}
 	if n := a.spelled.learned.Len(); n != maxLearned {
 		t.Errorf("%d spellings are held, want %d", n, maxLearned)

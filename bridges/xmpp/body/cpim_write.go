@@ -1,4 +1,4 @@
-package xmpp
+package body
 
 import (
 	"strconv"
@@ -6,8 +6,9 @@ import (
 	"time"
 )
 
-// append appends the wrapper with its content.
-func (c *cpim) append(dst []byte) []byte {
+// Append appends the wrapper with its content. A line end or a control in a value is
+// escaped or left out, so that it stays one.
+func (c *CPIM) Append(dst []byte) []byte {
 	if c.From.URI != "" {
 		dst = c.From.append(append(dst, "From: "...))
 	}
@@ -35,7 +36,7 @@ func (c *cpim) append(dst []byte) []byte {
 }
 
 // appendIMDN appends the headers of RFC 5438 §6, if there are any.
-func (c *cpim) appendIMDN(dst []byte) []byte {
+func (c *CPIM) appendIMDN(dst []byte) []byte {
 	if c.MessageID == "" {
 		return dst
 	}
@@ -44,7 +45,7 @@ func (c *cpim) appendIMDN(dst []byte) []byte {
 	if c.Notify != 0 {
 		dst = append(dst, "imdn.Disposition-Notification:"...)
 		sep := " "
-		for _, n := range notifies {
+		for _, n := range fateWords {
 			if c.Notify&n.bit != 0 {
 				dst = append(append(dst, sep...), n.word...)
 				sep = ", "
@@ -53,13 +54,13 @@ func (c *cpim) appendIMDN(dst []byte) []byte {
 		dst = append(dst, "\r\n"...)
 	}
 	for _, uri := range c.Route {
-		dst = cpimParty{URI: uri}.append(append(dst, "imdn.IMDN-Route: "...))
+		dst = Party{URI: uri}.append(append(dst, "imdn.IMDN-Route: "...))
 	}
 	return dst
 }
 
 // append appends a name and a URI, and ends the line.
-func (p cpimParty) append(dst []byte) []byte {
+func (p Party) append(dst []byte) []byte {
 	if p.Name != "" {
 		dst = append(dst, '"')
 		dst = append(appendCPIM(dst, strings.ReplaceAll(p.Name, `"`, "'")), `" `...)

@@ -1,4 +1,4 @@
-package xmpp
+package address
 
 import (
 	"fmt"
@@ -6,7 +6,6 @@ import (
 
 	lru "github.com/hashicorp/golang-lru/v2"
 	"github.com/sipedge/sipedge/sip"
-	"mellium.im/xmpp/jid"
 )
 
 // maxLearned bounds the spellings that are learned.
@@ -26,7 +25,7 @@ type spellings struct {
 // newSpellings makes a table of users that the administrator names, as SIP URIs. Two
 // that XMPP cannot tell apart are an error: one would get what is for the
 // other.
-func newSpellings(a *addresses, uris []string) (*spellings, error) {
+func newSpellings(a *Table, uris []string) (*spellings, error) {
 	s := &spellings{named: make(map[string]string, len(uris))}
 	s.learned, _ = lru.New[string, string](maxLearned) // fails for sizes below one only
 	for _, uri := range uris {
@@ -44,22 +43,22 @@ func newSpellings(a *addresses, uris []string) (*spellings, error) {
 }
 
 // spellingOf returns the JID and the user part of a user of ours.
-func spellingOf(a *addresses, uri string) (j jid.JID, user string, err error) {
+func spellingOf(a *Table, uri string) (j JID, user string, err error) {
 	if user, host, ok := plainURI(uri); ok && a.isNative(host) {
-		return jid.NewUnsafe(user, host, "").JID, user, nil
+		return jidOf(user, host, ""), user, nil
 	}
-	if j, err = a.jid(uri); err != nil {
+	if j, err = a.JID(uri); err != nil {
 		return j, "", err
 	}
 	u, err := sip.ParseURI([]byte(uri))
 	if err != nil || len(u.User) == 0 {
-		return j, "", errURI
+		return j, "", ErrURI
 	}
 	return j, string(u.User), nil
 }
 
 // of returns the user part of a bare JID, if there is something to know about it.
-func (s *spellings) of(j jid.JID) (user string, ok bool) {
+func (s *spellings) of(j JID) (user string, ok bool) {
 	if s == nil {
 		return "", false
 	}
@@ -72,10 +71,10 @@ func (s *spellings) of(j jid.JID) (user string, ok bool) {
 	return s.learned.Get(key)
 }
 
-// learn notes how a user of ours is spelled in what the home server sent of him.
+// Learn notes how a user of ours is spelled in what the home server sent of him.
 // same is false if he was known by another name, which stays: whoever differs from
 // him in case only does not get what is his.
-func (a *addresses) learn(uri string) (same bool) {
+func (a *Table) Learn(uri string) (same bool) {
 	s := a.spelled
 	if s == nil {
 		return true

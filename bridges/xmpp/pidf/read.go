@@ -1,7 +1,8 @@
-package xmpp
+package pidf
 
 import (
 	"errors"
+	"mime"
 	"strings"
 	"time"
 
@@ -11,11 +12,33 @@ import (
 // pidfLimits bounds a presence document.
 var pidfLimits = stanza.Limits{Stanza: 64 << 10, Depth: 16, Attrs: 32, Tokens: 4096}
 
-var errNotPIDF = errors.New("xmpp: not a presence document")
+// ErrType says that a body is of no type that is read here.
+var ErrType = errors.New("pidf: not a type of presence documents")
 
-// parsePIDF reads a document: one tuple for each resource, in the document's
-// order. resourceOf names the resource of a tuple by its id and its contact.
-func parsePIDF(body []byte, lang string, resourceOf func(id, contact string) string) ([]tuple, error) {
+var errNotPIDF = errors.New("pidf: not a presence document")
+
+// Read reads a presence document of any type that is understood: one tuple for each
+// resource, in the document's order. contentType and lang are the values of Content-Type and
+// Content-Language; resourceOf names the resource of a tuple by its id and its contact, each
+// of which may be "". The tuples are nil if the document says nothing of presence; one of
+// PIDF always does. The error is ErrType, or says what is wrong with the document.
+func Read(contentType, lang string, body []byte, resourceOf func(id, contact string) string) ([]Tuple, error) {
+	mediaType, _, err := mime.ParseMediaType(contentType)
+	switch {
+	case err == nil && mediaType == Type:
+		return parsePIDF(body, lang, resourceOf)
+	case err == nil && isMicrosoft(mediaType):
+		tuples, err := parseMicrosoft(body, lang)
+		for i := range tuples {
+			tuples[i].Resource = resourceOf("", "")
+		}
+		return tuples, err
+	}
+	return nil, ErrType
+}
+
+// parsePIDF reads a document of PIDF.
+func parsePIDF(body []byte, lang string, resourceOf func(id, contact string) string) ([]Tuple, error) {
 	root, err := stanza.Parse(body, pidfLimits)
 	if err != nil {
 		return nil, err
@@ -27,12 +50,12 @@ func parsePIDF(body []byte, lang string, resourceOf func(id, contact string) str
 		lang = l
 	}
 	lang = tag(lang)
-	var set tupleSet
+	set := tupleSet{list: []Tuple{}}
 	for _, c := range root.Children {
 		if c.Is(nsPIDF, "tuple") {
 			t := readTuple(c)
-			t.lang = lang
-			t.resource = resourceOf(c.Attr("id"), t.contact)
+			t.Lang = lang
+			t.Resource = resourceOf(c.Attr("id"), t.Contact)
 			set.add(t)
 		}
 	}
@@ -44,14 +67,14 @@ func parsePIDF(body []byte, lang string, resourceOf func(id, contact string) str
 }
 
 // A tupleSet is the tuples of a document, one for each resource.
-type tupleSet struct{ list []tuple }
+type tupleSet struct{ list []Tuple }
 
 // add adds a tuple. Of two of the same resource, as of a device with two services,
 // the one that is open counts, and of two open ones the first.
-func (s *tupleSet) add(t tuple) {
+func (s *tupleSet) add(t Tuple) {
 	for i := range s.list {
-		if old := &s.list[i]; old.resource == t.resource {
-			if t.open && !old.open {
+		if old := &s.list[i]; old.Resource == t.Resource {
+			if t.Open && !old.Open {
 				*old = t
 			}
 			return
@@ -63,7 +86,7 @@ func (s *tupleSet) add(t tuple) {
 }
 
 // readTuple reads one tuple.
-func readTuple(e *stanza.Element) (t tuple) {
+func readTuple(e *stanza.Element) (t Tuple) {
 	activity := ""
 	for _, c := range e.Children {
 		switch {
@@ -71,13 +94,13 @@ func readTuple(e *stanza.Element) (t tuple) {
 			for _, s := range c.Children {
 				switch {
 				case s.Is(nsPIDF, "basic"):
-					t.open = strings.TrimSpace(s.Text) == "open"
+					t.Open = strings.TrimSpace(s.Text) == "open"
 				default:
 					t.extension(s, &activity)
 				}
 			}
 		case c.Is(nsPIDF, "contact"):
-			t.contact = strings.TrimSpace(c.Text)
+			t.Contact = strings.TrimSpace(c.Text)
 			if p, ok := priorityOf(c.Attr("priority")); ok {
 				t.ranked, t.priority = true, p
 			}
@@ -87,7 +110,7 @@ func readTuple(e *stanza.Element) (t tuple) {
 			t.extension(c, &activity)
 		}
 	}
-	if t.show == "" {
+	if t.Show == "" {
 		t.applyActivity(activity)
 	}
 	return t
@@ -95,11 +118,11 @@ func readTuple(e *stanza.Element) (t tuple) {
 
 // extension reads what stands beside the elements of PIDF: in the status or beside
 // it, since implementations differ.
-func (t *tuple) extension(e *stanza.Element, activity *string) {
+func (t *Tuple) extension(e *stanza.Element, activity *string) {
 	switch {
 	case (e.Space == stanza.NS || e.Space == stanza.NSClient) && e.Local == "show":
-		if show := strings.TrimSpace(e.Text); isShow(show) && t.show == "" {
-			t.show = show
+		if show := strings.TrimSpace(e.Text); isShow(show) && t.Show == "" {
+			t.Show = show
 		}
 	case !isRPID(e.Space):
 	case e.Local == "activities":
@@ -129,7 +152,7 @@ func readIdle(e *stanza.Element) time.Time {
 	if since == "" {
 		since = e.Attr("since")
 	}
-	t, _ := parseStamp(since)
+	t, _ := stanza.ParseStamp(since)
 	return t
 }
 
@@ -175,9 +198,9 @@ func stronger(a, b string) string {
 	return a
 }
 
-func (t *tuple) applyActivity(activity string) {
-	if a := activities[activity]; t.open && a.show != "" {
-		t.show = a.show
+func (t *Tuple) applyActivity(activity string) {
+	if a := activities[activity]; t.Open && a.show != "" {
+		t.Show = a.show
 		if len(t.notes) == 0 {
 			t.addNote("en", a.text)
 		}
@@ -193,7 +216,7 @@ type person struct {
 }
 
 func readPerson(root *stanza.Element) person {
-	var t tuple
+	var t Tuple
 	var p person
 	for _, c := range root.Children {
 		switch {
@@ -216,14 +239,14 @@ func readPerson(root *stanza.Element) person {
 }
 
 // apply says of a tuple what it does not say itself.
-func (p *person) apply(t *tuple) {
+func (p *person) apply(t *Tuple) {
 	if len(t.notes) == 0 {
 		t.notes = p.notes
 	}
-	if t.show == "" {
+	if t.Show == "" {
 		t.applyActivity(p.activity)
 	}
-	if t.idle.IsZero() && t.open {
+	if t.idle.IsZero() && t.Open {
 		t.idle = p.idle
 	}
 }

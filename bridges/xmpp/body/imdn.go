@@ -1,4 +1,4 @@
-package xmpp
+package body
 
 import (
 	"strings"
@@ -12,8 +12,8 @@ const nsIMDN = "urn:ietf:params:xml:ns:imdn"
 // documentLimits are for the small documents in bodies.
 var documentLimits = stanza.Limits{Stanza: 16 << 10, Depth: 16, Attrs: 16, Tokens: 512}
 
-// An imdn says what became of a message (RFC 5438 §11).
-type imdn struct {
+// An IMDN says what became of a message (RFC 5438 §11).
+type IMDN struct {
 	MessageID string    // of that message
 	DateTime  time.Time // when that was sent; zero: unknown
 	Recipient string    // URI, "": not said
@@ -25,13 +25,13 @@ type imdn struct {
 	Status string
 }
 
-// readIMDN reads a message/imdn+xml document. The error is a *bodyError.
-func readIMDN(b []byte) (*imdn, error) {
+// readIMDN reads a message/imdn+xml document. The error is a *Error.
+func readIMDN(b []byte) (*IMDN, error) {
 	e, err := stanza.Parse(b, documentLimits)
 	if err != nil || !e.Is(nsIMDN, "imdn") {
-		return nil, errBody
+		return nil, ErrBroken
 	}
-	n := new(imdn)
+	n := new(IMDN)
 	for _, c := range e.Children {
 		value := strings.TrimSpace(c.Text)
 		switch {
@@ -39,7 +39,7 @@ func readIMDN(b []byte) (*imdn, error) {
 		case c.Local == "message-id":
 			n.MessageID = value
 		case c.Local == "datetime":
-			n.DateTime, _ = parseStamp(value)
+			n.DateTime, _ = stanza.ParseStamp(value)
 		case c.Local == "recipient-uri":
 			n.Recipient = value
 		case c.Local == "original-recipient-uri":
@@ -48,7 +48,7 @@ func readIMDN(b []byte) (*imdn, error) {
 			n.Subject = value
 		case strings.HasSuffix(c.Local, "-notification"):
 			if n.Kind != "" {
-				return nil, errBody // one of each document
+				return nil, ErrBroken // one of each document
 			}
 			n.Kind = strings.TrimSuffix(c.Local, "-notification")
 			if status := c.Child(nsIMDN, "status"); status != nil {
@@ -61,53 +61,27 @@ func readIMDN(b []byte) (*imdn, error) {
 		}
 	}
 	if n.MessageID == "" || n.Kind == "" || n.Status == "" {
-		return nil, errBody
+		return nil, ErrBroken
 	}
 	return n, nil
 }
 
-// means returns the disposition that XMPP can express, 0 if it is of no interest: that
+// Means returns the fate that XMPP can express, 0 if it is of no interest: that
 // a server on the way has the message.
-func (n *imdn) means() notify {
+func (n *IMDN) Means() Fates {
 	switch {
 	case n.Kind == "delivery" && n.Status == "delivered":
-		return notifyDelivered
+		return Delivered
 	case n.Kind == "display" && n.Status == "displayed":
-		return notifyDisplayed
+		return Displayed
 	case n.Kind == "delivery" && (n.Status == "failed" || n.Status == "forbidden" || n.Status == "error"):
-		return notifyFailed
+		return Failed
 	}
 	return 0
 }
 
-// stanzaError returns the error that a failure is for the sender of the message, nil if
-// it is none.
-func (n *imdn) stanzaError() *stanza.Error {
-	if n.means() != notifyFailed {
-		return nil
-	}
-	switch n.Status {
-	case "forbidden":
-		return &stanza.Error{Condition: "forbidden", Type: "auth"}
-	case "failed":
-		return &stanza.Error{Condition: "recipient-unavailable", Type: "wait"}
-	}
-	return &stanza.Error{Condition: "undefined-condition", Type: "cancel"}
-}
-
-// failureStatus returns the status of an IMDN for a stanza error.
-func failureStatus(e *stanza.Error) string {
-	switch e.Condition {
-	case "forbidden", "not-allowed":
-		return "forbidden"
-	case "internal-server-error", "undefined-condition":
-		return "error"
-	}
-	return "failed"
-}
-
-// append appends the document.
-func (n *imdn) append(dst []byte) []byte {
+// Append appends the document.
+func (n *IMDN) Append(dst []byte) []byte {
 	e := stanza.New(nsIMDN, "imdn")
 	e.AddText(nsIMDN, "message-id", n.MessageID)
 	sent := n.DateTime

@@ -1,85 +1,85 @@
-package xmpp
+// Package address is how SIP and XMPP call the same people (RFC 7247 §6): SIP URIs
+// there, JIDs here, and the way back from each.
+//
+// A [Table] maps addresses between the domains of one bridge; [Parse] reads a JID in its
+// canonical form (RFC 7622), which all JIDs of a bridge have. What cannot be an address
+// of the other side, or would be taken there for somebody else's, is an [Error].
+//
+// It looks nothing up and asks nobody: whether there is somebody of this name, the other
+// side knows.
+package address
 
 import (
 	"strings"
 
 	"github.com/sipedge/sipedge/sip"
-	"mellium.im/xmpp/jid"
 )
 
-// addresses is how the two sides call the same people (RFC 7247 §6). The zero
-// value maps natively: sip:romeo@example.net is romeo@example.net.
+// A Table maps the addresses of one bridge. The zero Table maps natively and learns no
+// spellings: sip:romeo@example.net is romeo@example.net.
 //
 // It may be used from anywhere at once, and is not changed but for the spellings that
 // it learns.
-type addresses struct {
-	// native holds those of our domains whose XMPP server we are, in the form of
-	// sip.AppendDomain. Only for them spellings count.
-	native map[string]bool
-	// tunnelled holds those of our domains that are not XMPP domains themselves.
-	// Their users are JIDs of the gateway: romeo\40example.net@sipgw.example.com.
-	tunnelled map[string]bool
-	// gateway is the XMPP domain of tunnelled users, "" if there is none.
-	gateway string
-	// sipGateway is the SIP domain in which foreign JIDs are written whole, "" if
-	// they are written natively: sip:juliet%40example.com@xmpp.example.net.
-	sipGateway string
+type Table struct {
+	native, tunnelled   map[string]bool // as Domains has them
+	gateway, sipGateway string
 	// phones is the XMPP domain that tel URIs belong to; "" refuses them.
 	phones string
-	// unavailable is the status for service-unavailable: 403, or 480. 0 is 403.
-	unavailable int
 
 	spelled *spellings // nil: none
 }
 
-// An addressError says why there is no such address at the other side. It is an
-// answer in both directions.
-type addressError struct {
-	Status    int    // for SIP
-	Condition string // for XMPP
-	Text      string // for people; never what a stranger wrote
+// Domains are those between which a Table maps, all in the form of sip.AppendDomain.
+type Domains struct {
+	// Native are those of ours whose XMPP server we are. Only for them spellings
+	// count.
+	Native []string
+	// Tunnelled are those of ours that are not XMPP domains themselves. Their users are
+	// JIDs of the gateway: romeo\40example.net@sipgw.example.com.
+	Tunnelled []string
+	// Gateway is the XMPP domain of tunnelled users, "" if there is none.
+	Gateway string
+	// SIPGateway is the SIP domain in which foreign JIDs are written whole, "" if
+	// they are written natively: sip:juliet%40example.com@xmpp.example.net.
+	SIPGateway string
 }
 
-// Error describes the fault.
-func (e *addressError) Error() string { return "xmpp: " + e.Text }
+// New makes the table for these domains. It knows no spellings yet, and learns.
+func New(d Domains) *Table {
+	a := &Table{
+		native: make(map[string]bool), tunnelled: make(map[string]bool),
+		gateway: d.Gateway, sipGateway: d.SIPGateway,
+	}
+	for _, domain := range d.Native {
+		a.native[domain] = true
+	}
+	for _, domain := range d.Tunnelled {
+		a.tunnelled[domain] = true
+	}
+	a.spelled, _ = newSpellings(a, nil) // fails for those that are named only
+	return a
+}
 
-// The faults of addresses.
-var (
-	errURI        = &addressError{400, "jid-malformed", "not a SIP address"}
-	errScheme     = &addressError{416, "jid-malformed", "this kind of address does not exist in XMPP"}
-	errSecure     = &addressError{403, "not-acceptable", "sips does not cross to XMPP"}
-	errPassword   = &addressError{400, "jid-malformed", "an address with a password"}
-	errUserOctets = &addressError{400, "jid-malformed", "user part is not UTF-8, or has control characters"}
-	errGRUU       = &addressError{400, "jid-malformed", "bad gr parameter"}
-	errPhone      = &addressError{404, "item-not-found", "telephone numbers do not cross to XMPP"}
-	errLong       = &addressError{414, "jid-malformed", "a part of the address is longer than 1023 octets"}
-	errUser       = &addressError{404, "jid-malformed", "no XMPP user can have this name"}
-	errDomain     = &addressError{404, "jid-malformed", "no XMPP domain can have this name"}
-	errResource   = &addressError{404, "jid-malformed", "no XMPP resource can have this name"}
-	errJID        = &addressError{404, "jid-malformed", "not an XMPP address"}
-	errNoSIP      = &addressError{404, "jid-malformed", "no SIP address can have this name"}
-	errTunnel     = &addressError{404, "item-not-found", "the gateway knows no such address"}
-	errLoop       = &addressError{404, "item-not-found", "an address that would come back to us"}
-	errPlain      = &addressError{404, "item-not-found", "our domain is not reachable from XMPP"}
-)
+// Gateway is the XMPP domain of tunnelled users, "" if there is none.
+func (a *Table) Gateway() string { return a.gateway }
 
-// jid returns the JID of a SIP URI, in canonical form (RFC 7247 §6.4). The error is
-// an *addressError.
-func (a *addresses) jid(uri string) (jid.JID, error) {
+// JID returns the JID of a SIP, im or pres URI, in canonical form (RFC 7247 §6.4). The error is
+// an *Error.
+func (a *Table) JID(uri string) (JID, error) {
 	if user, host, ok := plainURI(uri); ok && a.isNative(host) {
-		return jid.NewUnsafe(user, host, "").JID, nil
+		return jidOf(user, host, ""), nil
 	}
 	user, host, params, err := a.split(uri)
 	if err != nil {
-		return jid.JID{}, err
+		return JID{}, err
 	}
 	resource, err := gruu(params)
 	if err != nil {
-		return jid.JID{}, err
+		return JID{}, err
 	}
 	switch domain := string(sip.AppendDomain(nil, host)); {
 	case domain == a.gateway && a.gateway != "":
-		return jid.JID{}, errLoop
+		return JID{}, ErrLoop
 	case domain == a.sipGateway && a.sipGateway != "":
 		return a.unwrapURI(user, resource)
 	case a.tunnelled[domain]:
@@ -87,51 +87,51 @@ func (a *addresses) jid(uri string) (jid.JID, error) {
 	default:
 		local, err := escapeUser(user)
 		if err != nil {
-			return jid.JID{}, err
+			return JID{}, err
 		}
 		return mapped(local, domain, resource)
 	}
 }
 
 // isNative reports whether a host in normal form is the same domain in XMPP.
-func (a *addresses) isNative(host string) bool {
+func (a *Table) isNative(host string) bool {
 	return host != a.gateway && host != a.sipGateway && !a.tunnelled[host]
 }
 
-// mapped is newJID for a local part that was escaped. It refuses those that PRECIS
+// mapped is join for a local part that was escaped. It refuses those that PRECIS
 // would turn into the address of somebody else: "/" and a dot above are
 // \2f and a dot above, and that is \2ḟ, which means no slash any more.
 //
 // Where a backslash was escaped and PRECIS has made a letter of what followed, the escape
 // means nothing any more: the address is the one without, as on the way back.
-func mapped(local, domain, resource string) (jid.JID, error) {
-	j, err := newJID(local, domain, resource)
+func mapped(local, domain, resource string) (JID, error) {
+	j, err := join(local, domain, resource)
 	switch {
 	case err != nil || j.Localpart() == local:
 		return j, err
 	case countEscapes(local) != countEscapes(j.Localpart()):
-		return jid.JID{}, errUser
+		return JID{}, errUser
 	}
 	raw, err := unescapeLocal(j.Localpart())
 	if err != nil {
-		return jid.JID{}, errUser
+		return JID{}, errUser
 	}
 	least, err := escapeUser(raw)
 	if err != nil {
-		return jid.JID{}, err
+		return JID{}, err
 	}
-	if j, err = newJID(least, domain, resource); err == nil && j.Localpart() != least {
-		return jid.JID{}, errUser
+	if j, err = join(least, domain, resource); err == nil && j.Localpart() != least {
+		return JID{}, errUser
 	}
 	return j, err
 }
 
 // split takes a URI apart. user is decoded.
-func (a *addresses) split(uri string) (user string, host, params []byte, err error) {
+func (a *Table) split(uri string) (user string, host, params []byte, err error) {
 	u, err := sip.ParseURI([]byte(uri))
 	switch {
 	case err != nil:
-		return "", nil, nil, errURI
+		return "", nil, nil, ErrURI
 	case u.IsSecure():
 		// RFC 7247 §8: that each hop is secure cannot be promised there.
 		return "", nil, nil, errSecure
@@ -161,7 +161,7 @@ func splitCommon(u sip.URI) (user string, host, params []byte, err error) {
 	rest, _, _ := strings.Cut(string(u.Opaque), "?")
 	user, domain, ok := strings.Cut(rest, "@")
 	if !ok || user == "" || !sip.ValidHost([]byte(domain)) {
-		return "", nil, nil, errURI
+		return "", nil, nil, ErrURI
 	}
 	if strings.IndexByte(user, ':') >= 0 {
 		return "", nil, nil, errPassword
@@ -173,7 +173,7 @@ func splitCommon(u sip.URI) (user string, host, params []byte, err error) {
 // phone returns the user part of a tel URI: a global number in digits, without what
 // makes it easier to read (RFC 3966 §5.1.1). Parameters would make another number of
 // it: an extension is part of the address, and is kept.
-func (a *addresses) phone(opaque string) (string, error) {
+func (a *Table) phone(opaque string) (string, error) {
 	number, err := decodeUser(opaque)
 	if err != nil {
 		return "", err
@@ -210,7 +210,7 @@ func gruu(params []byte) (string, error) {
 		return "", nil
 	}
 	resource, ok := unescapePercent(string(value))
-	if !ok || !isText(resource) {
+	if !ok || !sip.IsText(resource) {
 		return "", errGRUU
 	}
 	return resource, nil

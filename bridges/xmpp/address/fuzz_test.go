@@ -1,4 +1,4 @@
-package xmpp
+package address
 
 import (
 	"errors"
@@ -24,7 +24,7 @@ func checkURI(t *testing.T, uri string) {
 
 // canonical is what a JID becomes when it goes to SIP and back: needless escapes of
 // the backslash are gone.
-func canonical(t *testing.T, j jid.JID) (jid.JID, bool) {
+func canonical(t *testing.T, j JID) (JID, bool) {
 	t.Helper()
 	raw, err := unescapeLocal(j.Localpart())
 	if err != nil {
@@ -34,7 +34,7 @@ func canonical(t *testing.T, j jid.JID) (jid.JID, bool) {
 	if err != nil {
 		t.Fatalf("%q cannot be escaped: %v", raw, err)
 	}
-	c, err := newJID(local, j.Domainpart(), j.Resourcepart())
+	c, err := join(local, j.Domainpart(), j.Resourcepart())
 	if err != nil {
 		t.Fatalf("%q is no JID: %v", local, err)
 	}
@@ -53,50 +53,50 @@ func FuzzJID(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
-		j, err := parseJID(s)
-		var fault *addressError
+		j, err := Parse(s)
+		var fault *Error
 		if err != nil {
 			if !errors.As(err, &fault) || j.String() != "" {
-				t.Fatalf("parseJID(%q) = %q, %v", s, j, err)
+				t.Fatalf("Parse(%q) = %q, %v", s, j, err)
 			}
 			return
 		}
-		again, err := parseJID(j.String())
-		if err != nil || !again.Equal(j) {
-			t.Fatalf("parseJID(%q) = %q, and that is %q, %v", s, j, again, err)
+		again, err := Parse(j.String())
+		if err != nil || again != j {
+			t.Fatalf("Parse(%q) = %q, and that is %q, %v", s, j, again, err)
 		}
-		if m, err := jid.Parse(j.String()); err != nil || !m.Equal(j) {
+		if m, err := jid.Parse(j.String()); err != nil || m.String() != j.String() {
 			t.Fatalf("for others %q is %q, %v", j, m, err)
 		}
 		if !utf8.ValidString(j.String()) {
 			t.Fatalf("%q is not UTF-8", j)
 		}
-		var native addresses
-		uri, err := native.uri(j)
+		var native Table
+		uri, err := native.URI(j)
 		want, ok := canonical(t, j)
 		if ok != (err == nil) {
-			t.Fatalf("uri(%q): %v", j, err)
+			t.Fatalf("URI(%q): %v", j, err)
 		}
 		if err == nil {
 			checkURI(t, uri)
-			if back, err := native.jid(uri); err != nil || !back.Equal(want) {
+			if back, err := native.JID(uri); err != nil || back != want {
 				t.Fatalf("%q -> %q -> %q, %v; want %q", j, uri, back, err, want)
 			}
 		}
 		tunnelled := tunnel()
-		uri, err = tunnelled.uri(j)
+		uri, err = tunnelled.URI(j)
 		if err != nil {
 			return
 		}
 		checkURI(t, uri)
-		back, err := tunnelled.jid(uri)
+		back, err := tunnelled.JID(uri)
 		if err != nil {
 			t.Fatalf("tunnelled %q -> %q: %v", j, uri, err)
 		}
-		if uri2, err := tunnelled.uri(back); err != nil || uri2 != uri {
+		if uri2, err := tunnelled.URI(back); err != nil || uri2 != uri {
 			t.Fatalf("tunnelled %q -> %q -> %q -> %q, %v", j, uri, back, uri2, err)
 		}
-		if j.Domainpart() != tunnelled.gateway && !tunnelled.native[j.Domainpart()] && !back.Equal(j) {
+		if j.Domainpart() != tunnelled.gateway && !tunnelled.native[j.Domainpart()] && back != j {
 			t.Fatalf("tunnelled %q -> %q -> %q", j, uri, back)
 		}
 	})
@@ -111,27 +111,27 @@ func FuzzURI(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
-		for _, a := range []*addresses{new(addresses), tunnel()} {
-			j, err := a.jid(s)
-			var fault *addressError
+		for _, a := range []*Table{new(Table), tunnel()} {
+			j, err := a.JID(s)
+			var fault *Error
 			if err != nil {
 				if !errors.As(err, &fault) || fault.Status < 400 || fault.Condition == "" {
-					t.Fatalf("jid(%q): %v", s, err)
+					t.Fatalf("JID(%q): %v", s, err)
 				}
 				continue
 			}
-			if again, err := parseJID(j.String()); err != nil || !again.Equal(j) {
-				t.Fatalf("jid(%q) = %q, which is %q, %v", s, j, again, err)
+			if again, err := Parse(j.String()); err != nil || again != j {
+				t.Fatalf("JID(%q) = %q, which is %q, %v", s, j, again, err)
 			}
-			uri, err := a.uri(j)
+			uri, err := a.URI(j)
 			if err == errTunnel && j.Localpart() == "" {
 				continue // a domain without a dot
 			}
 			if err != nil {
-				t.Fatalf("jid(%q) = %q, and uri of that: %v", s, j, err)
+				t.Fatalf("JID(%q) = %q, and URI of that: %v", s, j, err)
 			}
 			checkURI(t, uri)
-			if back, err := a.jid(uri); err != nil || !back.Equal(j) {
+			if back, err := a.JID(uri); err != nil || back != j {
 				t.Fatalf("%q -> %q -> %q -> %q, %v", s, j, uri, back, err)
 			}
 		}
@@ -161,9 +161,9 @@ func FuzzPlain(f *testing.F) {
 				t.Fatalf("%q, %q are not plain: %q, %v", local, resource, j, err)
 			}
 		}
-		if j, err := newJID(local, domain, resource); err == nil {
+		if j, err := join(local, domain, resource); err == nil {
 			if m, err := jid.New(local, domain, resource); err != nil || m.Bare().Domainpart() != j.Domainpart() && !strings.HasPrefix(domain, "[") {
-				t.Fatalf("newJID(%q, %q, %q) = %q, but %q, %v", local, domain, resource, j, m, err)
+				t.Fatalf("join(%q, %q, %q) = %q, but %q, %v", local, domain, resource, j, m, err)
 			}
 		}
 		uri := "sip:" + local + "@" + domain
@@ -179,12 +179,12 @@ func FuzzPlain(f *testing.F) {
 }
 
 func BenchmarkAddresses(b *testing.B) {
-	var a addresses
+	var a Table
 	for _, uri := range []string{"sip:romeo@example.net", "sip:Romeo@example.net;gr=orchard", "sip:o'malley@example.net", "sip:f%C3%BC@xn--bcher-kva.example;gr=%C3%9Cn"} {
 		b.Run("jid/"+uri[4:9], func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				if _, err := a.jid(uri); err != nil {
+				if _, err := a.JID(uri); err != nil {
 					b.Fatal(err)
 				}
 			}
@@ -194,11 +194,11 @@ func BenchmarkAddresses(b *testing.B) {
 		b.Run("parse+uri/"+address[:4], func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				j, err := parseJID(address)
+				j, err := Parse(address)
 				if err != nil {
 					b.Fatal(err)
 				}
-				if _, err := a.uri(j); err != nil {
+				if _, err := a.URI(j); err != nil {
 					b.Fatal(err)
 				}
 			}

@@ -1,9 +1,9 @@
-package xmpp
+package address
 
 import (
 	"strings"
-	"unicode/utf8"
 
+	"github.com/sipedge/sipedge/sip"
 	"golang.org/x/text/width"
 )
 
@@ -94,20 +94,10 @@ func hexDigit(c byte) int {
 	return -1
 }
 
-// isText reports whether s is UTF-8 without C0 controls and DEL.
-func isText(s string) bool {
-	for i := range len(s) {
-		if s[i] < ' ' || s[i] == 0x7f {
-			return false
-		}
-	}
-	return utf8.ValidString(s)
-}
-
 // decodeUser decodes the user part of a URI.
 func decodeUser(s string) (string, error) {
 	user, ok := unescapePercent(s)
-	if !ok || !isText(user) {
+	if !ok || !sip.IsText(user) {
 		return "", errUserOctets
 	}
 	return user, nil
@@ -200,7 +190,7 @@ func unescapeLocal(local string) (string, error) {
 		}
 	}
 	if b[0] == ' ' || b[len(b)-1] == ' ' {
-		return "", errJID
+		return "", ErrJID
 	}
 	// \5c where it is not needed does not come back. With letters that are written from
 	// right to left, PRECIS may have no place for the backslash alone: then there is
@@ -208,7 +198,7 @@ func unescapeLocal(local string) (string, error) {
 	raw := string(b)
 	back, err := escapeUser(raw)
 	if err == nil && back != local {
-		_, err = newJID(back, "example.com", "")
+		_, err = join(back, "example.com", "")
 	}
 	if err != nil {
 		return "", errNoSIP

@@ -1,4 +1,4 @@
-package xmpp
+package address
 
 import (
 	"net/netip"
@@ -10,53 +10,100 @@ import (
 	"mellium.im/xmpp/jid"
 )
 
+// A JID is an XMPP address in canonical form (RFC 7622 §3). Two are the same address if
+// they are equal (==). The zero JID is nobody. Reading its parts costs nothing.
+type JID struct {
+	text   string // local@domain/resource
+	local  int    // length of the local part; 0: none
+	domain int    // where the domain ends
+}
+
+// jidOf makes a JID of parts in canonical form.
+func jidOf(local, domain, resource string) JID {
+	text, at := domain, 0
+	switch {
+	case local != "" && resource != "":
+		text, at = local+"@"+domain+"/"+resource, len(local)+1
+	case local != "":
+		text, at = local+"@"+domain, len(local)+1
+	case resource != "":
+		text = domain + "/" + resource
+	}
+	return JID{text, len(local), at + len(domain)}
+}
+
+// String returns the whole address.
+func (j JID) String() string { return j.text }
+
+// Bare returns the address without its resource.
+func (j JID) Bare() JID { return JID{j.text[:j.domain], j.local, j.domain} }
+
+// Localpart returns what stands before the "@", with its escapes, "" if there is none.
+func (j JID) Localpart() string { return j.text[:j.local] }
+
+// Domainpart returns the domain: U-labels, or an IP address.
+func (j JID) Domainpart() string {
+	if j.local > 0 {
+		return j.text[j.local+1 : j.domain]
+	}
+	return j.text[:j.domain]
+}
+
+// Resourcepart returns what stands behind the "/", "" if there is none.
+func (j JID) Resourcepart() string {
+	if j.domain < len(j.text) {
+		return j.text[j.domain+1:]
+	}
+	return ""
+}
+
 // maxPart is the most octets that a part of a JID has (RFC 7622 §3.1).
 const maxPart = 1023
 
-// parseJID reads a JID and returns its canonical form (RFC 7622 §3). Every JID of
-// the bridge was read by it or by newJID. The error is an *addressError.
-func parseJID(s string) (jid.JID, error) {
+// Parse reads a JID and returns its canonical form (RFC 7622 §3). Every JID of
+// the bridge was read by it or by join. The error is an *Error.
+func Parse(s string) (JID, error) {
 	bare, resource, full := strings.Cut(s, "/")
 	local, domain, at := strings.Cut(bare, "@")
 	if !at {
 		local, domain = "", bare
 	}
 	if at && local == "" || full && resource == "" {
-		return jid.JID{}, errJID
+		return JID{}, ErrJID
 	}
-	return newJID(local, domain, resource)
+	return join(local, domain, resource)
 }
 
-// newJID makes a JID of its parts, of which local and resource may be "". They are in
+// join makes a JID of its parts, of which local and resource may be "". They are in
 // their form of XMPP: local is escaped already.
-func newJID(local, domain, resource string) (jid.JID, error) {
+func join(local, domain, resource string) (JID, error) {
 	if len(local) > maxPart || len(domain) > maxPart || len(resource) > maxPart {
-		return jid.JID{}, errLong
+		return JID{}, errLong
 	}
 	local, domain = lowerASCII(local), lowerASCII(domain)
 	if isPlain(local, &plainLocal) && isPlain(resource, &plainResource) && isPlainDomain(domain) {
-		return jid.NewUnsafe(local, domain, resource).JID, nil
+		return jidOf(local, domain, resource), nil
 	}
 	domain, err := canonicalDomain(domain)
 	if err != nil {
-		return jid.JID{}, err
+		return JID{}, err
 	}
 	// Applying the rules of PRECIS twice may give something else than once; what
 	// does not come to rest is no address (RFC 8264 §7, RFC 8266 §2.1).
 	for range 4 {
 		j, err := jid.New(local, domain, resource)
 		if err != nil {
-			return jid.JID{}, whichPart(local, resource)
+			return JID{}, whichPart(local, resource)
 		}
 		if j.Localpart() == local && j.Resourcepart() == resource {
 			if j.Domainpart() != domain {
-				return jid.JID{}, errDomain
+				return JID{}, errDomain
 			}
-			return j, nil
+			return jidOf(local, domain, resource), nil
 		}
 		local, resource = j.Localpart(), j.Resourcepart()
 	}
-	return jid.JID{}, whichPart(local, "")
+	return JID{}, whichPart(local, "")
 }
 
 // lowerASCII puts ASCII into lower case, which is all that PRECIS and IDNA do with it.
@@ -79,6 +126,17 @@ func whichPart(local, resource string) error {
 	}
 	return errResource
 }
+
+// Resource returns the canonical form of a resource (RFC 7622 §3.4). The error is an
+// *Error.
+func Resource(s string) (string, error) {
+	j, err := join("", "example.com", s)
+	return j.Resourcepart(), err
+}
+
+// Domain returns the canonical form of a domain in JIDs: U-labels in lower case, or
+// an IP address. The error is an *Error.
+func Domain(s string) (string, error) { return canonicalDomain(lowerASCII(s)) }
 
 // canonicalDomain returns the form of a domain in JIDs: U-labels in lower case, or an
 // IP address, without a dot at the end (RFC 7622 §3.2). It must be a name that DNS can

@@ -1,4 +1,4 @@
-package xmpp
+package address
 
 import (
 	"errors"
@@ -58,15 +58,15 @@ var toXMPP = []struct{ uri, jid, back string }{
 
 func TestASIPAddressIsOneInXMPP(t *testing.T) {
 	for _, tt := range toXMPP {
-		var a addresses
-		j, err := a.jid(tt.uri)
+		var a Table
+		j, err := a.JID(tt.uri)
 		if err != nil || j.String() != tt.jid {
-			t.Errorf("jid(%s) = %q, %v; want %q", tt.uri, j, err, tt.jid)
+			t.Errorf("JID(%s) = %q, %v; want %q", tt.uri, j, err, tt.jid)
 			continue
 		}
-		back, err := a.uri(j)
+		back, err := a.URI(j)
 		if err != nil || back != tt.back {
-			t.Errorf("uri(%s) = %q, %v; want %q", j, back, err, tt.back)
+			t.Errorf("URI(%s) = %q, %v; want %q", j, back, err, tt.back)
 		}
 	}
 }
@@ -105,35 +105,35 @@ var toSIP = []struct{ jid, uri, back string }{
 
 func TestAnXMPPAddressIsOneInSIP(t *testing.T) {
 	for _, tt := range toSIP {
-		var a addresses
-		j, err := parseJID(tt.jid)
+		var a Table
+		j, err := Parse(tt.jid)
 		if tt.uri == "" {
 			if err == nil {
-				t.Errorf("parseJID(%q) = %q, want an error", tt.jid, j)
+				t.Errorf("Parse(%q) = %q, want an error", tt.jid, j)
 			}
 			continue
 		}
 		if err != nil {
-			t.Errorf("parseJID(%q): %v", tt.jid, err)
+			t.Errorf("Parse(%q): %v", tt.jid, err)
 			continue
 		}
-		uri, err := a.uri(j)
+		uri, err := a.URI(j)
 		if err != nil || uri != tt.uri {
-			t.Errorf("uri(%s) = %q, %v; want %q", tt.jid, uri, err, tt.uri)
+			t.Errorf("URI(%s) = %q, %v; want %q", tt.jid, uri, err, tt.uri)
 			continue
 		}
 		if tt.back == "" {
 			tt.back = tt.jid
 		}
-		if back, err := a.jid(uri); err != nil || back.String() != tt.back {
-			t.Errorf("jid(%s) = %q, %v; want %q", uri, back, err, tt.back)
+		if back, err := a.JID(uri); err != nil || back.String() != tt.back {
+			t.Errorf("JID(%s) = %q, %v; want %q", uri, back, err, tt.back)
 		}
 	}
 }
 
 func TestWhatCannotBeAnXMPPAddressIsRefused(t *testing.T) {
 	long := strings.Repeat("a", 1023)
-	for uri, want := range map[string]*addressError{
+	for uri, want := range map[string]*Error{
 		"sip:%20lead@example.net":                        errUser,
 		"sip:trail%20@example.net":                       errUser,
 		"sip:a%00b@example.net":                          errUserOctets,
@@ -154,41 +154,41 @@ func TestWhatCannotBeAnXMPPAddressIsRefused(t *testing.T) {
 		"sip:bob@example.net;gr=%00":                     errGRUU,
 		"sip:bob@example.net;gr=%ff":                     errGRUU,
 		"sip:bob@xn--a.example":                          errDomain,
-		"sip:bob@a--b.xn--zca-.example":                  errURI,
+		"sip:bob@a--b.xn--zca-.example":                  ErrURI,
 		"tel:+15551234567":                               errPhone,
 		"mailto:bob@example.net":                         errScheme,
 		"xmpp:bob@example.net":                           errScheme,
 		"urn:service:sos":                                errScheme,
-		"im:example.net":                                 errURI,
-		"im:a?b@example.net":                             errURI,
-		"pres:@example.net":                              errURI,
-		"":                                               errURI,
-		"sip:":                                           errURI,
-		"sip:@example.net":                               errURI,
-		"sip:a@b@example.net":                            errURI,
-		"<sip:a@example.net>":                            errURI,
-		"sip:a@example.net\r\nX: y":                      errURI,
-		"sip:a@2130706433":                               errURI,
-		"sip:a@[2001:db8::1%25eth0]":                     errURI,
+		"im:example.net":                                 ErrURI,
+		"im:a?b@example.net":                             ErrURI,
+		"pres:@example.net":                              ErrURI,
+		"":                                               ErrURI,
+		"sip:":                                           ErrURI,
+		"sip:@example.net":                               ErrURI,
+		"sip:a@b@example.net":                            ErrURI,
+		"<sip:a@example.net>":                            ErrURI,
+		"sip:a@example.net\r\nX: y":                      ErrURI,
+		"sip:a@2130706433":                               ErrURI,
+		"sip:a@[2001:db8::1%25eth0]":                     ErrURI,
 		"sip:a@[::ffff:192.0.2.1]":                       errDomain,
-		"sip:a@" + strings.Repeat("a.", 127) + "example": errURI,
+		"sip:a@" + strings.Repeat("a.", 127) + "example": ErrURI,
 	} {
-		var a addresses
-		j, err := a.jid(uri)
-		var fault *addressError
+		var a Table
+		j, err := a.JID(uri)
+		var fault *Error
 		if !errors.As(err, &fault) || fault != want {
-			t.Errorf("jid(%q) = %q, %v; want %v", uri, j, err, want)
+			t.Errorf("JID(%q) = %q, %v; want %v", uri, j, err, want)
 		}
 	}
 }
 
 func TestWhatIsNoXMPPAddressIsRefused(t *testing.T) {
 	long := strings.Repeat("a", 1024)
-	for address, want := range map[string]*addressError{
+	for address, want := range map[string]*Error{
 		"":                                        errDomain,
-		"@example.com":                            errJID,
+		"@example.com":                            ErrJID,
 		"juliet@":                                 errDomain,
-		"juliet@example.com/":                     errJID,
+		"juliet@example.com/":                     ErrJID,
 		"/balcony":                                errDomain,
 		"a@b@example.com":                         errDomain,
 		"ju liet@example.com":                     errUser,
@@ -212,36 +212,36 @@ func TestWhatIsNoXMPPAddressIsRefused(t *testing.T) {
 		"juliet@" + long:                          errLong,
 		strings.Repeat("ﷺ", 341) + "@example.com": errUser,
 	} {
-		j, err := parseJID(address)
-		var fault *addressError
+		j, err := Parse(address)
+		var fault *Error
 		if !errors.As(err, &fault) || fault != want {
-			t.Errorf("parseJID(%q) = %q, %v; want %v", address, j, err, want)
+			t.Errorf("Parse(%q) = %q, %v; want %v", address, j, err, want)
 		}
 	}
 	for _, address := range []string{`\20lead@example.com`, `trail\20@example.com`} {
-		j, err := parseJID(address)
+		j, err := Parse(address)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if uri, err := new(addresses).uri(j); err != errJID {
-			t.Errorf("uri(%s) = %q, %v; want %v", address, uri, err, errJID)
+		if uri, err := new(Table).URI(j); err != ErrJID {
+			t.Errorf("URI(%s) = %q, %v; want %v", address, uri, err, ErrJID)
 		}
 	}
 }
 
 func TestTheLongestPartsFit(t *testing.T) {
-	var a addresses
+	var a Table
 	part := strings.Repeat("ü", 511) + "a" // 1023 octets
-	j, err := parseJID(part + "@example.com/" + part)
+	j, err := Parse(part + "@example.com/" + part)
 	if err != nil {
 		t.Fatal(err)
 	}
-	uri, err := a.uri(j)
+	uri, err := a.URI(j)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if back, err := a.jid(uri); err != nil || !back.Equal(j) {
-		t.Errorf("jid(uri(%s)) = %q, %v", j, back, err)
+	if back, err := a.JID(uri); err != nil || back != j {
+		t.Errorf("JID(uri(%s)) = %q, %v", j, back, err)
 	}
 	if _, err := sip.ParseURI([]byte(uri)); err != nil {
 		t.Errorf("ParseURI(%s): %v", uri, err)
@@ -249,8 +249,8 @@ func TestTheLongestPartsFit(t *testing.T) {
 }
 
 // tunnel is a company one domain of which is XMPP's, too, and one is not.
-func tunnel() *addresses {
-	return &addresses{
+func tunnel() *Table {
+	return &Table{
 		native:     map[string]bool{"example.org": true},
 		tunnelled:  map[string]bool{"example.net": true, "xn--bcher-kva.example": true},
 		gateway:    "sipgw.example.com",
@@ -275,12 +275,12 @@ func TestTunnelledAddressesCarryTheOtherWhole(t *testing.T) {
 		{"a native user beside them", "sip:tybalt@example.org", "tybalt@example.org"},
 	} {
 		a := tunnel()
-		j, err := a.jid(tt.uri)
+		j, err := a.JID(tt.uri)
 		if err != nil || j.String() != tt.jid {
 			t.Errorf("%s: jid(%s) = %q, %v; want %q", tt.name, tt.uri, j, err, tt.jid)
 			continue
 		}
-		if uri, err := a.uri(j); err != nil || uri != tt.uri {
+		if uri, err := a.URI(j); err != nil || uri != tt.uri {
 			t.Errorf("%s: uri(%s) = %q, %v; want %q", tt.name, j, uri, err, tt.uri)
 		}
 	}
@@ -298,21 +298,21 @@ func TestOtherWaysToWriteAnAddressAreUnderstood(t *testing.T) {
 		"tel:+1-555-123-4567":                                  "+15551234567@example.org",
 		"tel:+15551234567;ext=5":                               "+15551234567;ext=5@example.org",
 	} {
-		if j, err := tunnel().jid(uri); err != nil || j.String() != want {
-			t.Errorf("jid(%s) = %q, %v; want %q", uri, j, err, want)
+		if j, err := tunnel().JID(uri); err != nil || j.String() != want {
+			t.Errorf("JID(%s) = %q, %v; want %q", uri, j, err, want)
 		}
 	}
-	j, err := parseJID(`romeo\40bücher.example@sipgw.example.com`)
+	j, err := Parse(`romeo\40bücher.example@sipgw.example.com`)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if uri, err := tunnel().uri(j); err != nil || uri != "sip:romeo@xn--bcher-kva.example" {
-		t.Errorf("uri(%s) = %q, %v", j, uri, err)
+	if uri, err := tunnel().URI(j); err != nil || uri != "sip:romeo@xn--bcher-kva.example" {
+		t.Errorf("URI(%s) = %q, %v", j, uri, err)
 	}
 }
 
 func TestATunnelLeadsNowhereElse(t *testing.T) {
-	for uri, want := range map[string]*addressError{
+	for uri, want := range map[string]*Error{
 		"sip:juliet@xmpp.example.net":                                    errTunnel,
 		"sip:xmpp.example.net":                                           errTunnel,
 		"sip:%40example.com@xmpp.example.net":                            errTunnel,
@@ -321,22 +321,22 @@ func TestATunnelLeadsNowhereElse(t *testing.T) {
 		"sip:juliet%40@xmpp.example.net":                                 errDomain,
 		"sip:juliet%40example.com%2Fx@xmpp.example.net":                  errDomain,
 		"sip:a%40b%40example.com@xmpp.example.net":                       errUser,
-		"sip:tybalt%40example.org@xmpp.example.net":                      errLoop,
-		"sip:romeo%40example.net@xmpp.example.net":                       errLoop,
-		"sip:x%40xmpp.example.net@xmpp.example.net":                      errLoop,
-		"sip:romeo%5C40example.net%40sipgw.example.com@xmpp.example.net": errLoop,
-		"sip:romeo%40example.net@sipgw.example.com":                      errLoop,
+		"sip:tybalt%40example.org@xmpp.example.net":                      ErrLoop,
+		"sip:romeo%40example.net@xmpp.example.net":                       ErrLoop,
+		"sip:x%40xmpp.example.net@xmpp.example.net":                      ErrLoop,
+		"sip:romeo%5C40example.net%40sipgw.example.com@xmpp.example.net": ErrLoop,
+		"sip:romeo%40example.net@sipgw.example.com":                      ErrLoop,
 		"sip:example.net":                                                errTunnel,
 		"tel:5551234567":                                                 errPhone,
 		"tel:+":                                                          errPhone,
 		"tel:112;phone-context=+1":                                       errPhone,
 	} {
-		j, err := tunnel().jid(uri)
+		j, err := tunnel().JID(uri)
 		if err != want {
-			t.Errorf("jid(%s) = %q, %v; want %v", uri, j, err, want)
+			t.Errorf("JID(%s) = %q, %v; want %v", uri, j, err, want)
 		}
 	}
-	for address, want := range map[string]*addressError{
+	for address, want := range map[string]*Error{
 		"sipgw.example.com":                          errTunnel,
 		"romeo@sipgw.example.com":                    errTunnel,
 		`romeo\40@sipgw.example.com`:                 errTunnel,
@@ -344,22 +344,22 @@ func TestATunnelLeadsNowhereElse(t *testing.T) {
 		`romeo\40fabrikam.example@sipgw.example.com`: errTunnel,
 		`tybalt\40example.org@sipgw.example.com`:     errTunnel,
 		`romeo\40192.0.2.1@sipgw.example.com`:        errTunnel,
-		`juliet\40example.com@xmpp.example.net`:      errLoop,
-		"romeo@example.net":                          errPlain,
+		`juliet\40example.com@xmpp.example.net`:      ErrLoop,
+		"romeo@example.net":                          ErrPlain,
 		"localhost":                                  errTunnel,
 	} {
-		j, err := parseJID(address)
+		j, err := Parse(address)
 		if err != nil {
-			t.Errorf("parseJID(%s): %v", address, err)
+			t.Errorf("Parse(%s): %v", address, err)
 			continue
 		}
-		if uri, err := tunnel().uri(j); err != want {
-			t.Errorf("uri(%s) = %q, %v; want %v", j, uri, err, want)
+		if uri, err := tunnel().URI(j); err != want {
+			t.Errorf("URI(%s) = %q, %v; want %v", j, uri, err, want)
 		}
 	}
 	a := tunnel()
 	a.gateway = ""
-	if j, err := a.jid("sip:romeo@example.net"); err != errPlain {
-		t.Errorf("without a gateway: jid = %q, %v; want %v", j, err, errPlain)
+	if j, err := a.JID("sip:romeo@example.net"); err != ErrPlain {
+		t.Errorf("without a gateway: jid = %q, %v; want %v", j, err, ErrPlain)
 	}
 }
