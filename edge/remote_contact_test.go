@@ -26,6 +26,18 @@ func TestOfParametersWithOneNameTheFirstCounts(t *testing.T) {
 	}
 }
 
+func TestWhatOnlyLooksSafeIsMadeSafe(t *testing.T) {
+	for _, text := range []string{"", "a phone 1.0", `a\b`, `a\\b`, `"c"`, "\x1b[31m"} {
+		safe := clean(text)
+		if got := kept(safe, []byte(text)); got != safe {
+			t.Errorf("%q is kept as %q, want %q", text, got, safe)
+		}
+		if got, want := kept(safe, []byte(safe)), clean(safe); got != want {
+			t.Errorf("%q is kept as %q, want %q", safe, got, want)
+		}
+	}
+}
+
 // What is kept of the last REGISTER of a flow must not be taken for what another says.
 func TestAnotherDeviceOnTheSameFlowHasAPathOfItsOwn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
