@@ -61,6 +61,9 @@ func remembered(known *lru.Cache[string, *account], name string, a *account) *ac
 	return a
 }
 
+// behind is a domain that a bridge reaches.
+type behind struct{ bridge, domain string }
+
 // accountBehind finds the account of whoever sent m by a bridge: all that one owner
 // of domains has there shares one, and the bridge itself has none.
 func (e *Edge) accountBehind(f *Flow, m *sip.Message) *account {
@@ -69,7 +72,16 @@ func (e *Edge) accountBehind(f *Flow, m *sip.Message) *account {
 	if uri, err := m.FromURI(); err == nil {
 		domain = sip.AppendDomain(room[:0], uri.Host)
 	}
-	return remembered(e.accounts, f.bridge.Name+" "+federation.Owner(domain), new(account))
+	who := behind{f.bridge.Name, string(domain)}
+	name, ok := e.owners.Get(who)
+	if !ok {
+		name = who.bridge + " " + federation.Owner(domain) // the public suffix list is dear
+		e.owners.Add(who, name)
+	}
+	if a, ok := e.accounts.Get(name); ok {
+		return a
+	}
+	return remembered(e.accounts, name, new(account))
 }
 
 // account is that of who sent r.

@@ -298,15 +298,15 @@ func (e *Edge) dropped(f *Flow, m *sip.Message) {
 	}
 }
 
-// Refused requests of one peer that are logged at once, and per second after
-// that. What is left out is counted, and the next line says how many: a peer
+// Refused requests of one peer, and connections from outside, that are logged at once,
+// and per second after that. What is left out is counted, and the next line says how many: a peer
 // that is refused all day must not fill the disk.
 const (
 	refusedBurst = 200
 	refusedRate  = 20
 )
 
-// refusals bounds the lines about one peer.
+// refusals bounds the lines about one peer, or one kind of event.
 type refusals struct {
 	mu     sync.Mutex
 	left   float64
@@ -321,6 +321,22 @@ func (f *Flow) refusals() *refusals {
 		return &a.refused
 	}
 	return &f.state.refused
+}
+
+// flowLine writes that a flow is there, or is no more. Those that came from outside are as
+// many as others want, so that their lines have a bound together; `flow list` has them all.
+// Those that we dialled and those of home servers are few, and each has its line.
+func (e *Edge) flowLine(lines *refusals, f *Flow, msg string, attrs ...any) {
+	if f.Role != RoleInternal && f.state.link == nil {
+		missed, ok := lines.take(time.Now())
+		if !ok {
+			return
+		}
+		if missed > 0 {
+			attrs = append(attrs, keyMissed, missed)
+		}
+	}
+	e.log.Info(msg, attrs...)
 }
 
 // take reports whether to write a line, and how many were left out before it.

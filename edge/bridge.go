@@ -42,6 +42,8 @@ type bridge struct {
 	edge *Edge
 	flow *Flow
 
+	name string // in logs
+
 	proof  bridges.Proof // of the message that is being handled; the goroutine's alone
 	turn   turn          // the goroutine's alone
 	signal chan struct{} // something waits
@@ -66,7 +68,7 @@ var errBridgeStopped = errors.New("edge: stopped")
 
 // AddBridge makes a bridge a peer of the edge. It is called before Listen.
 func (e *Edge) AddBridge(c Bridge) *BridgeSeat {
-	b := &bridge{Bridge: c, edge: e, signal: make(chan struct{}, 1)}
+	b := &bridge{Bridge: c, edge: e, name: "bridge " + c.Name, signal: make(chan struct{}, 1)}
 	b.flow = &Flow{ID: e.wire.lastID.Add(1), Role: RoleBridge, bridge: b, w: e.wire}
 	b.flow.state.since = time.Now()
 	b.flow.state.side = e.insideSide()
@@ -166,7 +168,7 @@ func (b *bridge) serves(domain []byte) bool {
 }
 
 // String names the bridge in logs.
-func (b *bridge) String() string { return "bridge " + b.Name }
+func (b *bridge) String() string { return b.name }
 
 // handEdited hands over a message, changed by e.
 func (b *bridge) handEdited(m *sip.Message, e *sip.Edit) error {

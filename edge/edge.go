@@ -52,6 +52,7 @@ type Edge struct {
 	tokens   *signer
 	targets  *lru.Cache[uint64, struct{}] // Contacts that moved within a dialog
 	accounts *lru.Cache[string, *account] // by what federation calls the peer
+	owners   *lru.Cache[behind, string]   // their names for who comes by bridges
 	sources  *lru.Cache[string, *account] // of users outside, by source
 
 	settings  []listenerSettings
@@ -98,6 +99,8 @@ type Edge struct {
 
 	overload  overload
 	counts    tally
+	openings  refusals      // bounds the lines about flows that came from outside
+	closings  refusals      // and about their ends
 	strangers atomic.Int64  // connections of those who were no partner when they came
 	refs      atomic.Uint64 // references that were given, from a random start
 
@@ -152,6 +155,7 @@ func New(c Config, partners *federation.Partners, discovery *federation.Discover
 	e.scratch.New = func() any { return new(scratch) }
 	e.targets, _ = lru.New[uint64, struct{}](rememberedTargets) // fails only for sizes below 1
 	e.accounts, _ = lru.New[string, *account](rememberedAccounts)
+	e.owners, _ = lru.New[behind, string](rememberedAccounts)
 	e.sources, _ = lru.New[string, *account](rememberedAccounts)
 	e.wire = newWire(e.limits.wire(log), e)
 	e.wire.lastID.Store(rand.Uint64() >> 8) // an ID in a token from before a restart must be nobody's
@@ -336,7 +340,7 @@ func (e *Edge) opened(f *Flow) {
 	if !e.seat(f) {
 		f.close(errSeats)
 	}
-	e.log.Info(logFlowOpened, keyFlow, f.ID, keyRole, f.Role, keyListener, f.Listener, keyPeer, peerName(f),
+	e.flowLine(&e.openings, f, logFlowOpened, keyFlow, f.ID, keyRole, f.Role, keyListener, f.Listener, keyPeer, peerName(f),
 		keyRemote, f.Remote, keyTarget, s.link.String())
 }
 
@@ -352,7 +356,7 @@ func (e *Edge) gone(f *Flow, err error) {
 	if f.Role == RoleRemote {
 		e.goneRemote(f)
 	}
-	e.log.Info(logFlowClosed, keyFlow, f.ID, keyRole, f.Role, keyPeer, peerName(f), keyRemote, f.Remote, keyErr, err)
+	e.flowLine(&e.closings, f, logFlowClosed, keyFlow, f.ID, keyRole, f.Role, keyPeer, peerName(f), keyRemote, f.Remote, keyErr, err)
 	if e.ctx.Err() != nil {
 		return
 	}

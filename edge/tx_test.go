@@ -49,6 +49,7 @@ func newBench(t testing.TB, n int) *bench {
 	}
 	e.targets, _ = lru.New[uint64, struct{}](16)
 	e.accounts, _ = lru.New[string, *account](16)
+	e.owners, _ = lru.New[behind, string](16)
 	e.sources, _ = lru.New[string, *account](16)
 	e.paces, _ = lru.New[netip.Prefix, *budget](16)
 	e.users, e.flowTimer = remoteaccess.NewUsers(), e.limits.FlowTimer

@@ -1,5 +1,7 @@
 package sip
 
+import "unicode/utf8"
+
 // A class is a set of the character sets that RFC 3261 §25.1 names.
 type class uint16
 
@@ -196,3 +198,14 @@ func number(b []byte, limit uint64) (n uint64, ok bool) {
 // IsToken reports whether all of b is a token (RFC 3261 §25.1), as the name of a header
 // is.
 func IsToken(b []byte) bool { return isToken(b) }
+
+// IsText reports whether s may be shown to people on one line: UTF-8 without the control
+// characters of ASCII. The empty text may.
+func IsText(s string) bool {
+	for i := range len(s) {
+		if s[i] < ' ' || s[i] == 0x7f {
+			return false
+		}
+	}
+	return utf8.ValidString(s)
+}

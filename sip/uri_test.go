@@ -136,3 +136,13 @@ func TestParamsAreFoundAsTheyAreWritten(t *testing.T) {
 		}
 	}
 }
+
+func TestTextIsForOneLine(t *testing.T) {
+	for s, want := range map[string]bool{
+		"": true, "Größe = 5": true, "a\tb": false, "a\nb": false, "a\x7f": false, "a\x00": false, "\xff": false, "\u0085": true,
+	} {
+		if got := IsText(s); got != want {
+			t.Errorf("IsText(%q) = %v, want %v", s, got, want)
+		}
+	}
+}

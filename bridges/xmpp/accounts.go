@@ -15,6 +15,7 @@ import (
 
 	"github.com/sipedge/sipedge/bridges"
 	"github.com/sipedge/sipedge/bridges/xmpp/account"
+	"github.com/sipedge/sipedge/bridges/xmpp/address"
 	"github.com/sipedge/sipedge/bridges/xmpp/s2s"
 	"github.com/sipedge/sipedge/bridges/xmpp/stanza"
 	"github.com/sipedge/sipedge/certs"
@@ -59,7 +60,7 @@ func (l *accounts) of(from string) *connector {
 func (l *accounts) update(list []bridges.Account) {
 	want := make(map[string]bridges.Account, len(list))
 	for _, a := range list {
-		j, err := l.g.addr.jid("sip:" + a.User)
+		j, err := l.g.addr.JID("sip:" + a.User)
 		if err != nil {
 			l.g.log.Warn("account was left out", "user", a.User, "account", a.JID, "err", err)
 			continue
@@ -90,7 +91,7 @@ func (l *accounts) update(list []bridges.Account) {
 
 // connect begins a session.
 func (l *accounts) connect(user string, a bridges.Account) (*connector, error) {
-	j, err := parseJID(a.JID)
+	j, err := address.Parse(a.JID)
 	if err != nil {
 		return nil, err
 	}
@@ -312,7 +313,7 @@ func (c *connector) Stanza(e *stanza.Element) {
 		c.listed(e)
 		return
 	}
-	from, err := parseJID(e.Attr("from"))
+	from, err := address.Parse(e.Attr("from"))
 	if err != nil {
 		c.g.journal.drop("sender of a malformed address", "from", e.Attr("from"), "to", c.user)
 		return
@@ -332,7 +333,7 @@ func (c *connector) Stanza(e *stanza.Element) {
 
 // deliver hands a stanza in as if it came by a stream.
 func (c *connector) deliver(e *stanza.Element) {
-	from, err := parseJID(e.Attr("from"))
+	from, err := address.Parse(e.Attr("from"))
 	if err != nil {
 		return
 	}

@@ -4,8 +4,8 @@ import (
 	"strings"
 
 	"github.com/sipedge/sipedge/allowlists"
+	"github.com/sipedge/sipedge/bridges/xmpp/address"
 	"github.com/sipedge/sipedge/bridges/xmpp/stanza"
-	"mellium.im/xmpp/jid"
 )
 
 // An account's own server keeps its list of contacts and says who is there; between
@@ -63,7 +63,7 @@ func (c *connector) listed(e *stanza.Element) {
 		if !item.Is(nsRoster, "item") {
 			continue
 		}
-		who, err := parseJID(item.Attr("jid"))
+		who, err := address.Parse(item.Attr("jid"))
 		if err != nil || who.Localpart() == "" {
 			continue
 		}
@@ -103,7 +103,7 @@ func sees(sub string) bool { return sub == "from" || sub == "both" }
 func seen(sub string) bool { return sub == "to" || sub == "both" }
 
 // says lets a contact say something that his server has said by other means.
-func (c *connector) says(kind string, who jid.JID) {
+func (c *connector) says(kind string, who address.JID) {
 	p := stanza.New(stanza.NS, "presence", stanza.Attr{Local: "type", Value: kind})
 	p.SetAttr("from", who.Bare().String())
 	p.SetAttr("to", c.user)
@@ -111,7 +111,7 @@ func (c *connector) says(kind string, who jid.JID) {
 }
 
 // saw notes who is there.
-func (c *connector) saw(from jid.JID, e *stanza.Element) {
+func (c *connector) saw(from address.JID, e *stanza.Element) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch e.Attr("type") {
@@ -145,7 +145,7 @@ func (c *connector) lost(gone map[string]map[string]*stanza.Element) {
 // passes reports whether a presence of our user's goes on to the account's server. What
 // the server has settled already is answered in the contact's place.
 func (c *connector) passes(e *stanza.Element, device string) bool {
-	who, err := parseJID(e.Attr("to"))
+	who, err := address.Parse(e.Attr("to"))
 	if err != nil {
 		return false
 	}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/sipedge/sipedge/bridges"
 	"github.com/sipedge/sipedge/bridges/bridgestest"
+	"github.com/sipedge/sipedge/bridges/xmpp/address"
 	"github.com/sipedge/sipedge/bridges/xmpp/s2s"
 	"github.com/sipedge/sipedge/bridges/xmpp/stanza"
 )
@@ -19,7 +20,7 @@ func TestADomainIsReadInOneWayOnly(t *testing.T) {
 		for r := rune(0x21); r < 0x3100; r++ {
 			domain := strings.Replace(form, "%", string(r), 1)
 			proved, ok := s2s.Normal(domain)
-			read, err := canonicalDomain(lowerASCII(domain))
+			read, err := address.Domain(domain)
 			if !ok || err != nil {
 				continue
 			}
@@ -140,7 +141,7 @@ func TestNoTextBecomesAHeader(t *testing.T) {
 			}
 		}
 		get(t, string(in.Body), "hi")
-		if j, err := w.addr.jid(in.From.URI); err != nil || j.Domainpart() != "fabrikam.example" {
+		if j, err := w.addr.JID(in.From.URI); err != nil || j.Domainpart() != "fabrikam.example" {
 			t.Errorf("%v is from %s: %v", tt, in.From.URI, err)
 		}
 	}

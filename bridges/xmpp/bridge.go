@@ -12,6 +12,7 @@ import (
 
 	"github.com/sipedge/sipedge/allowlists"
 	"github.com/sipedge/sipedge/bridges"
+	"github.com/sipedge/sipedge/bridges/xmpp/address"
 	"github.com/sipedge/sipedge/bridges/xmpp/s2s"
 	"github.com/sipedge/sipedge/bridges/xmpp/stanza"
 	"github.com/sipedge/sipedge/certs"
@@ -23,7 +24,7 @@ type Bridge struct {
 	config Config
 	deps   Deps
 	roots  *certs.Roots
-	addr   *addresses
+	addr   *address.Table
 	finder s2s.Finder    // nil: the Locator; tests have their own DNS
 	begun  chan struct{} // closed when it carries traffic
 
@@ -45,26 +46,22 @@ func New(c Config, d Deps) (*Bridge, []error) {
 }
 
 // addresses makes the table of names that the configuration means.
-func (b *Bridge) addresses() *addresses {
-	a := &addresses{
-		native: make(map[string]bool), tunnelled: make(map[string]bool),
-		gateway: b.config.Gateway, sipGateway: b.config.SIPGateway,
-	}
-	for _, d := range b.deps.Domains {
-		if slices.Contains(b.config.Domains, d) {
-			a.native[d] = true
+func (b *Bridge) addresses() *address.Table {
+	d := address.Domains{Gateway: b.config.Gateway, SIPGateway: b.config.SIPGateway}
+	for _, domain := range b.deps.Domains {
+		if slices.Contains(b.config.Domains, domain) {
+			d.Native = append(d.Native, domain)
 		} else {
-			a.tunnelled[d] = true
+			d.Tunnelled = append(d.Tunnelled, domain)
 		}
 	}
-	a.spelled, _ = newSpellings(a, nil) // fails for those that are named only
-	return a
+	return address.New(d)
 }
 
 // served are the domains whose XMPP server we are, as JIDs have them.
 func (b *Bridge) served() (list []string) {
 	for _, d := range append(slices.Clone(b.config.Domains), b.config.Gateway) {
-		if u, err := canonicalDomain(d); d != "" && err == nil {
+		if u, err := address.Domain(d); d != "" && err == nil {
 			list = append(list, u)
 		}
 	}
@@ -73,7 +70,7 @@ func (b *Bridge) served() (list []string) {
 
 // Address says how XMPP calls a SIP URI, for explain.
 func (b *Bridge) Address(uri string) (string, error) {
-	j, err := b.addr.jid(uri)
+	j, err := b.addr.JID(uri)
 	return j.String(), err
 }
 

@@ -5,8 +5,8 @@ import (
 	"strings"
 
 	"github.com/sipedge/sipedge/bridges"
+	"github.com/sipedge/sipedge/bridges/xmpp/address"
 	"github.com/sipedge/sipedge/bridges/xmpp/stanza"
-	"mellium.im/xmpp/jid"
 )
 
 // Test looks whether a foreign address or domain could be reached now: an XMPP address,
@@ -46,11 +46,11 @@ func (b *Bridge) Test(ctx context.Context, address string) (steps []bridges.Step
 }
 
 // foreign reads an address as an administrator writes it.
-func (b *Bridge) foreign(address string) (jid.JID, error) {
-	if strings.Contains(address, ":") {
-		return b.addr.jid(address)
+func (b *Bridge) foreign(name string) (address.JID, error) {
+	if strings.Contains(name, ":") {
+		return b.addr.JID(name)
 	}
-	return parseJID(address)
+	return address.Parse(name)
 }
 
 // ping asks a server whether it is there.

@@ -16,6 +16,8 @@ import (
 	"github.com/sipedge/sipedge/allowlists"
 	"github.com/sipedge/sipedge/bridges"
 	"github.com/sipedge/sipedge/bridges/bridgestest"
+	"github.com/sipedge/sipedge/bridges/xmpp/address"
+	"github.com/sipedge/sipedge/bridges/xmpp/body"
 	"github.com/sipedge/sipedge/bridges/xmpp/s2s"
 	"github.com/sipedge/sipedge/bridges/xmpp/stanza"
 	"github.com/sipedge/sipedge/certs"
@@ -217,14 +219,14 @@ func TestAMessageThatIsRefusedThereIsToldHere(t *testing.T) {
 	one, two := n.company("example.com", nil), n.company("fabrikam.example", nil)
 	one.say(two, "hello")
 	two.hears(200)
-	r := wrapped(cpim{MessageID: "m", Notify: notifyFailed, Body: []byte("x")})
+	r := wrapped(body.CPIM{MessageID: "m", Notify: body.Failed, Body: []byte("x")})
 	r.URI, r.To.URI = "sip:nobody@fabrikam.example", "sip:nobody@fabrikam.example"
 	r.Body = []byte(strings.ReplaceAll(string(r.Body), julietURI, r.URI))
 	if resp, _ := one.home.Send(t, r); resp.Status != 200 {
 		t.Fatalf("answered with %d", resp.Status)
 	}
 	two.hears(404)
-	p, err := readPayload(typeCPIM, "", []byte(one.hears(200)))
+	p, err := body.Read(body.TypeCPIM, "", []byte(one.hears(200)))
 	if err != nil || p.IMDN == nil || p.IMDN.Status != "failed" {
 		t.Errorf("got %+v, %v; want a report", p, err)
 	}
@@ -290,7 +292,7 @@ func TestAPanicIsTheEndOfTheBridge(t *testing.T) {
 		"while a refusal is handled": func(g *gateway) { g.later.Do(time.Now(), func() { panic("x") }) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			g := newGateway(settings{served: map[string]bool{"example.com": true}}, new(addresses), nil, nil, slog.New(slog.DiscardHandler))
+			g := newGateway(settings{served: map[string]bool{"example.com": true}}, new(address.Table), nil, nil, slog.New(slog.DiscardHandler))
 			ended := make(chan error, 1)
 			go func() { ended <- g.run(t.Context()) }()
 			f(g)

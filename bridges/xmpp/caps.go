@@ -4,6 +4,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/sipedge/sipedge/bridges/xmpp/address"
 	"github.com/sipedge/sipedge/bridges/xmpp/s2s"
 	"github.com/sipedge/sipedge/bridges/xmpp/stanza"
 )
@@ -40,11 +41,11 @@ func (l *capsCache) see(s *s2s.Stanza) {
 		return
 	}
 	ver, node := c.Attr("ver"), c.Attr("node")
-	from, err := parseJID(s.Attr("from"))
+	from, err := address.Parse(s.Attr("from"))
 	if err != nil || ver == "" || len(ver) > 64 || len(node) > 512 {
 		return
 	}
-	to, err := parseJID(s.Attr("to"))
+	to, err := address.Parse(s.Attr("to"))
 	if err != nil {
 		return
 	}

@@ -4,7 +4,9 @@ import (
 	"strings"
 	"time"
 
+	"github.com/sipedge/sipedge/bridges/xmpp/body"
 	"github.com/sipedge/sipedge/bridges/xmpp/stanza"
+	"github.com/sipedge/sipedge/sip"
 )
 
 // Namespaces of what messages carry.
@@ -35,8 +37,8 @@ type content struct {
 	Type string // "chat", "headline", "groupchat", "error"; "" is normal
 	Lang string // of the message as a whole
 
-	Bodies   []text // one for each language, "" is that of the message
-	Subjects []text
+	Bodies   []body.Text // one for each language, "" is that of the message
+	Subjects []body.Text
 	Thread   string
 	Parent   string // thread that Thread grew out of
 
@@ -77,7 +79,7 @@ var hintNames = []struct {
 
 // contentOf reads a message.
 func contentOf(e *stanza.Element) *content {
-	c := &content{ID: e.Attr("id"), Type: e.Attr("type"), Lang: languageOf(e.Lang())}
+	c := &content{ID: e.Attr("id"), Type: e.Attr("type"), Lang: body.Language(e.Lang())}
 	if len(c.ID) > maxID {
 		c.ID = ""
 	}
@@ -127,8 +129,8 @@ func (c *content) own(e *stanza.Element) {
 }
 
 // addText adds a text, if there is none of its language yet (RFC 6121 §5.2.3).
-func addText(texts []text, e *stanza.Element, own string) []text {
-	lang := languageOf(e.Lang())
+func addText(texts []body.Text, e *stanza.Element, own string) []body.Text {
+	lang := body.Language(e.Lang())
 	if strings.EqualFold(lang, own) {
 		lang = ""
 	}
@@ -137,10 +139,10 @@ func addText(texts []text, e *stanza.Element, own string) []text {
 			return texts
 		}
 	}
-	if len(texts) == maxTexts {
+	if len(texts) == body.MaxTexts {
 		return texts
 	}
-	return append(texts, text{lang, e.Text})
+	return append(texts, body.Text{Lang: lang, Text: e.Text})
 }
 
 func (c *content) receipt(e *stanza.Element) {
@@ -163,7 +165,7 @@ func (c *content) delay(e *stanza.Element, domain string) {
 	if e.Local != "delay" || !c.Sent.IsZero() || by != "" && !strings.EqualFold(by, domain) {
 		return
 	}
-	if sent, ok := parseStamp(e.Attr("stamp")); ok {
+	if sent, ok := stanza.ParseStamp(e.Attr("stamp")); ok {
 		c.Sent, c.Delayer = sent, e.Attr("from")
 	}
 }
@@ -212,8 +214,8 @@ func (c *content) extension(e *stanza.Element) {
 // show everybody on the way who fetches what.
 func (c *content) link(url, description string) {
 	url = strings.TrimSpace(url)
-	rest, ok := cutScheme(url, "https://")
-	if !ok || rest == "" || len(url) > 2048 || !isText(url) || strings.ContainsAny(url, " <>\"\\^`{|}") || len(c.Links) == maxLinks {
+	const scheme = "https://"
+	if len(url) <= len(scheme) || !strings.EqualFold(url[:len(scheme)], scheme) || len(url) > 2048 || !sip.IsText(url) || strings.ContainsAny(url, " <>\"\\^`{|}") || len(c.Links) == maxLinks {
 		return
 	}
 	for _, l := range c.Links {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/sipedge/sipedge/bridges/xmpp/body"
 	"github.com/sipedge/sipedge/bridges/xmpp/stanza"
 )
 
@@ -26,27 +27,27 @@ func TestTheContentOfAMessageIsRead(t *testing.T) {
 		want               content
 	}{
 		{"a text", "id='m1' type='chat' xml:lang='en'", "<body>Art thou not Romeo?</body><thread parent='p'>e0ff</thread>",
-			content{ID: "m1", Type: "chat", Lang: "en", Bodies: []text{{"", "Art thou not Romeo?"}}, Thread: "e0ff", Parent: "p"}},
+			content{ID: "m1", Type: "chat", Lang: "en", Bodies: []body.Text{{Text: "Art thou not Romeo?"}}, Thread: "e0ff", Parent: "p"}},
 		{"in several languages", "type='normal'", "<body>yes</body><body xml:lang='cs'>ano</body><body xml:lang='CS'>no</body><body>no</body><subject>s</subject><subject xml:lang='cs'>p</subject>",
-			content{Bodies: []text{{"", "yes"}, {"cs", "ano"}}, Subjects: []text{{"", "s"}, {"cs", "p"}}}},
-		{"one of which is its own", "xml:lang='de'", "<body xml:lang='DE'>ja</body>", content{Lang: "de", Bodies: []text{{"", "ja"}}}},
+			content{Bodies: []body.Text{{Text: "yes"}, {Lang: "cs", Text: "ano"}}, Subjects: []body.Text{{Text: "s"}, {Lang: "cs", Text: "p"}}}},
+		{"one of which is its own", "xml:lang='de'", "<body xml:lang='DE'>ja</body>", content{Lang: "de", Bodies: []body.Text{{Text: "ja"}}}},
 		{"held up by its server", "", "<body>x</body><delay xmlns='urn:xmpp:delay' from='Example.com' stamp='2002-09-10T23:08:25Z'/>",
-			content{Bodies: []text{{"", "x"}}, Sent: time.Date(2002, 9, 10, 23, 8, 25, 0, time.UTC), Delayer: "Example.com"}},
-		{"as somebody else claims", "", "<body>x</body><delay xmlns='urn:xmpp:delay' from='example.net' stamp='2002-09-10T23:08:25Z'/>", content{Bodies: []text{{"", "x"}}}},
-		{"at no time", "", "<body>x</body><delay xmlns='urn:xmpp:delay' stamp='long ago'/>", content{Bodies: []text{{"", "x"}}}},
-		{"a correction", "", "<body>x</body><replace xmlns='urn:xmpp:message-correct:0' id='m0'/>", content{Bodies: []text{{"", "x"}}, Replaces: "m0"}},
-		{"a withdrawal", "", "<retract xmlns='urn:xmpp:message-retract:1' id='m0'/><body>unsupported</body>", content{Bodies: []text{{"", "unsupported"}}, Retracts: "m0"}},
+			content{Bodies: []body.Text{{Text: "x"}}, Sent: time.Date(2002, 9, 10, 23, 8, 25, 0, time.UTC), Delayer: "Example.com"}},
+		{"as somebody else claims", "", "<body>x</body><delay xmlns='urn:xmpp:delay' from='example.net' stamp='2002-09-10T23:08:25Z'/>", content{Bodies: []body.Text{{Text: "x"}}}},
+		{"at no time", "", "<body>x</body><delay xmlns='urn:xmpp:delay' stamp='long ago'/>", content{Bodies: []body.Text{{Text: "x"}}}},
+		{"a correction", "", "<body>x</body><replace xmlns='urn:xmpp:message-correct:0' id='m0'/>", content{Bodies: []body.Text{{Text: "x"}}, Replaces: "m0"}},
+		{"a withdrawal", "", "<retract xmlns='urn:xmpp:message-retract:1' id='m0'/><body>unsupported</body>", content{Bodies: []body.Text{{Text: "unsupported"}}, Retracts: "m0"}},
 		{"an older withdrawal", "", "<apply-to xmlns='urn:xmpp:fasten:0' id='m0'><retract xmlns='urn:xmpp:message-retract:0'/></apply-to>", content{Retracts: "m0"}},
 		{"something else that applies", "", "<apply-to xmlns='urn:xmpp:fasten:0' id='m0'><external xmlns='urn:x'/></apply-to>", content{}},
 		{"a reaction", "", "<reactions xmlns='urn:xmpp:reactions:0' id='m0'><reaction>👋</reaction></reactions>", content{Reaction: true}},
 		{"a file", "", "<body>https://example.com/a.jpg</body><x xmlns='jabber:x:oob'><url>https://example.com/a.jpg</url><desc>a\n cat</desc></x>",
-			content{Bodies: []text{{"", "https://example.com/a.jpg"}}, Links: []link{{"https://example.com/a.jpg", "a cat"}}}},
+			content{Bodies: []body.Text{{Text: "https://example.com/a.jpg"}}, Links: []link{{"https://example.com/a.jpg", "a cat"}}}},
 		{"a file that is shared", "", "<file-sharing xmlns='urn:xmpp:sfs:0'><sources><url-data xmlns='http://jabber.org/protocol/url-data' target='https://example.com/a.jpg'/></sources></file-sharing>",
 			content{Links: []link{{"https://example.com/a.jpg", ""}}}},
 		{"files that nobody should fetch", "", "<x xmlns='jabber:x:oob'><url>http://example.com/</url></x><x xmlns='jabber:x:oob'><url>file:///etc/passwd</url></x>" +
 			"<x xmlns='jabber:x:oob'><url>javascript:alert(1)</url></x><x xmlns='jabber:x:oob'><url>https://a b/</url></x><x xmlns='jabber:x:oob'><url>https://</url></x><x xmlns='jabber:x:oob'/>", content{}},
 		{"a wish to hear of it", "", "<body>x</body><request xmlns='urn:xmpp:receipts'/><markable xmlns='urn:xmpp:chat-markers:0'/>",
-			content{Bodies: []text{{"", "x"}}, WantsReceipt: true, Markable: true}},
+			content{Bodies: []body.Text{{Text: "x"}}, WantsReceipt: true, Markable: true}},
 		{"a receipt", "", "<received xmlns='urn:xmpp:receipts' id='m0'/>", content{Received: "m0"}},
 		{"a marker", "", "<displayed xmlns='urn:xmpp:chat-markers:0' id='m0'/>", content{Displayed: "m0"}},
 		{"other markers", "", "<received xmlns='urn:xmpp:chat-markers:0' id='m0'/><acknowledged xmlns='urn:xmpp:chat-markers:0' id='m1'/>", content{Received: "m0", Displayed: "m1"}},
@@ -132,7 +133,7 @@ func TestContentsOfAMessageAreBounded(t *testing.T) {
 		fmt.Fprintf(&b, "<body xml:lang='x%d'>a</body><x xmlns='jabber:x:oob'><url>https://example.com/%d</url></x>", i, i)
 	}
 	c := contentOf(message(t, "", b.String()))
-	if len(c.Bodies) != maxTexts || len(c.Links) != maxLinks {
+	if len(c.Bodies) != body.MaxTexts || len(c.Links) != maxLinks {
 		t.Errorf("%d bodies, %d links", len(c.Bodies), len(c.Links))
 	}
 	c = contentOf(message(t, "", "<x xmlns='jabber:x:oob'><url>https://example.com/"+strings.Repeat("a", 2048)+"</url></x>"))
@@ -144,8 +145,8 @@ func TestContentsOfAMessageAreBounded(t *testing.T) {
 func TestAContentIsWrittenAndReadAgain(t *testing.T) {
 	want := &content{
 		ID: "m1", Type: "chat", Lang: "en",
-		Bodies:   []text{{"", "a & <b>\n👋"}, {"de", "ja"}},
-		Subjects: []text{{"", "s"}},
+		Bodies:   []body.Text{{Text: "a & <b>\n👋"}, {Lang: "de", Text: "ja"}},
+		Subjects: []body.Text{{Text: "s"}},
 		Thread:   "t", Parent: "p",
 		Sent: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), Delayer: "example.com",
 		Replaces: "m0", Links: []link{{"https://example.com/a", "a cat"}},
@@ -167,7 +168,7 @@ func TestAContentIsWrittenAndReadAgain(t *testing.T) {
 		t.Errorf("nothing became %s", stanza.Append(nil, e))
 	}
 	e = stanza.New(stanza.NS, "message")
-	(&content{State: "dreaming", Bodies: []text{{"", "a\x00b"}}}).appendTo(e)
+	(&content{State: "dreaming", Bodies: []body.Text{{Text: "a\x00b"}}}).appendTo(e)
 	if got := string(stanza.Append(nil, e)); got != "<message><body>a\ufffdb</body></message>" {
 		t.Errorf("got %s", got)
 	}
@@ -184,12 +185,12 @@ func FuzzContent(f *testing.F) {
 			return
 		}
 		c := contentOf(e)
-		body, lang := c.said(accept, true)
-		if lang != "" && !isLanguage(lang) {
+		text, lang := c.said(accept, true)
+		if lang != "" && body.Language(lang) != lang {
 			t.Errorf("language %q", lang)
 		}
-		if len(body) > len(inner)+maxLinks+64 {
-			t.Errorf("%q became %q", inner, body)
+		if len(text) > len(inner)+maxLinks+64 {
+			t.Errorf("%q became %q", inner, text)
 		}
 		if s := c.subject(accept); strings.ContainsAny(s, "\r\n") {
 			t.Errorf("subject %q", s)
@@ -202,8 +203,8 @@ func FuzzContent(f *testing.F) {
 		}
 		again := contentOf(parsed)
 		again.Encrypted, again.Reaction, again.Retracts = c.Encrypted, c.Reaction, c.Retracts // are not written
-		if b, _ := again.said(accept, true); c.Retracts == "" && b != body {
-			t.Errorf("%q became %q", body, b)
+		if b, _ := again.said(accept, true); c.Retracts == "" && b != text {
+			t.Errorf("%q became %q", text, b)
 		}
 	})
 }

@@ -3,6 +3,7 @@ package xmpp
 import (
 	"strings"
 
+	"github.com/sipedge/sipedge/bridges/xmpp/body"
 	"github.com/sipedge/sipedge/bridges/xmpp/stanza"
 	"golang.org/x/text/language"
 )
@@ -20,7 +21,7 @@ var errEncrypted = &stanza.Error{
 // "" if it is not known. notices says that he hears of withdrawn messages.
 //
 // The quotation that comes with a reply stays: SIP knows no replies.
-func (c *content) said(acceptLanguage string, notices bool) (body, lang string) {
+func (c *content) said(acceptLanguage string, notices bool) (text, lang string) {
 	if c.Retracts != "" {
 		if notices {
 			return "[withdrawn]", ""
@@ -28,23 +29,23 @@ func (c *content) said(acceptLanguage string, notices bool) (body, lang string) 
 		return "", ""
 	}
 	t := choose(c.Bodies, acceptLanguage, c.Lang)
-	body = t.Text
+	text = t.Text
 	for _, l := range c.Links {
-		if strings.Contains(body, l.URL) {
+		if strings.Contains(text, l.URL) {
 			continue
 		}
-		if body != "" {
-			body += "\n"
+		if text != "" {
+			text += "\n"
 		}
 		if l.Description != "" && l.Description != l.URL {
-			body += l.Description + ": "
+			text += l.Description + ": "
 		}
-		body += l.URL
+		text += l.URL
 	}
-	if c.Replaces != "" && body != "" {
-		body = "[edited] " + body
+	if c.Replaces != "" && text != "" {
+		text = "[edited] " + text
 	}
-	return body, t.Lang
+	return text, t.Lang
 }
 
 // subject returns the subject that goes with it, on one line.
@@ -54,8 +55,8 @@ func (c *content) subject(acceptLanguage string) string {
 
 // choose takes the text in a language that somebody accepts, else the one of no
 // special language, else the first. own is the language of that.
-func choose(texts []text, acceptLanguage, own string) text {
-	var best text
+func choose(texts []body.Text, acceptLanguage, own string) body.Text {
+	var best body.Text
 	switch len(texts) {
 	case 0:
 		return best
@@ -72,7 +73,7 @@ func choose(texts []text, acceptLanguage, own string) text {
 
 // preferred returns the index of the text to take: that of the language which is
 // wanted most, of whatever country.
-func preferred(texts []text, acceptLanguage, own string) int {
+func preferred(texts []body.Text, acceptLanguage, own string) int {
 	unlabelled := 0
 	for i, t := range texts {
 		if t.Lang == "" {
@@ -121,10 +122,10 @@ func (c *content) appendTo(e *stanza.Element) {
 	e.SetAttr("type", c.Type)
 	e.SetLang(c.Lang)
 	for _, s := range c.Subjects {
-		e.AddText(stanza.NS, "subject", cleanText(s.Text)).SetLang(s.Lang)
+		e.AddText(stanza.NS, "subject", stanza.Clean(s.Text)).SetLang(s.Lang)
 	}
 	for _, b := range c.Bodies {
-		e.AddText(stanza.NS, "body", cleanText(b.Text)).SetLang(b.Lang)
+		e.AddText(stanza.NS, "body", stanza.Clean(b.Text)).SetLang(b.Lang)
 	}
 	if c.Thread != "" {
 		e.AddText(stanza.NS, "thread", c.Thread).SetAttr("parent", c.Parent)
@@ -138,7 +139,7 @@ func (c *content) appendTo(e *stanza.Element) {
 	if !c.Sent.IsZero() {
 		d := e.Add(stanza.New(nsDelay, "delay"))
 		d.SetAttr("from", c.Delayer)
-		d.SetAttr("stamp", stamp(c.Sent))
+		d.SetAttr("stamp", stanza.Stamp(c.Sent))
 	}
 	for _, l := range c.Links {
 		x := e.Add(stanza.New(nsOOB, "x"))

@@ -45,7 +45,7 @@ func (g *gateway) infoFor(q *question) (*stanza.Element, *stanza.Error) {
 		if node != "" {
 			return nil, &stanza.Error{Condition: "item-not-found"}
 		}
-		if q.to.Domainpart() != g.addr.gateway {
+		if q.to.Domainpart() != g.addr.Gateway() {
 			ourServer.addIdentity(reply)
 		}
 		ourGateway.addTo(reply)

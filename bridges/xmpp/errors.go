@@ -4,6 +4,7 @@ import (
 	"strings"
 
 	"github.com/sipedge/sipedge/bridges"
+	"github.com/sipedge/sipedge/bridges/xmpp/address"
 	"github.com/sipedge/sipedge/bridges/xmpp/stanza"
 )
 
@@ -22,8 +23,8 @@ const (
 // 6xx does (RFC 3261 §16.7).
 //
 // It is for requests: nothing answers an answer or an ACK.
-func statusOf(e *stanza.Error, full, sole bool, a *addresses) bridges.Response {
-	resp := bridges.Response{Status: a.statusFor(e), Phrase: phrase(e.Text)}
+func statusOf(e *stanza.Error, full, sole bool, a *address.Table) bridges.Response {
+	resp := bridges.Response{Status: statusFor(e), Phrase: phrase(e.Text)}
 	if all := everywhere[e.Condition]; all != 0 && sole && !full {
 		resp.Status = all
 	}
@@ -34,7 +35,7 @@ func statusOf(e *stanza.Error, full, sole bool, a *addresses) bridges.Response {
 			resp.Fields = append(resp.Fields, bridges.Field{Name: "Allow", Value: allowed}) // RFC 3261 §21.4.6
 		}
 	case "gone", "redirect":
-		if contact := a.contactOf(e.To); contact != "" {
+		if contact := contactOf(e.To, a); contact != "" {
 			resp.Status = 302
 			if e.Condition == "gone" {
 				resp.Status = 301
@@ -57,7 +58,7 @@ var everywhere = map[string]int{
 }
 
 // statusFor returns the status of a condition where there is no more to it.
-func (a *addresses) statusFor(e *stanza.Error) int {
+func statusFor(e *stanza.Error) int {
 	switch e.Condition {
 	case "forbidden", "not-allowed",
 		// 401 and 407 need a challenge (RFC 3261 §21.4.2, §21.4.8), and XMPP has none
@@ -88,9 +89,6 @@ func (a *addresses) statusFor(e *stanza.Error) int {
 	case "service-unavailable":
 		// Never 503: whoever hears it takes the whole edge for broken and goes
 		// elsewhere (RFC 7247 §7.1).
-		if a.unavailable == 480 {
-			return 480
-		}
 		return 403
 	}
 	return 400
@@ -172,7 +170,7 @@ var classes = map[int]condition{
 // conditionOf returns the stanza error that a final answer becomes
 // (RFC 7247 §7.2), nil for one that is no error. Whether a stanza may be answered with
 // an error at all, stanza.Bounce knows.
-func conditionOf(resp *bridges.Response, a *addresses) *stanza.Error {
+func conditionOf(resp *bridges.Response, a *address.Table) *stanza.Error {
 	if resp.Status < 300 {
 		return nil
 	}
@@ -184,9 +182,9 @@ func conditionOf(resp *bridges.Response, a *addresses) *stanza.Error {
 	switch {
 	case resp.Status == 301:
 		e.Condition, e.Type = "gone", "cancel"
-		e.To = a.movedTo(resp.Fields)
+		e.To = movedTo(resp.Fields, a)
 	case c.name == "redirect":
-		if e.To = a.movedTo(resp.Fields); e.To == "" {
+		if e.To = movedTo(resp.Fields, a); e.To == "" {
 			// A redirect must say where to (RFC 6120 §8.3.3.14).
 			e.Condition, e.Type = "recipient-unavailable", "wait"
 		}

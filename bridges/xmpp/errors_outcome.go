@@ -5,6 +5,7 @@ import (
 	"strconv"
 
 	"github.com/sipedge/sipedge/bridges"
+	"github.com/sipedge/sipedge/bridges/xmpp/address"
 	"github.com/sipedge/sipedge/bridges/xmpp/s2s"
 	"github.com/sipedge/sipedge/bridges/xmpp/stanza"
 )
@@ -64,13 +65,13 @@ func conditionOfOutcome(err error) *stanza.Error {
 	panic("unreachable: the last one is for all")
 }
 
-// response is the answer to a request with such an address.
-func (e *addressError) response() bridges.Response {
+// refusalOfAddress is the answer to a request with such an address.
+func refusalOfAddress(e *address.Error) bridges.Response {
 	return bridges.Response{Status: e.Status, Fields: bridges.Fields{reason(strconv.Itoa(e.Status), e.Text)}}
 }
 
-// stanzaError is the error for a stanza with such an address.
-func (e *addressError) stanzaError() *stanza.Error {
+// errorOfAddress is the error for a stanza with such an address.
+func errorOfAddress(e *address.Error) *stanza.Error {
 	return &stanza.Error{Condition: e.Condition, Text: e.Text}
 }
 

@@ -8,8 +8,10 @@ import (
 	"unicode/utf8"
 
 	"github.com/sipedge/sipedge/bridges"
+	"github.com/sipedge/sipedge/bridges/xmpp/address"
 	"github.com/sipedge/sipedge/bridges/xmpp/s2s"
 	"github.com/sipedge/sipedge/bridges/xmpp/stanza"
+	"github.com/sipedge/sipedge/sip"
 )
 
 func TestAStanzaErrorBecomesAStatus(t *testing.T) {
@@ -57,7 +59,7 @@ func TestAStanzaErrorBecomesAStatus(t *testing.T) {
 			full, sole bool
 			want       int
 		}{{true, false, tt.full}, {true, true, tt.full}, {false, false, tt.bare}, {false, true, tt.sole}} {
-			resp := statusOf(tt.e, c.full, c.sole, new(addresses))
+			resp := statusOf(tt.e, c.full, c.sole, new(address.Table))
 			if resp.Status != c.want {
 				t.Errorf("%+v, full %v, sole %v: %d, want %d", tt.e, c.full, c.sole, resp.Status, c.want)
 			}
@@ -73,17 +75,13 @@ func TestAStanzaErrorBecomesAStatus(t *testing.T) {
 			}
 		}
 	}
-	a := &addresses{unavailable: 480}
-	if resp := statusOf(&stanza.Error{Condition: "service-unavailable"}, false, true, a); resp.Status != 480 {
-		t.Errorf("service-unavailable with the option is %d", resp.Status)
-	}
 }
 
 func TestNoConditionBecomesAServerThatIsUnavailable(t *testing.T) {
 	for name := range everyCondition() {
 		for _, kind := range []string{"", "auth", "cancel", "continue", "modify", "wait"} {
 			for i := range 4 {
-				resp := statusOf(&stanza.Error{Condition: name, Type: kind}, i&1 != 0, i&2 != 0, new(addresses))
+				resp := statusOf(&stanza.Error{Condition: name, Type: kind}, i&1 != 0, i&2 != 0, new(address.Table))
 				if resp.Status == 503 || resp.Status == 401 || resp.Status == 407 || resp.Status < 300 || resp.Status > 699 {
 					t.Errorf("%s of type %q is %d", name, kind, resp.Status)
 				}
@@ -180,7 +178,7 @@ func TestAStatusBecomesAStanzaError(t *testing.T) {
 		{607, nil, "recipient-unavailable wait"},
 		{699, nil, "recipient-unavailable wait"},
 	} {
-		e := conditionOf(&bridges.Response{Status: tt.status, Fields: tt.fields}, new(addresses))
+		e := conditionOf(&bridges.Response{Status: tt.status, Fields: tt.fields}, new(address.Table))
 		got := ""
 		if e != nil {
 			got = strings.TrimSpace(e.Condition + " " + e.Type + " " + e.To)
@@ -201,7 +199,7 @@ func TestWhatOurOwnEndSaysIsToldApart(t *testing.T) {
 		408: "remote-server-timeout wait",
 		503: "internal-server-error wait",
 	} {
-		e := conditionOf(&bridges.Response{Status: status, Local: true}, new(addresses))
+		e := conditionOf(&bridges.Response{Status: status, Local: true}, new(address.Table))
 		if got := e.Condition + " " + e.Type; got != want {
 			t.Errorf("our own %d is %q, want %q", status, got, want)
 		}
@@ -222,11 +220,11 @@ func TestTheTextGoesAlongAndIsHarmless(t *testing.T) {
 		long:                              long[:2*maxPhrase],
 		strings.Repeat("a ", 100):         strings.Repeat("a ", 40)[:79],
 	} {
-		resp := statusOf(&stanza.Error{Condition: "conflict", Text: text}, true, true, new(addresses))
+		resp := statusOf(&stanza.Error{Condition: "conflict", Text: text}, true, true, new(address.Table))
 		if resp.Phrase != want {
 			t.Errorf("the phrase of %q is %q, want %q", text, resp.Phrase, want)
 		}
-		if e := conditionOf(&bridges.Response{Status: 486, Phrase: text}, new(addresses)); e.Text != want {
+		if e := conditionOf(&bridges.Response{Status: 486, Phrase: text}, new(address.Table)); e.Text != want {
 			t.Errorf("the text of %q is %q, want %q", text, e.Text, want)
 		}
 	}
@@ -279,11 +277,12 @@ func TestAStreamThatFailsIsAnAnswer(t *testing.T) {
 }
 
 func TestAnAddressThatCannotBeIsAnAnswer(t *testing.T) {
-	resp := errSecure.response()
+	_, err := new(address.Table).JID("sips:romeo@example.net")
+	resp := refusalOfAddress(faultOf(err))
 	if want := `SIP ;cause=403 ;text="sips does not cross to XMPP"`; resp.Status != 403 || resp.Fields.Get("Reason") != want {
 		t.Errorf("sips: %d, Reason: %s", resp.Status, resp.Fields.Get("Reason"))
 	}
-	if e := errJID.stanzaError(); e.Condition != "jid-malformed" || e.Text != errJID.Text {
+	if e := errorOfAddress(address.ErrJID); e.Condition != "jid-malformed" || e.Text != address.ErrJID.Text {
 		t.Errorf("no JID: %v", e)
 	}
 }
@@ -330,9 +329,11 @@ func FuzzPhrase(f *testing.F) {
 		if again := phrase(p); again != p {
 			t.Errorf("phrase(%q) = %q, and of that %q", s, p, again)
 		}
-		a := new(addresses)
-		if c := a.contactOf(s); c != "" {
-			checkURI(t, strings.Trim(c, "<>"))
+		if c := contactOf(s, new(address.Table)); c != "" {
+			uri := strings.TrimSuffix(strings.TrimPrefix(c, "<"), ">")
+			if u, err := sip.ParseURI([]byte(uri)); err != nil || !u.IsSIP() || strings.ContainsAny(uri, "\r\n <>\"") {
+				t.Errorf("contactOf(%q) = %q, %v", s, c, err)
+			}
 		}
 		contacts(s)
 	})

@@ -5,6 +5,7 @@ import (
 	"unicode"
 
 	"github.com/sipedge/sipedge/bridges"
+	"github.com/sipedge/sipedge/bridges/xmpp/address"
 	"github.com/sipedge/sipedge/sip"
 )
 
@@ -54,21 +55,12 @@ func reason(status, text string) bridges.Field {
 // contactOf returns the Contact for the new address of gone and redirect, "" if there is
 // none that SIP can have. It is a URI of XMPP (RFC 6120 §8.3.3.5), or a JID as
 // older servers send it.
-func (a *addresses) contactOf(to string) string {
-	if rest, ok := cutScheme(to, "xmpp:"); ok {
-		rest, _, _ = strings.Cut(rest, "?")
-		if strings.HasPrefix(rest, "//") {
-			return "" // the account to use, which is not ours to choose (RFC 5122 §2.2)
-		}
-		if to, ok = unescapePercent(rest); !ok {
-			return ""
-		}
-	}
-	j, err := parseJID(to)
+func contactOf(to string, a *address.Table) string {
+	j, err := address.ParseXMPPURI(to)
 	if err != nil {
 		return ""
 	}
-	uri, err := a.uri(j)
+	uri, err := a.URI(j)
 	if err != nil {
 		return ""
 	}
@@ -78,19 +70,18 @@ func (a *addresses) contactOf(to string) string {
 // movedTo returns the first Contact of a redirection as a URI of XMPP
 // (RFC 5122 §2.2), "" if none can be one. What has an address for a host is a machine
 // and no name for a person.
-func (a *addresses) movedTo(fields bridges.Fields) string {
+func movedTo(fields bridges.Fields, a *address.Table) string {
 	for _, f := range fields {
 		if !strings.EqualFold(f.Name, "Contact") {
 			continue
 		}
 		for _, uri := range contacts(f.Value) {
-			j, err := a.jid(uri)
+			j, err := a.JID(uri)
 			u, parseErr := sip.ParseURI([]byte(uri))
 			if err != nil || parseErr != nil || u.IsIP() {
 				continue
 			}
-			b := appendXMPPURI([]byte("xmpp:"), j.Localpart(), j.Domainpart(), j.Resourcepart())
-			return string(b)
+			return address.XMPPURI(j)
 		}
 	}
 	return ""
@@ -124,30 +115,4 @@ func contacts(value string) (uris []string) {
 		value = value[end+1:]
 	}
 	return uris
-}
-
-// xmppOctets may stand in a URI of XMPP as they are (RFC 5122 §2.2).
-var xmppOctets = octetSet(alphanumeric + "-._~!$()*+,;=")
-
-func appendXMPPURI(b []byte, local, domain, resource string) []byte {
-	if local != "" {
-		b = append(appendPercent(b, local, &xmppOctets), '@')
-	}
-	if strings.HasPrefix(domain, "[") {
-		b = append(b, domain...)
-	} else {
-		b = appendPercent(b, domain, &xmppOctets)
-	}
-	if resource != "" {
-		b = append(b, '/')
-		b = appendPercent(b, resource, &xmppOctets)
-	}
-	return b
-}
-
-func cutScheme(s, scheme string) (rest string, ok bool) {
-	if len(s) < len(scheme) || !strings.EqualFold(s[:len(scheme)], scheme) {
-		return s, false
-	}
-	return s[len(scheme):], true
 }

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/sipedge/sipedge/bridges"
+	"github.com/sipedge/sipedge/bridges/xmpp/address"
 	"github.com/sipedge/sipedge/bridges/xmpp/s2s"
 	"github.com/sipedge/sipedge/bridges/xmpp/stanza"
 )
@@ -64,7 +65,7 @@ type gateway struct {
 	journal *journal
 	sip     caller
 	xmpp    network
-	addr    *addresses
+	addr    *address.Table
 	set     settings
 	clock   *clock
 	ids     *idMaker
@@ -87,7 +88,7 @@ type gateway struct {
 	broken chan error // a panic of a callback; room for one
 }
 
-func newGateway(set settings, addr *addresses, e caller, n network, log *slog.Logger) *gateway {
+func newGateway(set settings, addr *address.Table, e caller, n network, log *slog.Logger) *gateway {
 	g := &gateway{
 		log: log, journal: newJournal(log), sip: e, xmpp: n, addr: addr, set: set, clock: newClock(),
 		ids: newIDMaker(), later: bridges.NewLater(), broken: make(chan error, 1),
@@ -209,11 +210,7 @@ func (g *gateway) stanza(s *s2s.Stanza) {
 // isSender reports whether the domain in from is, as we read it, the one that was
 // proved. What is no address at all is for those who take it.
 func isSender(s *s2s.Stanza) bool {
-	from := s.Attr("from")
-	if stanza.Domain(from) == s.From && isPlainDomain(s.From) {
-		return true
-	}
-	j, err := parseJID(from)
+	j, err := address.Parse(s.Attr("from"))
 	return err != nil || j.Domainpart() == s.From
 }
 

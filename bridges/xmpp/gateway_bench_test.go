@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/sipedge/sipedge/bridges"
+	"github.com/sipedge/sipedge/bridges/xmpp/address"
 	"github.com/sipedge/sipedge/bridges/xmpp/s2s"
 	"github.com/sipedge/sipedge/bridges/xmpp/stanza"
 )
@@ -32,8 +33,7 @@ func (e *echo) Send(s *stanza.Element, done func(s2s.Outcome)) bool {
 
 func benchGateway(b *testing.B) (*gateway, *echo) {
 	e := &echo{}
-	addr := &addresses{native: map[string]bool{"example.com": true}}
-	addr.spelled, _ = newSpellings(addr, nil)
+	addr := address.New(address.Domains{Native: []string{"example.com"}})
 	g := newGateway(settings{
 		served: map[string]bool{"example.com": true}, hold: 2 * time.Second, maxMessage: 64 << 10, host: "example.com",
 	}, addr, e, e, slog.New(slog.DiscardHandler))

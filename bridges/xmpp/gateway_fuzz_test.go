@@ -6,6 +6,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/sipedge/sipedge/bridges"
+	"github.com/sipedge/sipedge/bridges/xmpp/address"
+	"github.com/sipedge/sipedge/bridges/xmpp/body"
 	"github.com/sipedge/sipedge/bridges/xmpp/s2s"
 	"github.com/sipedge/sipedge/bridges/xmpp/stanza"
 	"github.com/sipedge/sipedge/sip"
@@ -53,7 +55,7 @@ func witnessed(t *testing.T) *gateway {
 	w := witness{t}
 	g := newGateway(settings{
 		served: map[string]bool{"example.com": true}, maxMessage: 64 << 10, host: "example.com",
-	}, &addresses{native: map[string]bool{"example.com": true}}, w, w, slog.New(slog.DiscardHandler))
+	}, address.New(address.Domains{Native: []string{"example.com"}}), w, w, slog.New(slog.DiscardHandler))
 	g.contacts.met(ends{"alice@example.com", "juliet@fabrikam.example"})
 	g.traits.wrapper("alice@example.com", true)
 	return g
@@ -96,8 +98,8 @@ func FuzzStanza(f *testing.F) {
 func FuzzWriting(f *testing.F) {
 	f.Add(julietURI, "text/plain", "hello", "Subject", "id@host")
 	f.Add("sip:o'malley@fabrikam.example;gr=x", "text/html", "<p>a<b>c", "", "x")
-	f.Add(julietURI, typeCPIM, "From: <sip:alice@example.com>\r\nimdn.Message-ID: 1\r\nimdn.Disposition-Notification: display\r\n\r\nContent-Type: text/plain\r\n\r\nx", "\x01", "\x02")
-	f.Add(julietURI, typeComposing, string(isTyping.append(nil)), "", "")
+	f.Add(julietURI, body.TypeCPIM, "From: <sip:alice@example.com>\r\nimdn.Message-ID: 1\r\nimdn.Disposition-Notification: display\r\n\r\nContent-Type: text/plain\r\n\r\nx", "\x01", "\x02")
+	f.Add(julietURI, body.TypeComposing, string(isTyping.Append(nil)), "", "")
 	f.Fuzz(func(t *testing.T, to, contentType, body, subject, callID string) {
 		g := witnessed(t)
 		g.traits.offers("juliet@fabrikam.example", peer{true, true, true})

@@ -11,6 +11,7 @@ import (
 
 	"github.com/sipedge/sipedge/bridges"
 	"github.com/sipedge/sipedge/bridges/bridgestest"
+	"github.com/sipedge/sipedge/bridges/xmpp/address"
 	"github.com/sipedge/sipedge/bridges/xmpp/s2s"
 	"github.com/sipedge/sipedge/bridges/xmpp/stanza"
 )
@@ -108,7 +109,7 @@ func newWorld(t testing.TB, change func(*settings)) *world {
 	w.beyond.always(s2s.Outcome{Acked: true})
 	log := slog.New(slog.NewTextHandler(w.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	e, home := bridgestest.New(t, nil)
-	addr := &addresses{native: map[string]bool{"example.com": true}}
+	addr := address.New(address.Domains{Native: []string{"example.com"}})
 	w.home, w.gateway = home, newGateway(set, addr, e, w.beyond, log)
 	e.Handle(w.gateway)
 	ctx, cancel := context.WithCancel(context.Background())

@@ -17,6 +17,7 @@ import (
 
 	"github.com/sipedge/sipedge/bridges"
 	"github.com/sipedge/sipedge/bridges/bridgestest"
+	"github.com/sipedge/sipedge/bridges/xmpp/body"
 	"github.com/sipedge/sipedge/bridges/xmpp/stanza"
 	"github.com/sipedge/sipedge/certs"
 	"github.com/sipedge/sipedge/locate/locatetest"
@@ -278,20 +279,20 @@ func to(r *bridges.Request, uri string) *bridges.Request {
 }
 
 // message takes the next MESSAGE to alice, and passes over others than what is looked for.
-func (c *company) message(what string, is func(in *bridges.Incoming, p *payload) bool) (*bridges.Incoming, *payload) {
+func (c *company) message(what string, is func(in *bridges.Incoming, p *body.Content) bool) (*bridges.Incoming, *body.Content) {
 	c.t.Helper()
 	for {
 		in := c.home.Next(c.t)
 		in.Answer(bridges.Response{Status: 200}, "")
-		if p, err := readPayload(in.ContentType, "", in.Body); in.Method == "MESSAGE" && err == nil && is(in, p) {
+		if p, err := body.Read(in.ContentType, "", in.Body); in.Method == "MESSAGE" && err == nil && is(in, p) {
 			return in, p
 		}
 	}
 }
 
-func (c *company) text(text string) (*bridges.Incoming, *payload) {
+func (c *company) text(text string) (*bridges.Incoming, *body.Content) {
 	c.t.Helper()
-	return c.message(text, func(_ *bridges.Incoming, p *payload) bool { return len(p.Texts) > 0 && p.Texts[0].Text == text })
+	return c.message(text, func(_ *bridges.Incoming, p *body.Content) bool { return len(p.Texts) > 0 && p.Texts[0].Text == text })
 }
 
 func TestInteropMessages(t *testing.T) {
@@ -310,9 +311,9 @@ func TestInteropMessages(t *testing.T) {
 		get(t, in.From.URI, prosodyJuliet+";gr=test")
 	}
 	// Whoever does not exist there: Prosody takes the stanza before it looks.
-	r := to(wrapped(cpim{MessageID: "m1", Notify: notifyFailed, Body: []byte("x")}), "sip:nobody@prosody.example")
+	r := to(wrapped(body.CPIM{MessageID: "m1", Notify: body.Failed, Body: []byte("x")}), "sip:nobody@prosody.example")
 	if got := c.write(r).Status; got == 200 {
-		_, report := c.message("report", func(_ *bridges.Incoming, p *payload) bool { return p.IMDN != nil })
+		_, report := c.message("report", func(_ *bridges.Incoming, p *body.Content) bool { return p.IMDN != nil })
 		get(t, report.IMDN.Status, "failed")
 	} else if got != 403 {
 		t.Errorf("somebody who does not exist: %d", got)
@@ -335,34 +336,34 @@ func TestInteropMessages(t *testing.T) {
 
 func TestInteropReceiptsAndTyping(t *testing.T) {
 	c, _, juliet := meets(t, `"smacks"`, nil)
-	c.write(to(wrapped(cpim{MessageID: "m1", Notify: notifyDelivered | notifyDisplayed, Body: []byte("read me")}), prosodyJuliet))
+	c.write(to(wrapped(body.CPIM{MessageID: "m1", Notify: body.Delivered | body.Displayed, Body: []byte("read me")}), prosodyJuliet))
 	e := juliet.body("read me")
-	_, report := c.message("report", func(_ *bridges.Incoming, p *payload) bool { return p.IMDN != nil }) // by slixmpp itself
+	_, report := c.message("report", func(_ *bridges.Incoming, p *body.Content) bool { return p.IMDN != nil }) // by slixmpp itself
 	get(t, report.IMDN.MessageID+" "+report.IMDN.Status, "m1 delivered")
 	juliet.send("<message to='alice@example.com' type='chat' id='d1'><displayed xmlns='urn:xmpp:chat-markers:0' id='%s'/></message>", e.Attr("id"))
-	_, report = c.message("report", func(_ *bridges.Incoming, p *payload) bool { return p.IMDN != nil })
+	_, report = c.message("report", func(_ *bridges.Incoming, p *body.Content) bool { return p.IMDN != nil })
 	get(t, report.IMDN.MessageID+" "+report.IMDN.Status, "m1 displayed")
 
 	juliet.send("say alice@example.com and you?") // slixmpp asks for a receipt
 	in, _ := c.text("and you?")
-	wrapper, err := readCPIM(in.Body)
-	if in.ContentType != typeCPIM || err != nil || wrapper.Notify&notifyDelivered == 0 {
+	wrapper, err := wrapperOf(in.Body)
+	if in.ContentType != body.TypeCPIM || err != nil || wrapper.Notify&body.Delivered == 0 {
 		t.Fatalf("got %s %q", in.ContentType, in.Body)
 	}
-	n := imdn{MessageID: wrapper.MessageID, Kind: "delivery", Status: "delivered"}
-	c.write(to(wrapped(cpim{MessageID: "m2", ContentType: typeIMDN, Disposition: "notification", Body: n.append(nil)}), prosodyJuliet))
+	n := body.IMDN{MessageID: wrapper.MessageID, Kind: "delivery", Status: "delivered"}
+	c.write(to(wrapped(body.CPIM{MessageID: "m2", ContentType: body.TypeIMDN, Disposition: "notification", Body: n.Append(nil)}), prosodyJuliet))
 	juliet.stanza("receipt", func(e *stanza.Element) bool { return e.Child(nsReceipts, "received") != nil })
 
 	typing := func(active bool) {
-		s := composing{Active: active}
-		r := bridgestest.Message(aliceURI, prosodyJuliet, string(s.append(nil)))
-		r.ContentType = typeComposing
+		s := body.Composing{Active: active}
+		r := bridgestest.Message(aliceURI, prosodyJuliet, string(s.Append(nil)))
+		r.ContentType = body.TypeComposing
 		if got := c.write(r).Status; got != 200 {
 			t.Errorf("answered with %d", got)
 		}
 	}
 	juliet.send("<message to='alice@example.com' type='chat'><composing xmlns='%s'/></message>", nsChatStates)
-	_, notice := c.message("notice", func(_ *bridges.Incoming, p *payload) bool { return p.Composing != nil })
+	_, notice := c.message("notice", func(_ *bridges.Incoming, p *body.Content) bool { return p.Composing != nil })
 	if !notice.Composing.Active {
 		t.Error("she does not type")
 	}

@@ -4,9 +4,9 @@ import (
 	"sync"
 	"time"
 
+	"github.com/sipedge/sipedge/bridges/xmpp/address"
 	"github.com/sipedge/sipedge/bridges/xmpp/s2s"
 	"github.com/sipedge/sipedge/bridges/xmpp/stanza"
-	"mellium.im/xmpp/jid"
 )
 
 // iq takes a question, or the answer to one of ours. Whatever is asked of a user of
@@ -27,14 +27,14 @@ func (g *gateway) iq(s *s2s.Stanza) {
 
 // asked answers a question.
 func (g *gateway) asked(s *s2s.Stanza, kind string) {
-	from, err := parseJID(s.Attr("from"))
+	from, err := address.Parse(s.Attr("from"))
 	if err != nil || s.Attr("id") == "" || len(s.Children) != 1 {
 		g.bounce(s, &stanza.Error{Condition: "bad-request"})
 		return
 	}
-	to, err := parseJID(s.Attr("to"))
+	to, err := address.Parse(s.Attr("to"))
 	if err != nil {
-		g.bounce(s, faultOf(err).stanzaError())
+		g.bounce(s, errorOfAddress(faultOf(err)))
 		return
 	}
 	q := question{s: s, set: kind == "set", body: s.Children[0], from: from, to: to}
@@ -50,7 +50,7 @@ type question struct {
 	s        *s2s.Stanza
 	set      bool
 	body     *stanza.Element
-	from, to jid.JID
+	from, to address.JID
 }
 
 // notAvailable is the answer to all that we do not know, and to what somebody may not
@@ -79,7 +79,7 @@ func (g *gateway) answerTo(q *question) (reply *stanza.Element, fault *stanza.Er
 	case b.Is(nsTime, "time"):
 		t := stanza.New(nsTime, "time") // of the gateway; where its users are is their business
 		t.AddText(nsTime, "tzo", "Z")
-		t.AddText(nsTime, "utc", stamp(time.Now()))
+		t.AddText(nsTime, "utc", stanza.Stamp(time.Now()))
 		return t, nil
 	}
 	return nil, notAvailable
@@ -113,9 +113,9 @@ func (g *gateway) promptFor(q *question) (*stanza.Element, *stanza.Error) {
 	if prompt == nil {
 		return nil, &stanza.Error{Condition: "bad-request"}
 	}
-	j, err := g.addr.jid(asURI(prompt.Text))
+	j, err := g.addr.JID(asURI(prompt.Text))
 	if err != nil {
-		return nil, faultOf(err).stanzaError()
+		return nil, errorOfAddress(faultOf(err))
 	}
 	if !g.set.served[j.Domainpart()] {
 		return nil, &stanza.Error{Condition: "item-not-found", Text: "this gateway knows no such domain"}
@@ -188,7 +188,7 @@ func (l *queries) answered(s *s2s.Stanza) bool {
 	if q == nil {
 		return false
 	}
-	from, err := parseJID(s.Attr("from"))
+	from, err := address.Parse(s.Attr("from"))
 	if err != nil || from.String() != q.to {
 		return false
 	}

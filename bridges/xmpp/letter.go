@@ -1,10 +1,13 @@
 package xmpp
 
 import (
+	"net/http"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/sipedge/sipedge/bridges"
+	"github.com/sipedge/sipedge/bridges/xmpp/body"
 	"github.com/sipedge/sipedge/bridges/xmpp/stanza"
 )
 
@@ -48,6 +51,17 @@ func oneLine(s string) string {
 	return strings.TrimSpace(s)
 }
 
+// clip cuts s off after n octets, between two characters.
+func clip(s string, n int) string {
+	if len(s) <= n {
+		return s
+	}
+	for n > 0 && !utf8.RuneStart(s[n]) {
+		n--
+	}
+	return s[:n]
+}
+
 // maxSubject is how many octets of a subject are kept.
 const maxSubject = 512
 
@@ -56,14 +70,23 @@ func (l *letter) fields() (f bridges.Fields) {
 	if l.subject != "" {
 		f = append(f, bridges.Field{Name: "Subject", Value: l.subject})
 	}
-	if isLanguage(l.lang) {
-		f = append(f, bridges.Field{Name: "Content-Language", Value: l.lang})
+	if lang := body.Language(l.lang); lang != "" {
+		f = append(f, bridges.Field{Name: "Content-Language", Value: lang})
 	}
 	if !l.date.IsZero() {
 		f = append(f, bridges.Field{Name: "Date", Value: date(l.date)})
 	}
 	return f
 }
+
+// parseDate reads the value of a Date field, which is always GMT (RFC 3261 §20.17).
+func parseDate(s string) (time.Time, bool) {
+	t, err := time.Parse(http.TimeFormat, strings.TrimSpace(s))
+	return t.UTC(), err == nil
+}
+
+// date writes the value of a Date field.
+func date(t time.Time) string { return t.UTC().Format(http.TimeFormat) }
 
 // wantsReport reports whether the writer wants to hear what becomes of it.
 func (l *letter) wantsReport() bool { return l.receipt || l.marker }

@@ -17,13 +17,3 @@ const (
 	nsRegister   = "jabber:iq:register"              // XEP-0077
 	nsIdentifier = "urn:xmpp:sid:0"                  // XEP-0359
 )
-
-// Media types that the gateway writes.
-const (
-	typePlain     = "text/plain;charset=UTF-8"
-	typeCPIM      = "message/cpim"
-	typeIMDN      = "message/imdn+xml"
-	typeComposing = "application/im-iscomposing+xml"
-	typeKeyboard  = "application/xml" // typing notices of Microsoft's clients
-	typeSDP       = "application/sdp"
-)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/sipedge/sipedge/allowlists"
 	"github.com/sipedge/sipedge/bridges"
+	"github.com/sipedge/sipedge/bridges/xmpp/address"
 	"github.com/sipedge/sipedge/bridges/xmpp/s2s"
 	"github.com/sipedge/sipedge/bridges/xmpp/stanza"
 	"github.com/sipedge/sipedge/store"
@@ -57,7 +58,7 @@ type presenceConfig struct {
 	log       *slog.Logger
 	sip       userAgent
 	xmpp      network
-	addresses *addresses
+	addresses *address.Table
 	store     *store.Store
 	// may says whether one of our users, a SIP URI, may deal with somebody of the
 	// network, a bare JID. inbound: the other began. Drop refuses without a word.

@@ -5,8 +5,9 @@ import (
 	"time"
 
 	"github.com/sipedge/sipedge/bridges"
+	"github.com/sipedge/sipedge/bridges/xmpp/address"
+	"github.com/sipedge/sipedge/bridges/xmpp/pidf"
 	"github.com/sipedge/sipedge/bridges/xmpp/stanza"
-	"mellium.im/xmpp/jid"
 )
 
 // granted takes a subscribed: our user may watch the other. Where he has not asked it
@@ -92,14 +93,14 @@ func (p *presence) unreachable(c *contact) {
 
 // leave makes a resource unavailable.
 func (r *resource) leave(now time.Time) {
-	if r.open {
-		r.tuple = tuple{resource: r.resource, contact: r.contact}
+	if r.Open {
+		r.Tuple = pidf.Tuple{Resource: r.Resource, Contact: r.Contact}
 		r.gone = now
 	}
 }
 
 // heard takes presence of somebody of the network.
-func (p *presence) heard(key rosterKey, from jid.JID, t tuple, proof bridges.Proof) {
+func (p *presence) heard(key rosterKey, from address.JID, t pidf.Tuple, proof bridges.Proof) {
 	r := p.relations[key]
 	if r == nil {
 		return // our user does not watch him: it is for nobody
@@ -112,15 +113,15 @@ func (p *presence) heard(key rosterKey, from jid.JID, t tuple, proof bridges.Pro
 		return
 	}
 	c = p.newContact(r)
-	uri, err := p.addresses.uri(from)
+	uri, err := p.addresses.URI(from)
 	if err != nil {
 		return
 	}
-	t.contact = uri
+	t.Contact = uri
 	c.heard = time.Now()
 	changed := p.note(c, t) || !c.known
 	c.known = true
-	c.complete = c.complete || t.resource == "" && !t.open
+	c.complete = c.complete || t.Resource == "" && !t.Open
 	if len(c.fetches) > 0 {
 		p.alarms.set(&c.collect, earlier(c.collect.at, c.heard.Add(fetchCollect)))
 	}
@@ -138,49 +139,49 @@ func earlier(a, b time.Time) time.Time {
 }
 
 func (c *contact) isOnline() bool {
-	return slices.ContainsFunc(c.resources, func(r resource) bool { return r.open })
+	return slices.ContainsFunc(c.resources, func(r resource) bool { return r.Open })
 }
 
 // note enters presence of a resource, and reports whether anything changed.
 // Unavailable presence without a resource is of all (RFC 6121 §4.5.4).
-func (p *presence) note(c *contact, t tuple) (changed bool) {
+func (p *presence) note(c *contact, t pidf.Tuple) (changed bool) {
 	now := time.Now()
 	found := false
 	for i := range c.resources {
 		r := &c.resources[i]
 		switch {
-		case r.resource == t.resource:
+		case r.Resource == t.Resource:
 			found, r.doubted = true, false
-			if !r.same(&t) {
+			if !r.Same(&t) {
 				changed = true
-				r.tuple = t
+				r.Tuple = t
 			}
-			if t.open {
+			if t.Open {
 				r.gone = time.Time{}
 			} else if r.gone.IsZero() {
 				r.gone = now
 			}
-		case t.resource == "" && !t.open && r.open:
+		case t.Resource == "" && !t.Open && r.Open:
 			r.leave(now)
 			changed = true
 		}
 	}
-	if found || t.resource == "" && !t.open && len(c.resources) > 0 {
+	if found || t.Resource == "" && !t.Open && len(c.resources) > 0 {
 		return changed
 	}
-	c.resources = slices.DeleteFunc(c.resources, func(r resource) bool { return !r.open && now.Sub(r.gone) >= goneFor })
+	c.resources = slices.DeleteFunc(c.resources, func(r resource) bool { return !r.Open && now.Sub(r.gone) >= goneFor })
 	if len(c.resources) >= p.lim.resources {
-		if p.loop.lost.Add(1); !t.open {
+		if p.loop.lost.Add(1); !t.Open {
 			return changed
 		}
-		i := slices.IndexFunc(c.resources, func(r resource) bool { return !r.open })
+		i := slices.IndexFunc(c.resources, func(r resource) bool { return !r.Open })
 		if i < 0 {
 			return changed
 		}
 		c.resources = slices.Delete(c.resources, i, i+1)
 	}
-	r := resource{tuple: t}
-	if !t.open {
+	r := resource{Tuple: t}
+	if !t.Open {
 		r.gone = now
 	}
 	c.resources = append(c.resources, r)
@@ -195,7 +196,7 @@ func (p *presence) confirm(c *contact) {
 	c.complete = true
 	now, changed := time.Now(), false
 	for i := range c.resources {
-		if r := &c.resources[i]; r.doubted && r.open {
+		if r := &c.resources[i]; r.doubted && r.Open {
 			r.leave(now)
 			changed = true
 		}

@@ -10,6 +10,8 @@ import (
 	"github.com/sipedge/sipedge/allowlists"
 	"github.com/sipedge/sipedge/bridges"
 	"github.com/sipedge/sipedge/bridges/bridgestest"
+	"github.com/sipedge/sipedge/bridges/xmpp/address"
+	"github.com/sipedge/sipedge/bridges/xmpp/pidf"
 	"github.com/sipedge/sipedge/bridges/xmpp/s2s"
 	"github.com/sipedge/sipedge/bridges/xmpp/stanza"
 	"github.com/sipedge/sipedge/store"
@@ -49,7 +51,7 @@ func newCrowd(t testing.TB) *crowd {
 	endpoint, home := bridgestest.New(t, c)
 	c.home = home
 	c.presence = newPresence(presenceConfig{
-		log: slog.New(slog.DiscardHandler), sip: endpoint, xmpp: c, store: db, addresses: &addresses{},
+		log: slog.New(slog.DiscardHandler), sip: endpoint, xmpp: c, store: db, addresses: new(address.Table),
 		may: func(string, string, bool) allowlists.Verdict { return allowlists.Verdict{Action: allowlists.Allow} },
 		lim: presenceLimits{burst: 1e6, concurrent: 1000},
 	})
@@ -86,7 +88,7 @@ func (c *crowd) networkWatches(t testing.TB, n int) (dialogs []*bridges.Dialog) 
 	for range n {
 		dialogs = append(dialogs, c.home.Next(t).Answer(bridges.Response{Status: 200}, "romeo"))
 	}
-	c.change(dialogs, pidf("orchard"))
+	c.change(dialogs, document("orchard"))
 	c.next(2 * n) // subscribed, and presence
 	return dialogs
 }
@@ -94,7 +96,7 @@ func (c *crowd) networkWatches(t testing.TB, n int) (dialogs []*bridges.Dialog) 
 // change lets romeo's home server notify all of a document.
 func (c *crowd) change(dialogs []*bridges.Dialog, document string) {
 	for _, d := range dialogs {
-		d.Do(&bridges.Request{Method: "NOTIFY", ContentType: typePIDF, Body: []byte(document), Fields: bridges.Fields{
+		d.Do(&bridges.Request{Method: "NOTIFY", ContentType: pidf.Type, Body: []byte(document), Fields: bridges.Fields{
 			{Name: "Event", Value: "presence"}, {Name: "Subscription-State", Value: "active;expires=3600"}}}, func(*bridges.Response) {})
 	}
 }
@@ -182,7 +184,7 @@ func TestAThousandWatchersAreToldWithinASecond(t *testing.T) {
 	t.Run("people of the network watch one of our users", func(t *testing.T) {
 		c := newCrowd(t)
 		dialogs := c.networkWatches(t, n)
-		within(t, func(round int) { c.change(dialogs, pidf("orchard "+shows[round%2])) }, func() { c.next(n) })
+		within(t, func(round int) { c.change(dialogs, document("orchard "+shows[round%2])) }, func() { c.next(n) })
 	})
 	t.Run("our users watch one of the network", func(t *testing.T) {
 		c := newCrowd(t)
@@ -224,7 +226,7 @@ func BenchmarkFanOut(b *testing.B) {
 			c := newCrowd(b)
 			dialogs := c.networkWatches(b, n)
 			for i := 0; b.Loop(); i++ {
-				c.change(dialogs, pidf("orchard "+shows[i%2]))
+				c.change(dialogs, document("orchard "+shows[i%2]))
 				c.next(n)
 			}
 			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*n), "ns/watcher")

@@ -64,7 +64,7 @@ func TestAuthorizationsSurviveARestart(t *testing.T) {
 		s.pass()
 		d := s.accept(s.subscribed("3600"))
 		s.is("active")
-		s.notifies(d, "active;expires=3600", pidf("orchard"))
+		s.notifies(d, "active;expires=3600", document("orchard"))
 		s.want(available("orchard", ""))
 		s.x(juliets("balcony", "")) // her server has not forgotten
 		s.listening(600)
@@ -97,7 +97,7 @@ func TestAfterACrashWhatWasToldIsTakenBack(t *testing.T) {
 		time.Sleep(6 * time.Second)
 		s.pass()
 		d := s.accept(s.subscribed("3600"))
-		s.notifies(d, "active;expires=3600", pidf("cell"))
+		s.notifies(d, "active;expires=3600", document("cell"))
 		s.want(s.to("unavailable"), available("cell", ""))
 	})
 }
@@ -117,7 +117,7 @@ func TestAPendingRequestSurvivesACrash(t *testing.T) {
 		time.Sleep(6 * time.Second)
 		s.pass()
 		d = s.accept(s.subscribed("3600"))
-		s.notifies(d, "active;expires=3600", pidf("orchard"))
+		s.notifies(d, "active;expires=3600", document("orchard"))
 		s.want(s.to("subscribed"), s.to("unavailable"), available("orchard", ""))
 		s.x(s.from("subscribed"))
 		s.want(s.to("probe"))

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/sipedge/sipedge/bridges"
+	"github.com/sipedge/sipedge/bridges/xmpp/pidf"
 )
 
 // enlist enters a listener for some time.
@@ -156,7 +157,7 @@ func (p *presence) notifyState(l *listener, state string, doc []byte, lang strin
 		{Name: "Event", Value: l.event}, {Name: "Subscription-State", Value: state},
 	}}
 	if doc != nil {
-		r.ContentType, r.Body = typePIDF, doc
+		r.ContentType, r.Body = pidf.Type, doc
 		if lang != "" {
 			r.Fields = append(r.Fields, bridges.Field{Name: "Content-Language", Value: lang})
 		}
@@ -187,48 +188,48 @@ func (p *presence) document(c *contact) (doc []byte, lang string) {
 	if c.doc != nil && now.Before(c.docTill) {
 		return c.doc, c.docLang
 	}
-	open := slices.ContainsFunc(c.resources, func(r resource) bool { return r.open })
-	var tuples []tuple
+	open := slices.ContainsFunc(c.resources, func(r resource) bool { return r.Open })
+	var tuples []pidf.Tuple
 	last := -1
 	c.docTill = now.Add(24 * time.Hour)
 	for i, r := range c.resources {
 		till := r.gone.Add(goneFor)
 		switch {
-		case r.open:
-			tuples = append(tuples, r.tuple)
+		case r.Open:
+			tuples = append(tuples, r.Tuple)
 		case !open:
 			if last < 0 || r.gone.After(c.resources[last].gone) {
 				last = i
 			}
 		case now.Before(till):
-			tuples = append(tuples, r.tuple)
+			tuples = append(tuples, r.Tuple)
 			if till.Before(c.docTill) {
 				c.docTill = till
 			}
 		}
 	}
 	if !open {
-		gone := tuple{}
+		gone := pidf.Tuple{}
 		if last >= 0 {
-			gone = c.resources[last].tuple
+			gone = c.resources[last].Tuple
 		}
 		tuples = append(tuples, gone)
 	}
-	c.doc = appendPIDF(nil, p.entity(c), tuples)
+	c.doc = pidf.Append(nil, p.entity(c), tuples)
 	c.docLang = commonLanguage(tuples)
 	return c.doc, c.docLang
 }
 
 // closedDoc returns a document that says that the contact is not available.
 func (p *presence) closedDoc(c *contact) (doc []byte, lang string) {
-	return appendPIDF(nil, p.entity(c), []tuple{{}}), ""
+	return pidf.Append(nil, p.entity(c), []pidf.Tuple{{}}), ""
 }
 
 // commonLanguage returns the language of all tuples, "" if they differ.
-func commonLanguage(tuples []tuple) string {
-	lang := tuples[0].lang
+func commonLanguage(tuples []pidf.Tuple) string {
+	lang := tuples[0].Lang
 	for i := range tuples {
-		if tuples[i].lang != lang {
+		if tuples[i].Lang != lang {
 			return ""
 		}
 	}

@@ -330,7 +330,7 @@ func (m *model) notifyOne(p *modelPair) {
 	if n.fetch {
 		state = "terminated;reason=timeout"
 	}
-	body := pick(m.rng, "", pidf("x"), pidf("x away", "y"), pidf("y closed"), pidf())
+	body := pick(m.rng, "", document("x"), document("x away", "y"), document("y closed"), document())
 	m.note("%s: NOTIFY %s to %s (epoch %d of %d) %d octets", p.key.ours, state, p.key.theirs, n.epoch, p.epoch, len(body))
 	if state == "active" && n.epoch == p.epoch {
 		p.allowed = true
@@ -503,8 +503,8 @@ func (m *model) checkState() {
 				m.t.Errorf("%v (%s) waits for nothing", key, w.state)
 			}
 			for resource, t := range w.told {
-				if t.open != p.view[resource] {
-					m.t.Errorf("%v was told %s %v, and his view is %v", key, resource, t.open, p.view)
+				if t.Open != p.view[resource] {
+					m.t.Errorf("%v was told %s %v, and his view is %v", key, resource, t.Open, p.view)
 				}
 			}
 		} else if r.item.From || r.item.Pending != 0 {

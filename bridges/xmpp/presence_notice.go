@@ -3,12 +3,13 @@ package xmpp
 import (
 	"crypto/sha256"
 	"encoding/hex"
-	"mime"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/sipedge/sipedge/bridges"
+	"github.com/sipedge/sipedge/bridges/xmpp/address"
+	"github.com/sipedge/sipedge/bridges/xmpp/pidf"
 )
 
 // A notice is what a NOTIFY says.
@@ -17,7 +18,7 @@ type notice struct {
 	expires       time.Duration // of a subscription that goes on; 0: not said
 	after         time.Duration // Retry-After; 0: not said
 	hasBody       bool
-	tuples        []tuple
+	tuples        []pidf.Tuple
 }
 
 // notify takes a NOTIFY, or a BENOTIFY of the Microsoft dialect.
@@ -73,30 +74,16 @@ func (p *presence) readNotice(in *bridges.Incoming, ours string) (n notice, refu
 	if len(in.Body) == 0 {
 		return n, bridges.Response{}
 	}
-	mediaType, _, err := mime.ParseMediaType(in.ContentType)
-	lang := in.Fields.Get("Content-Language")
+	tuples, err := pidf.Read(in.ContentType, in.Fields.Get("Content-Language"), in.Body,
+		func(id, contact string) string { return p.resourceOf(ours, id, contact) })
 	switch {
-	case err == nil && mediaType == typePIDF:
-		n.tuples, err = parsePIDF(in.Body, lang, func(id, contact string) string { return p.resourceOf(ours, id, contact) })
-	case err == nil && isMicrosoft(mediaType):
-		n.tuples, err = parseMicrosoft(in.Body, lang)
-		for i := range n.tuples {
-			n.tuples[i].resource = defaultResource
-		}
-		n.hasBody = n.tuples != nil
-		return n, badBody(err)
-	default:
-		return n, bridges.Response{Status: 415, Fields: bridges.Fields{{Name: "Accept", Value: typePIDF}}}
+	case err == pidf.ErrType:
+		return n, bridges.Response{Status: 415, Fields: bridges.Fields{{Name: "Accept", Value: pidf.Type}}}
+	case err != nil:
+		return n, bridges.Response{Status: 400, Phrase: "Bad presence document"}
 	}
-	n.hasBody = true
-	return n, badBody(err)
-}
-
-func badBody(err error) bridges.Response {
-	if err != nil {
-		return bridges.Response{Status: 400, Phrase: "Bad presence document"}
-	}
-	return bridges.Response{}
+	n.tuples, n.hasBody = tuples, tuples != nil
+	return n, bridges.Response{}
 }
 
 var badEvent = bridges.Response{Status: 489, Fields: bridges.Fields{{Name: "Allow-Events", Value: "presence"}}}
@@ -115,7 +102,7 @@ const defaultResource = "sip"
 // it is called as in messages of the same device, else after its id.
 func (p *presence) resourceOf(ours, id, contact string) string {
 	if strings.Contains(contact, ";gr=") {
-		j, err := p.addresses.jid(contact)
+		j, err := p.addresses.JID(contact)
 		if err == nil && j.Resourcepart() != "" && j.Bare().String() == ours {
 			return j.Resourcepart()
 		}
@@ -124,10 +111,10 @@ func (p *presence) resourceOf(ours, id, contact string) string {
 	if name == "" {
 		return defaultResource
 	}
-	j, err := newJID("", "example.com", name)
+	resource, err := address.Resource(name)
 	if err != nil {
 		sum := sha256.Sum256([]byte(name))
 		return hex.EncodeToString(sum[:8])
 	}
-	return j.Resourcepart()
+	return resource
 }

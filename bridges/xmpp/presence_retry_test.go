@@ -91,7 +91,7 @@ func TestRefresh(t *testing.T) {
 				s.t.Error("a refresh outside the dialog")
 			}
 			s.accept(in)
-			s.notifies(d, "active;expires=3600", pidf("orchard dnd"))
+			s.notifies(d, "active;expires=3600", document("orchard dnd"))
 			s.want(available("orchard", "<show>dnd</show>"))
 		}},
 		{"her server says nothing", func(s *stage, d *bridges.Dialog) {
@@ -161,7 +161,7 @@ func TestRefresh(t *testing.T) {
 			s.want()
 			s.is("active")
 			d = s.accept(in)
-			s.notifies(d, "active;expires=3600", pidf("orchard"))
+			s.notifies(d, "active;expires=3600", document("orchard"))
 			s.want()
 		}},
 		{"500", func(s *stage, d *bridges.Dialog) {
@@ -169,7 +169,7 @@ func TestRefresh(t *testing.T) {
 			s.refuse(s.subscribed("3600"), 500)
 			s.want()
 			s.is("active")
-			s.notifies(d, "active", pidf("orchard away")) // it is still valid
+			s.notifies(d, "active", document("orchard away")) // it is still valid
 			s.want(available("orchard", "<show>away</show>"))
 			time.Sleep(retries[0] * 11 / 10)
 			in := s.subscribed("3600")
@@ -189,7 +189,7 @@ func TestRefresh(t *testing.T) {
 			if in.Dialog != nil {
 				s.t.Error("within the dialog")
 			}
-			s.notifies(s.accept(in), "active;expires=3600", pidf("orchard"))
+			s.notifies(s.accept(in), "active;expires=3600", document("orchard"))
 			s.want(available("orchard", ""))
 		}},
 		{"no NOTIFY follows", func(s *stage, d *bridges.Dialog) {
@@ -258,7 +258,7 @@ func TestASecondDialogOfOneSubscribeIsRefused(t *testing.T) {
 		s.x(s.from("subscribe"))
 		in := s.subscribed("3600")
 		d := s.accept(in)
-		s.notifies(d, "active;expires=3600", pidf("orchard"))
+		s.notifies(d, "active;expires=3600", document("orchard"))
 		s.want(s.to("subscribed"), available("orchard", ""))
 		var answer string
 		s.see = func(message string) { answer, _, _ = strings.Cut(message, "\r\n") }
@@ -273,7 +273,7 @@ func TestASecondDialogOfOneSubscribeIsRefused(t *testing.T) {
 			t.Errorf("a NOTIFY of another dialog: %s", answer)
 		}
 		s.want()
-		s.notifies(d, "active", pidf("orchard dnd"))
+		s.notifies(d, "active", document("orchard dnd"))
 		s.want(available("orchard", "<show>dnd</show>"))
 	})
 }

@@ -6,7 +6,8 @@ import (
 	"time"
 
 	"github.com/sipedge/sipedge/bridges"
-	"mellium.im/xmpp/jid"
+	"github.com/sipedge/sipedge/bridges/xmpp/address"
+	"github.com/sipedge/sipedge/bridges/xmpp/pidf"
 )
 
 // A contact is somebody of the network whom our user watches, as our user may see him:
@@ -33,7 +34,7 @@ type contact struct {
 
 // A resource is one device of a contact.
 type resource struct {
-	tuple
+	pidf.Tuple
 	gone    time.Time // since when it is unavailable; zero: it is not
 	doubted bool      // a probe was sent since it was heard of last
 }
@@ -86,16 +87,16 @@ func (p *presence) subscribe(in *bridges.Incoming) {
 		}
 		return
 	}
-	ours, err := p.addresses.jid(in.From.URI)
+	ours, err := p.addresses.JID(in.From.URI)
 	if err == nil && ours.Localpart() == "" {
-		err = errURI
+		err = address.ErrURI
 	}
-	var theirs jid.JID
+	var theirs address.JID
 	if err == nil {
-		theirs, err = p.addresses.jid(in.URI)
+		theirs, err = p.addresses.JID(in.URI)
 	}
 	if err != nil {
-		e := err.(*addressError)
+		e := err.(*address.Error)
 		in.Answer(bridges.Response{Status: e.Status, Phrase: e.Text}, "")
 		return
 	}
@@ -111,7 +112,7 @@ func readSubscribe(in *bridges.Incoming) (expires time.Duration, refusal bridges
 		return 0, badEvent
 	}
 	if !acceptsPIDF(in.Fields) {
-		return 0, bridges.Response{Status: 406, Fields: bridges.Fields{{Name: "Accept", Value: typePIDF}}}
+		return 0, bridges.Response{Status: 406, Fields: bridges.Fields{{Name: "Accept", Value: pidf.Type}}}
 	}
 	expires = subscribeFor // RFC 3856 §6.4
 	if v := strings.TrimSpace(in.Fields.Get("Expires")); v != "" {
@@ -140,7 +141,7 @@ func acceptsPIDF(fields bridges.Fields) bool {
 		for r := range strings.SplitSeq(f.Value, ",") {
 			r, _, _ = strings.Cut(r, ";")
 			switch r = strings.ToLower(strings.TrimSpace(r)); r {
-			case typePIDF, "application/*", "*/*":
+			case pidf.Type, "application/*", "*/*":
 				return true
 			}
 			any = any || r != ""
@@ -272,7 +273,7 @@ func (p *presence) probe(c *contact) {
 	}
 	c.probed = now
 	for i := range c.resources {
-		c.resources[i].doubted = c.resources[i].open
+		c.resources[i].doubted = c.resources[i].Open
 	}
 	p.alarms.set(&c.confirm, now.Add(probeLasts))
 	p.sendFor(p.newProbe(c.r.key.ours, c.r.key.theirs), func() {

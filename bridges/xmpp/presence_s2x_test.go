@@ -10,6 +10,7 @@ import (
 
 	"github.com/sipedge/sipedge/allowlists"
 	"github.com/sipedge/sipedge/bridges"
+	"github.com/sipedge/sipedge/bridges/xmpp/pidf"
 	"github.com/sipedge/sipedge/bridges/xmpp/s2s"
 )
 
@@ -416,7 +417,7 @@ func TestSubscribesThatAreRefused(t *testing.T) {
 	}{
 		{"another event", func(r *bridges.Request) { r.Fields[0].Value = "presence.winfo" }, 489, bridges.Field{Name: "Allow-Events", Value: "presence"}},
 		{"no event", func(r *bridges.Request) { r.Fields = r.Fields[1:] }, 489, bridges.Field{Name: "Allow-Events", Value: "presence"}},
-		{"no PIDF", func(r *bridges.Request) { r.Fields[1].Value = "application/xpidf+xml" }, 406, bridges.Field{Name: "Accept", Value: typePIDF}},
+		{"no PIDF", func(r *bridges.Request) { r.Fields[1].Value = "application/xpidf+xml" }, 406, bridges.Field{Name: "Accept", Value: pidf.Type}},
 		{"too short", func(r *bridges.Request) { r.Fields[2].Value = "59" }, 423, bridges.Field{Name: "Min-Expires", Value: "60"}},
 		{"no time", func(r *bridges.Request) { r.Fields[2].Value = "soon" }, 400, bridges.Field{}},
 		{"an address that XMPP does not have", func(r *bridges.Request) { r.URI = "sip:%20x@fabrikam.example" }, 404, bridges.Field{}},
@@ -474,7 +475,7 @@ func TestTheLanguageOfPresenceIsContentLanguage(t *testing.T) {
 		s.x("<presence from='juliet@fabrikam.example/balcony' to='romeo@example.net' xml:lang='it'><status>Ahimè</status></presence>")
 		in := s.home.Next(t)
 		in.Answer(bridges.Response{Status: 200}, "")
-		if in.Fields.Get("Content-Language") != "it" || in.ContentType != typePIDF || !strings.Contains(string(in.Body), "<note xml:lang='it'>Ahimè</note>") ||
+		if in.Fields.Get("Content-Language") != "it" || in.ContentType != pidf.Type || !strings.Contains(string(in.Body), "<note xml:lang='it'>Ahimè</note>") ||
 			!strings.Contains(string(in.Body), "entity='pres:juliet@fabrikam.example'") || !strings.Contains(string(in.Body), "sip:juliet@fabrikam.example;gr=balcony</contact>") {
 			t.Errorf("got %+v\n%s", in.Request, in.Body)
 		}

@@ -5,21 +5,22 @@ import (
 	"strings"
 
 	"github.com/sipedge/sipedge/bridges"
+	"github.com/sipedge/sipedge/bridges/xmpp/address"
+	"github.com/sipedge/sipedge/bridges/xmpp/pidf"
 	"github.com/sipedge/sipedge/bridges/xmpp/stanza"
-	"mellium.im/xmpp/jid"
 )
 
 // stanza takes a presence stanza of the network. from and to are those of a stream:
 // the domain of from is proved by proof, that of to is ours.
 func (p *presence) stanza(e *stanza.Element, proof bridges.Proof) {
-	from, err := parseJID(e.Attr("from"))
+	from, err := address.Parse(e.Attr("from"))
 	if err != nil {
 		p.journal.drop("presence of a malformed address", "from", clip(e.Attr("from"), 256), "err", err)
 		return
 	}
-	to, err := parseJID(e.Attr("to"))
+	to, err := address.Parse(e.Attr("to"))
 	if err != nil {
-		p.loop.offer(func() { p.bounce(e, err.(*addressError).Condition, "") })
+		p.loop.offer(func() { p.bounce(e, err.(*address.Error).Condition, "") })
 		return
 	}
 	if !p.loop.offer(func() { p.take(e, from, to, proof) }) {
@@ -28,7 +29,7 @@ func (p *presence) stanza(e *stanza.Element, proof bridges.Proof) {
 }
 
 // take is stanza on the loop.
-func (p *presence) take(e *stanza.Element, from, to jid.JID, proof bridges.Proof) {
+func (p *presence) take(e *stanza.Element, from, to address.JID, proof bridges.Proof) {
 	kind := e.Attr("type")
 	if theirs := from.Bare().String(); p.theirs[theirs] > 0 {
 		p.sawVisitor(visitorKey{theirs, to.Domainpart()}, kind)
@@ -56,7 +57,7 @@ func (p *presence) take(e *stanza.Element, from, to jid.JID, proof bridges.Proof
 	case "unsubscribed":
 		p.denied(key)
 	case "", "unavailable":
-		p.heard(key, from, tupleOf(e, from.Resourcepart()), proof)
+		p.heard(key, from, pidf.FromStanza(e, from.Resourcepart()), proof)
 	case "error":
 		p.errored(key, stanza.ErrorOf(e))
 	default:
@@ -77,6 +78,14 @@ func (p *presence) bounce(e *stanza.Element, condition, text string) {
 	if b := stanza.Bounce(e, &stanza.Error{Condition: condition, Text: text}); b != nil {
 		p.send(b)
 	}
+}
+
+// presenceStanza makes a presence stanza; kind is its type.
+func presenceStanza(kind, from, to string) *stanza.Element {
+	e := stanza.New(stanza.NS, "presence",
+		stanza.Attr{Local: "from", Value: from}, stanza.Attr{Local: "to", Value: to})
+	e.SetAttr("type", kind)
+	return e
 }
 
 // presenceError makes a presence error from our user to somebody who asked; id is

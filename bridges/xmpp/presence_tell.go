@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/sipedge/sipedge/bridges"
+	"github.com/sipedge/sipedge/bridges/xmpp/pidf"
 	"github.com/sipedge/sipedge/bridges/xmpp/stanza"
 )
 
@@ -13,7 +14,7 @@ import (
 // other.
 func (p *presence) lost(w *watch) {
 	for _, t := range w.openTold() {
-		p.send(t.stanza(w.r.key.ours, w.r.key.theirs))
+		p.send(t.Stanza(w.r.key.ours, w.r.key.theirs))
 	}
 	clear(w.told)
 	w.known, w.said = nil, false
@@ -69,19 +70,19 @@ func (p *presence) replay(w *watch, who asker) {
 	key := w.r.key
 	if _, resource, full := strings.Cut(who.to, "/"); full {
 		// RFC 6121 §4.3.2: whether that resource is there, and nothing else.
-		t := tuple{resource: resource}
+		t := pidf.Tuple{Resource: resource}
 		for i := range w.known {
-			t.open = t.open || w.known[i].resource == resource && w.known[i].open
+			t.Open = t.Open || w.known[i].Resource == resource && w.known[i].Open
 		}
-		p.send(t.stanza(key.ours, who.from))
+		p.send(t.Stanza(key.ours, who.from))
 		return
 	}
 	p.freshen(w)
 	available := false
 	for i := range w.known {
-		if t := &w.known[i]; t.open {
+		if t := &w.known[i]; t.Open {
 			available = true
-			w.told[t.resource] = *t
+			w.told[t.Resource] = *t
 			p.sendTuple(w, t, who.from)
 		}
 	}
@@ -103,18 +104,18 @@ func (p *presence) tell(w *watch) {
 	key := w.r.key
 	gone := w.openTold()
 	for i := range w.known {
-		gone = slices.DeleteFunc(gone, func(t tuple) bool { return t.resource == w.known[i].resource })
+		gone = slices.DeleteFunc(gone, func(t pidf.Tuple) bool { return t.Resource == w.known[i].Resource })
 	}
 	for i := range gone {
-		delete(w.told, gone[i].resource)
-		p.send(gone[i].stanza(key.ours, key.theirs))
+		delete(w.told, gone[i].Resource)
+		p.send(gone[i].Stanza(key.ours, key.theirs))
 	}
 	for i := range w.known {
 		t := &w.known[i]
-		if old, ok := w.told[t.resource]; ok && old.same(t) {
+		if old, ok := w.told[t.Resource]; ok && old.Same(t) {
 			continue
 		}
-		w.told[t.resource] = *t
+		w.told[t.Resource] = *t
 		p.sendTuple(w, t, key.theirs)
 	}
 	p.shrink(w)
@@ -126,7 +127,7 @@ func (p *presence) shrink(w *watch) {
 		return
 	}
 	for resource, t := range w.told {
-		if !t.open && !slices.ContainsFunc(w.known, func(k tuple) bool { return k.resource == resource }) {
+		if !t.Open && !slices.ContainsFunc(w.known, func(k pidf.Tuple) bool { return k.Resource == resource }) {
 			delete(w.told, resource)
 		}
 	}
@@ -142,16 +143,16 @@ func (p *presence) freshen(w *watch) {
 
 // sendTuple sends presence of our user. If it does not arrive, it is told again with the
 // next NOTIFY.
-func (p *presence) sendTuple(w *watch, t *tuple, to string) {
-	e := t.stanza(w.r.key.ours, to)
-	if t.open && p.caps != nil {
+func (p *presence) sendTuple(w *watch, t *pidf.Tuple, to string) {
+	e := t.Stanza(w.r.key.ours, to)
+	if t.Open && p.caps != nil {
 		e.Add(p.caps())
 	}
-	resource := t.resource
+	resource := t.Resource
 	p.sendFor(e, func() {
 		p.loop.lost.Add(1)
 		delete(w.told, resource)
 	})
 }
 
-func byResource(a, b tuple) int { return strings.Compare(a.resource, b.resource) }
+func byResource(a, b pidf.Tuple) int { return strings.Compare(a.Resource, b.Resource) }

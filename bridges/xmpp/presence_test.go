@@ -15,6 +15,8 @@ import (
 	"github.com/sipedge/sipedge/allowlists"
 	"github.com/sipedge/sipedge/bridges"
 	"github.com/sipedge/sipedge/bridges/bridgestest"
+	"github.com/sipedge/sipedge/bridges/xmpp/address"
+	"github.com/sipedge/sipedge/bridges/xmpp/pidf"
 	"github.com/sipedge/sipedge/bridges/xmpp/s2s"
 	"github.com/sipedge/sipedge/bridges/xmpp/stanza"
 	"github.com/sipedge/sipedge/store"
@@ -149,7 +151,7 @@ func (s *stage) begin(lim presenceLimits) {
 	}
 	s.p = newPresence(presenceConfig{
 		log: slog.New(slog.DiscardHandler), sip: endpoint, xmpp: s.wire, store: s.store, lim: lim,
-		addresses: &addresses{native: map[string]bool{"example.net": true}},
+		addresses: address.New(address.Domains{Native: []string{"example.net"}}),
 		may:       func(user, foreign string, inbound bool) allowlists.Verdict { return s.may(user, foreign, inbound) },
 		caps:      func() *stanza.Element { return stanza.New("http://jabber.org/protocol/caps", "c") },
 	})
@@ -243,7 +245,7 @@ func (s *stage) subscribed(expires string) *bridges.Incoming {
 	synctest.Wait()
 	in := s.home.Next(s.t)
 	if in.Method != "SUBSCRIBE" || in.Fields.Get("Expires") != expires || in.From.URI != sipJuliet || in.To.URI != sipRomeo ||
-		in.Fields.Get("Event") != "presence" || in.Fields.Get("Accept") != typePIDF {
+		in.Fields.Get("Event") != "presence" || in.Fields.Get("Accept") != pidf.Type {
 		s.t.Fatalf("%s %s came: %+v", in.Method, in.Fields.Get("Expires"), in.Request)
 	}
 	return in
@@ -266,8 +268,8 @@ func (s *stage) refuse(in *bridges.Incoming, status int, fields ...bridges.Field
 	synctest.Wait()
 }
 
-// pidf is a document of our user: of each tuple its id, and " closed" or a show.
-func pidf(tuples ...string) string {
+// document is one of our user: of each tuple its id, and " closed" or a show.
+func document(tuples ...string) string {
 	var b strings.Builder
 	b.WriteString("<presence xmlns='urn:ietf:params:xml:ns:pidf' entity='pres:romeo@example.net'>")
 	for _, t := range tuples {
@@ -288,7 +290,7 @@ func (s *stage) notify(d *bridges.Dialog, state, body string) int {
 	s.t.Helper()
 	r := &bridges.Request{Method: "NOTIFY", Fields: bridges.Fields{{Name: "Event", Value: "presence"}, {Name: "Subscription-State", Value: state}}}
 	if body != "" {
-		r.ContentType, r.Body = typePIDF, []byte(body)
+		r.ContentType, r.Body = pidf.Type, []byte(body)
 	}
 	resp := s.home.SendWithin(s.t, d, r)
 	synctest.Wait()
@@ -308,7 +310,7 @@ func (s *stage) watching() *bridges.Dialog {
 	s.t.Helper()
 	s.x(s.from("subscribe"))
 	d := s.accept(s.subscribed("3600"))
-	s.notifies(d, "active;expires=3600", pidf("orchard"))
+	s.notifies(d, "active;expires=3600", document("orchard"))
 	s.want(s.to("subscribed"), available("orchard", ""))
 	s.is("active")
 	return d
@@ -392,17 +394,17 @@ func tuplesIn(t testing.TB, body string) string {
 	if body == "" {
 		return ""
 	}
-	tuples, err := parsePIDF([]byte(body), "", idResource)
+	tuples, err := pidf.Read(pidf.Type, "", []byte(body), func(id, _ string) string { return strings.TrimPrefix(id, "ID-") })
 	if err != nil {
 		t.Fatal(err)
 	}
 	var list []string
 	for _, tu := range tuples {
 		sign := "-"
-		if tu.open {
+		if tu.Open {
 			sign = "+"
 		}
-		list = append(list, sign+tu.resource+tu.show)
+		list = append(list, sign+tu.Resource+tu.Show)
 	}
 	return strings.Join(list, " ")
 }
@@ -425,4 +427,14 @@ func (s *stage) grantedWith() *bridges.Dialog {
 // juliets is available presence of a resource of juliet.
 func juliets(resource, more string) string {
 	return fmt.Sprintf("<presence from='%s/%s' to='%s'>%s</presence>", juliet, resource, romeo, more)
+}
+
+// parsed reads XML as it stands in a stream of servers.
+func parsed(t testing.TB, xml string) *stanza.Element {
+	t.Helper()
+	e, err := stanza.Parse([]byte(xml), stanza.Limits{})
+	if err != nil {
+		t.Fatalf("%v in %s", err, xml)
+	}
+	return e
 }

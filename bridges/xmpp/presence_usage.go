@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/sipedge/sipedge/bridges"
+	"github.com/sipedge/sipedge/bridges/xmpp/address"
+	"github.com/sipedge/sipedge/bridges/xmpp/pidf"
 	"github.com/sipedge/sipedge/bridges/xmpp/stanza"
 )
 
@@ -166,7 +168,7 @@ func (p *presence) ask(u *usage, expires time.Duration) {
 		Method: "SUBSCRIBE", Proof: w.proof, Data: u, CallID: u.call,
 		Fields: bridges.Fields{
 			{Name: "Event", Value: "presence"},
-			{Name: "Accept", Value: typePIDF},
+			{Name: "Accept", Value: pidf.Type},
 			{Name: "Expires", Value: strconv.Itoa(int(expires / time.Second))},
 		},
 	}
@@ -189,14 +191,14 @@ func (p *presence) ask(u *usage, expires time.Duration) {
 }
 
 // userURI returns the SIP URI of a bare JID.
-func (p *presence) userURI(bare string) (string, *addressError) {
-	j, err := parseJID(bare)
+func (p *presence) userURI(bare string) (string, *address.Error) {
+	j, err := address.Parse(bare)
 	if err != nil {
-		return "", err.(*addressError)
+		return "", err.(*address.Error)
 	}
-	uri, err := p.addresses.uri(j)
+	uri, err := p.addresses.URI(j)
 	if err != nil {
-		return "", err.(*addressError)
+		return "", err.(*address.Error)
 	}
 	return uri, nil
 }
@@ -216,7 +218,7 @@ func (p *presence) quit(u *usage) {
 	p.alarms.set(&u.end, time.Now().Add(timerN))
 	p.after(func() {
 		u.dialog.Do(&bridges.Request{Method: "SUBSCRIBE", Fields: bridges.Fields{
-			{Name: "Event", Value: "presence"}, {Name: "Accept", Value: typePIDF}, {Name: "Expires", Value: "0"},
+			{Name: "Event", Value: "presence"}, {Name: "Accept", Value: pidf.Type}, {Name: "Expires", Value: "0"},
 		}}, func(resp *bridges.Response) {
 			p.loop.post(func() {
 				u.asking = false

@@ -6,8 +6,9 @@ import (
 
 	"github.com/sipedge/sipedge/allowlists"
 	"github.com/sipedge/sipedge/bridges"
+	"github.com/sipedge/sipedge/bridges/xmpp/address"
+	"github.com/sipedge/sipedge/bridges/xmpp/pidf"
 	"github.com/sipedge/sipedge/bridges/xmpp/stanza"
-	"mellium.im/xmpp/jid"
 )
 
 // A watchState is how far somebody of the network has come with watching our user.
@@ -41,14 +42,14 @@ type watch struct {
 	failing time.Time // since when it does not; zero: it does
 	jumped  time.Time // when it was last subscribed again at once
 
-	known  []tuple          // what the presentity is
-	said   bool             // known came in a NOTIFY of the running dialog
-	at     time.Time        // when it came
-	told   map[string]tuple // what the other was told, by resource
-	stale  bool             // he may have been told something in our last run
-	unsaid bool             // that he may watch could not be delivered
-	asking []asker          // who wait for an answer to a probe
-	probes int              // from him, since since
+	known  []pidf.Tuple          // what the presentity is
+	said   bool                  // known came in a NOTIFY of the running dialog
+	at     time.Time             // when it came
+	told   map[string]pidf.Tuple // what the other was told, by resource
+	stale  bool                  // he may have been told something in our last run
+	unsaid bool                  // that he may watch could not be delivered
+	asking []asker               // who wait for an answer to a probe
+	probes int                   // from him, since since
 	since  time.Time
 }
 
@@ -66,7 +67,7 @@ const fresh = 5 * time.Minute
 
 // newWatch makes the watch of a relation.
 func (p *presence) newWatch(r *relation) *watch {
-	w := &watch{r: r, told: make(map[string]tuple)}
+	w := &watch{r: r, told: make(map[string]pidf.Tuple)}
 	w.retry.ring = func() { p.again(w) }
 	r.watch = w
 	p.countWatch(w, 1)
@@ -218,17 +219,17 @@ func (p *presence) farewell(w *watch) func() {
 	key, gone := w.r.key, w.openTold()
 	return func() {
 		for i := range gone {
-			p.send(gone[i].stanza(key.ours, key.theirs))
+			p.send(gone[i].Stanza(key.ours, key.theirs))
 		}
 		p.send(presenceStanza("unsubscribed", key.ours, key.theirs))
 	}
 }
 
 // openTold returns what the other was told that is available, as unavailable.
-func (w *watch) openTold() (list []tuple) {
+func (w *watch) openTold() (list []pidf.Tuple) {
 	for resource, t := range w.told {
-		if t.open {
-			list = append(list, tuple{resource: resource})
+		if t.Open {
+			list = append(list, pidf.Tuple{Resource: resource})
 		}
 	}
 	slices.SortFunc(list, byResource)
@@ -271,7 +272,7 @@ func (p *presence) refuseWatch(w *watch, err *stanza.Error) {
 }
 
 // probed takes a probe, which a server answers itself (RFC 6121 §4.3.2).
-func (p *presence) probed(key rosterKey, from, to jid.JID, id string, proof bridges.Proof) {
+func (p *presence) probed(key rosterKey, from, to address.JID, id string, proof bridges.Proof) {
 	r := p.relations[key]
 	if r == nil || r.watch == nil {
 		// Also to one who asks for somebody that there is not.

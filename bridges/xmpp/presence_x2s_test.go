@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/sipedge/sipedge/bridges"
+	"github.com/sipedge/sipedge/bridges/xmpp/pidf"
 	"github.com/sipedge/sipedge/bridges/xmpp/s2s"
 )
 
@@ -30,7 +31,7 @@ func TestSomebodyOfTheNetworkWatchesOurUser(t *testing.T) {
 			s.x(s.from("subscribe"))
 			d := s.accept(s.subscribed("3600"))
 			s.notifies(d, "pending;expires=3600", "")
-			s.notifies(d, "pending;expires=3600", pidf("orchard"))
+			s.notifies(d, "pending;expires=3600", document("orchard"))
 			s.want()
 			s.is("pending")
 		}},
@@ -47,14 +48,14 @@ func TestSomebodyOfTheNetworkWatchesOurUser(t *testing.T) {
 		{"active with a body is subscribed and presence of each device", func(s *stage) {
 			s.x(s.from("subscribe"))
 			d := s.accept(s.subscribed("3600"))
-			s.notifies(d, "active;expires=3600", pidf("orchard", "cell away"))
+			s.notifies(d, "active;expires=3600", document("orchard", "cell away"))
 			s.want(s.to("subscribed"), available("orchard", ""), available("cell", "<show>away</show>"))
 		}},
 		{"a NOTIFY may come before the answer", func(s *stage) {
 			s.x(s.from("subscribe"))
 			in := s.subscribed("3600")
 			d := in.Answer(bridges.Response{Status: 200}, "romeo") // the wire is in order, so the answer is lost instead
-			s.notifies(d, "active;expires=3600", pidf("orchard"))
+			s.notifies(d, "active;expires=3600", document("orchard"))
 			s.want(s.to("subscribed"), available("orchard", ""))
 		}},
 		{"terminated;rejected is unsubscribed", func(s *stage) {
@@ -88,18 +89,18 @@ func TestSomebodyOfTheNetworkWatchesOurUser(t *testing.T) {
 		}},
 		{"active and changes", func(s *stage) {
 			d := s.watching()
-			s.notifies(d, "active;expires=3600", pidf("orchard dnd", "cell"))
+			s.notifies(d, "active;expires=3600", document("orchard dnd", "cell"))
 			s.want(available("orchard", "<show>dnd</show>"), available("cell", ""))
-			s.notifies(d, "active;expires=3600", pidf("orchard dnd", "cell"))
+			s.notifies(d, "active;expires=3600", document("orchard dnd", "cell"))
 			s.want()
 			s.notifies(d, "active;expires=3600", "")
 			s.want()
-			s.notifies(d, "active;expires=3600", pidf("cell closed"))
+			s.notifies(d, "active;expires=3600", document("cell closed"))
 			s.want(unavailable("orchard"), unavailable("cell"))
-			s.notifies(d, "active;expires=3600", pidf("cell closed"))
-			s.notifies(d, "active;expires=3600", pidf())
+			s.notifies(d, "active;expires=3600", document("cell closed"))
+			s.notifies(d, "active;expires=3600", document())
 			s.want()
-			s.notifies(d, "active;expires=3600", pidf("cell"))
+			s.notifies(d, "active;expires=3600", document("cell"))
 			s.want(available("cell", ""))
 		}},
 		{"active, terminated;deactivated", func(s *stage) {
@@ -108,7 +109,7 @@ func TestSomebodyOfTheNetworkWatchesOurUser(t *testing.T) {
 			s.want(unavailable("orchard"))
 			s.is("suspended")
 			d = s.accept(s.subscribed("3600"))
-			s.notifies(d, "active;expires=3600", pidf("orchard"))
+			s.notifies(d, "active;expires=3600", document("orchard"))
 			s.want(available("orchard", ""))
 			s.is("active")
 		}},
@@ -187,7 +188,7 @@ func TestSomebodyOfTheNetworkWatchesOurUser(t *testing.T) {
 				s.t.Error("asked within the dialog")
 			}
 			once := s.accept(in)
-			s.notifies(once, "terminated;reason=timeout", pidf("cell"))
+			s.notifies(once, "terminated;reason=timeout", document("cell"))
 			s.want(available("cell", ""), unavailable("orchard"))
 			s.is("active")
 		}},
@@ -219,7 +220,7 @@ func TestSomebodyOfTheNetworkWatchesOurUser(t *testing.T) {
 			s.is("none")
 			s.accept(in)
 			s.want(unavailable("orchard"), s.to("unsubscribed"))
-			s.notifies(d, "terminated;reason=timeout", pidf("orchard"))
+			s.notifies(d, "terminated;reason=timeout", document("orchard"))
 			s.want()
 			if n := onLoop(s, func() int { return len(s.p.usages) + len(s.p.relations) }); n != 0 {
 				s.t.Errorf("%d usages and relations are left", n)
@@ -234,7 +235,7 @@ func TestSomebodyOfTheNetworkWatchesOurUser(t *testing.T) {
 			s.want(s.to("unsubscribed"))
 			d := s.accept(in)
 			s.accept(s.subscribed("0"))
-			s.notifies(d, "active;expires=3600", pidf("orchard")) // was on its way
+			s.notifies(d, "active;expires=3600", document("orchard")) // was on its way
 			s.notifies(d, "terminated;reason=timeout", "")
 			s.want()
 		}},
@@ -258,7 +259,7 @@ func TestSomebodyOfTheNetworkWatchesOurUser(t *testing.T) {
 			s.accept(bye)
 			s.want() // an unsubscribed would answer the new question
 			d := s.accept(in)
-			s.notifies(d, "active;expires=3600", pidf("orchard"))
+			s.notifies(d, "active;expires=3600", document("orchard"))
 			s.want(s.to("subscribed"), available("orchard", ""))
 		}},
 		{"subscribe again while it is pending", func(s *stage) {
@@ -297,7 +298,7 @@ func TestSomebodyOfTheNetworkWatchesOurUser(t *testing.T) {
 			two["NOTIFY"].Answer(bridges.Response{Status: 200}, "")
 			d := s.accept(two["SUBSCRIBE"])
 			s.is("active")
-			s.notifies(d, "active;expires=3600", pidf("orchard"))
+			s.notifies(d, "active;expires=3600", document("orchard"))
 			s.want(available("orchard", ""))
 		}},
 		{"a resource goes, and there may be others", func(s *stage) {
@@ -314,12 +315,12 @@ func TestSomebodyOfTheNetworkWatchesOurUser(t *testing.T) {
 			s.x(s.from("subscribe"))
 			d := s.accept(s.subscribed("3600"))
 			s.wire.cut(s2s.ErrUnreachable)
-			s.notifies(d, "active;expires=3600", pidf("orchard"))
+			s.notifies(d, "active;expires=3600", document("orchard"))
 			s.want(s.to("subscribed"), available("orchard", ""))
 			s.wire.cut(nil)
-			s.notifies(d, "active;expires=3600", pidf("orchard"))
+			s.notifies(d, "active;expires=3600", document("orchard"))
 			s.want(s.to("subscribed"), available("orchard", ""))
-			s.notifies(d, "active;expires=3600", pidf("orchard"))
+			s.notifies(d, "active;expires=3600", document("orchard"))
 			s.want()
 		}},
 		{"the other is no more", func(s *stage) {
@@ -355,7 +356,7 @@ func TestSomebodyOfTheNetworkWatchesOurUser(t *testing.T) {
 			}
 			resp = s.home.SendWithin(s.t, d, &bridges.Request{Method: "NOTIFY", ContentType: "text/plain", Body: []byte("open"),
 				Fields: bridges.Fields{{Name: "Event", Value: "presence"}, {Name: "Subscription-State", Value: "active"}}})
-			if resp.Status != 415 || resp.Fields.Get("Accept") != typePIDF {
+			if resp.Status != 415 || resp.Fields.Get("Accept") != pidf.Type {
 				s.t.Errorf("text: %+v", resp)
 			}
 			s.want()

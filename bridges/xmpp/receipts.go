@@ -4,8 +4,9 @@ import (
 	"time"
 
 	"github.com/sipedge/sipedge/bridges"
+	"github.com/sipedge/sipedge/bridges/xmpp/address"
+	"github.com/sipedge/sipedge/bridges/xmpp/body"
 	"github.com/sipedge/sipedge/bridges/xmpp/stanza"
-	"mellium.im/xmpp/jid"
 )
 
 const (
@@ -33,18 +34,18 @@ type asked struct {
 	ours, theirs string // URIs
 	messageID    string // of IMDN
 	routes       []string
-	wants        notify
+	wants        body.Fates
 	date         time.Time
 	hops         int
-	told         notify // memory's lock guards it
+	told         body.Fates // memory's lock guards it
 }
 
 // A due is a message from outside.
 type due struct {
-	id       string  // of the stanza
-	to, from jid.JID // whoever wants to know, and whom he wrote to
-	wants    notify
-	told     notify // memory's lock guards it
+	id       string      // of the stanza
+	to, from address.JID // whoever wants to know, and whom he wrote to
+	wants    body.Fates
+	told     body.Fates // memory's lock guards it
 }
 
 func newReceipts() *receipts {
@@ -68,13 +69,13 @@ func (g *gateway) askForReceipt(c *content, w *outward, written *writing) {
 		a.date = time.Now()
 	}
 	g.receipts.ours.put(receiptKey{w.pair, c.ID}, a)
-	c.WantsReceipt = a.wants&notifyDelivered != 0
-	c.Markable = a.wants&notifyDisplayed != 0
+	c.WantsReceipt = a.wants&body.Delivered != 0
+	c.Markable = a.wants&body.Displayed != 0
 }
 
 // once notes that something is told of a message, and reports whether it may be: if
 // it was asked for, and not told before (RFC 5438 §7.2.1).
-func once[T any](m *memory[receiptKey, T], key receiptKey, state func(T) (wants notify, told *notify), what notify) (value T, ok bool) {
+func once[T any](m *memory[receiptKey, T], key receiptKey, state func(T) (wants body.Fates, told *body.Fates), what body.Fates) (value T, ok bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if value, ok = m.find(key); !ok {
@@ -83,40 +84,40 @@ func once[T any](m *memory[receiptKey, T], key receiptKey, state func(T) (wants 
 	wants, told := state(value)
 	// "delivered" and "failed" are the two ends of the same thing.
 	both := what
-	if what == notifyFailed {
-		both |= notifyDelivered
+	if what == body.Failed {
+		both |= body.Delivered
 	}
-	if *told&both != 0 || what == notifyDelivered && *told&notifyFailed != 0 {
+	if *told&both != 0 || what == body.Delivered && *told&body.Failed != 0 {
 		return value, false
 	}
 	*told |= what
 	return value, wants&what != 0
 }
 
-func (a *asked) state() (notify, *notify) { return a.wants, &a.told }
-func (d *due) state() (notify, *notify)   { return d.wants, &d.told }
+func (a *asked) state() (body.Fates, *body.Fates) { return a.wants, &a.told }
+func (d *due) state() (body.Fates, *body.Fates)   { return d.wants, &d.told }
 
 // reportsFromXMPP passes on what somebody outside says of messages of our user. It
 // reports whether there was anything, ours or not.
 func (g *gateway) reportsFromXMPP(w *inward, c *content) (found bool) {
 	if c.Received != "" {
-		g.reportToSIP(w, c.Received, notifyDelivered)
+		g.reportToSIP(w, c.Received, body.Delivered)
 	}
 	if c.Displayed != "" {
-		g.reportToSIP(w, c.Displayed, notifyDisplayed)
+		g.reportToSIP(w, c.Displayed, body.Displayed)
 	}
 	return c.Received != "" || c.Displayed != ""
 }
 
 // reportToSIP sends an IMDN, if our user wanted it and has not had it.
-func (g *gateway) reportToSIP(w *inward, id string, what notify) {
+func (g *gateway) reportToSIP(w *inward, id string, what body.Fates) {
 	a, ok := once(g.receipts.ours, receiptKey{w.pair, id}, (*asked).state, what)
 	if !ok {
 		return
 	}
-	n := imdn{Kind: "delivery", Status: "delivered"}
-	if what == notifyDisplayed {
-		n = imdn{Kind: "display", Status: "displayed"}
+	n := body.IMDN{Kind: "delivery", Status: "delivered"}
+	if what == body.Displayed {
+		n = body.IMDN{Kind: "display", Status: "displayed"}
 	}
 	g.sendIMDN(a, n, w.proof, w.hops)
 }
@@ -128,24 +129,24 @@ func (g *gateway) receiptFailed(who ends, id string, why *stanza.Error) bool {
 	if _, ok := g.receipts.ours.get(key); !ok {
 		return false
 	}
-	if a, ok := once(g.receipts.ours, key, (*asked).state, notifyFailed); ok {
-		g.sendIMDN(a, imdn{Kind: "delivery", Status: failureStatus(why)}, ownWord, a.hops)
+	if a, ok := once(g.receipts.ours, key, (*asked).state, body.Failed); ok {
+		g.sendIMDN(a, body.IMDN{Kind: "delivery", Status: failureStatus(why)}, ownWord, a.hops)
 	}
 	return true
 }
 
 // sendIMDN tells one of our users what became of his message (RFC 5438 §7.2.1). No
 // answer to it leads to anything.
-func (g *gateway) sendIMDN(a *asked, n imdn, proof bridges.Proof, hops int) {
+func (g *gateway) sendIMDN(a *asked, n body.IMDN, proof bridges.Proof, hops int) {
 	n.MessageID, n.DateTime, n.Recipient, n.Original = a.messageID, a.date, a.theirs, a.theirs
-	wrapped := cpim{
-		From: cpimParty{URI: a.theirs}, To: []cpimParty{{URI: a.ours}}, DateTime: time.Now(),
+	wrapped := body.CPIM{
+		From: body.Party{URI: a.theirs}, To: []body.Party{{URI: a.ours}}, DateTime: time.Now(),
 		MessageID: g.ids.next(), Route: a.routes,
-		ContentType: typeIMDN, Disposition: "notification", Body: n.append(nil),
+		ContentType: body.TypeIMDN, Disposition: "notification", Body: n.Append(nil),
 	}
 	r := &bridges.Request{
 		Method: "MESSAGE", URI: a.ours, From: bridges.Party{URI: a.theirs}, To: bridges.Party{URI: a.ours},
-		ContentType: typeCPIM, Body: wrapped.append(nil), Proof: proof, Hops: hops,
+		ContentType: body.TypeCPIM, Body: wrapped.Append(nil), Proof: proof, Hops: hops,
 	}
 	if len(a.routes) > 0 {
 		r.URI = a.routes[0] // RFC 5438 §7.2.1; the edge lets it go to our own domains alone
@@ -159,27 +160,27 @@ func (g *gateway) sendIMDN(a *asked, n imdn, proof bridges.Proof, hops int) {
 
 // wrap wraps a letter so that our user's device reports on it.
 func (g *gateway) wrap(w *inward, l *letter) []byte {
-	m := cpim{
-		From: cpimParty{URI: w.bareURI}, To: []cpimParty{{URI: w.userURI}}, DateTime: l.date, MessageID: g.ids.next(),
-		ContentType: typePlain, Body: []byte(l.text),
+	m := body.CPIM{
+		From: body.Party{URI: w.bareURI}, To: []body.Party{{URI: w.userURI}}, DateTime: l.date, MessageID: g.ids.next(),
+		ContentType: body.TypePlain, Body: []byte(l.text),
 	}
 	if m.DateTime.IsZero() {
 		m.DateTime = w.arrived
 	}
 	if l.receipt {
-		m.Notify |= notifyDelivered | notifyFailed
+		m.Notify |= body.Delivered | body.Failed
 	}
 	if l.marker {
-		m.Notify |= notifyDisplayed
+		m.Notify |= body.Displayed
 	}
 	g.receipts.theirs.put(receiptKey{w.pair, m.MessageID}, &due{id: l.id, to: w.from, from: w.to.Bare(), wants: m.Notify})
-	return m.append(nil)
+	return m.Append(nil)
 }
 
 // reportFromSIP passes on what one of our users says of a message from outside.
-func (g *gateway) reportFromSIP(w *outward, n *imdn) {
+func (g *gateway) reportFromSIP(w *outward, n *body.IMDN) {
 	key := receiptKey{w.pair, n.MessageID}
-	what := n.means()
+	what := n.Means()
 	if what == 0 {
 		return // that a server has it is for archives
 	}
@@ -193,18 +194,18 @@ func (g *gateway) reportFromSIP(w *outward, n *imdn) {
 }
 
 // stanza makes what the other one is told.
-func (d *due) stanza(g *gateway, w *outward, what notify, n *imdn) *stanza.Element {
+func (d *due) stanza(g *gateway, w *outward, what body.Fates, n *body.IMDN) *stanza.Element {
 	m := stanza.New(stanza.NS, "message")
 	m.SetAttr("from", d.from.String())
 	m.SetAttr("to", d.to.String())
-	if what == notifyFailed {
+	if what == body.Failed {
 		m.SetAttr("id", d.id)
 		m.SetAttr("type", "error")
-		m.Add(n.stanzaError().Element())
+		m.Add(failureOf(n).Element())
 		return m
 	}
 	c := content{ID: g.ids.next()}
-	if what == notifyDelivered {
+	if what == body.Delivered {
 		c.Received = d.id
 	} else {
 		c.Type, c.Displayed = "chat", d.id
@@ -222,7 +223,7 @@ func (g *gateway) askWhat(w *inward) {
 	r := w.request("OPTIONS")
 	r.Fields = bridges.Fields{{Name: "Accept", Value: "application/sdp"}}
 	g.sip.Do(r, func(resp *bridges.Response, _ *bridges.Dialog) {
-		if resp.Status < 300 && accepts(resp.Fields.Get("Accept"), typeCPIM) {
+		if resp.Status < 300 && accepts(resp.Fields.Get("Accept"), body.TypeCPIM) {
 			g.traits.wrapper(w.pair.ours, true)
 		}
 	})

@@ -8,43 +8,44 @@ import (
 	"time"
 
 	"github.com/sipedge/sipedge/bridges"
+	"github.com/sipedge/sipedge/bridges/xmpp/body"
 	"github.com/sipedge/sipedge/bridges/xmpp/s2s"
 	"github.com/sipedge/sipedge/bridges/xmpp/stanza"
 )
 
 // wrapped is a MESSAGE of alice's to juliet with a wrapper.
-func wrapped(c cpim) *bridges.Request {
-	c.From, c.To = cpimParty{URI: aliceURI}, []cpimParty{{URI: julietURI}}
+func wrapped(c body.CPIM) *bridges.Request {
+	c.From, c.To = body.Party{URI: aliceURI}, []body.Party{{URI: julietURI}}
 	if c.ContentType == "" {
 		c.ContentType = "text/plain"
 	}
 	return &bridges.Request{
 		Method: "MESSAGE", URI: julietURI, From: bridges.Party{URI: aliceURI}, To: bridges.Party{URI: julietURI},
-		ContentType: typeCPIM, Body: c.append(nil),
+		ContentType: body.TypeCPIM, Body: c.Append(nil),
 	}
 }
 
 // ask lets alice write to juliet and want to know what becomes of it. It returns the id
 // of the stanza.
-func (w *world) ask(t testing.TB, n notify) string {
+func (w *world) ask(t testing.TB, n body.Fates) string {
 	t.Helper()
 	sent := time.Now().Add(-time.Second)
-	if resp, _ := w.home.Send(t, wrapped(cpim{MessageID: "34jk324j", Notify: n, DateTime: sent, Body: []byte("hello")})); resp.Status != 200 && resp.Status != 202 {
+	if resp, _ := w.home.Send(t, wrapped(body.CPIM{MessageID: "34jk324j", Notify: n, DateTime: sent, Body: []byte("hello")})); resp.Status != 200 && resp.Status != 202 {
 		t.Fatalf("answered with %d", resp.Status)
 	}
 	m := w.beyond.next(t)
 	c := contentOf(m.Element)
-	if c.WantsReceipt != (n&notifyDelivered != 0) || c.Markable != (n&notifyDisplayed != 0) {
+	if c.WantsReceipt != (n&body.Delivered != 0) || c.Markable != (n&body.Displayed != 0) {
 		t.Errorf("sent %s", stanza.Append(nil, m.Element))
 	}
 	return c.ID
 }
 
 // report returns the next IMDN that alice gets.
-func (w *world) report(t testing.TB, status int) (*imdn, *cpim) {
+func (w *world) report(t testing.TB, status int) (*body.IMDN, *body.CPIM) {
 	t.Helper()
 	in := w.home.Take(t, "MESSAGE", status)
-	p, err := readPayload(in.ContentType, "", in.Body)
+	p, err := body.Read(in.ContentType, "", in.Body)
 	if err != nil || p.IMDN == nil || p.CPIM == nil {
 		t.Fatalf("got %s %q, want a report", in.ContentType, in.Body)
 	}
@@ -57,16 +58,16 @@ func (w *world) report(t testing.TB, status int) (*imdn, *cpim) {
 func TestAReceiptFromOutsideBecomesAReport(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
-		wants  notify
+		wants  body.Fates
 		stanza string
 		want   string // "kind status"
 	}{
-		{"received", notifyDelivered, "<received xmlns='urn:xmpp:receipts' id='%s'/>", "delivery delivered"},
-		{"received, by a marker", notifyDelivered, "<received xmlns='urn:xmpp:chat-markers:0' id='%s'/>", "delivery delivered"},
-		{"displayed", notifyDisplayed | notifyDelivered, "<displayed xmlns='urn:xmpp:chat-markers:0' id='%s'/>", "display displayed"},
-		{"received, and nobody asked", notifyDisplayed, "<received xmlns='urn:xmpp:receipts' id='%s'/>", ""},
-		{"displayed, and nobody asked", notifyDelivered, "<displayed xmlns='urn:xmpp:chat-markers:0' id='%s'/>", ""},
-		{"of another message", notifyDelivered, "<received xmlns='urn:xmpp:receipts' id='x%s'/>", ""},
+		{"received", body.Delivered, "<received xmlns='urn:xmpp:receipts' id='%s'/>", "delivery delivered"},
+		{"received, by a marker", body.Delivered, "<received xmlns='urn:xmpp:chat-markers:0' id='%s'/>", "delivery delivered"},
+		{"displayed", body.Displayed | body.Delivered, "<displayed xmlns='urn:xmpp:chat-markers:0' id='%s'/>", "display displayed"},
+		{"received, and nobody asked", body.Displayed, "<received xmlns='urn:xmpp:receipts' id='%s'/>", ""},
+		{"displayed, and nobody asked", body.Delivered, "<displayed xmlns='urn:xmpp:chat-markers:0' id='%s'/>", ""},
+		{"of another message", body.Delivered, "<received xmlns='urn:xmpp:receipts' id='x%s'/>", ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -100,14 +101,14 @@ func TestAReceiptFromOutsideBecomesAReport(t *testing.T) {
 func TestAnErrorThatComesLateBecomesAReport(t *testing.T) {
 	for _, tt := range []struct {
 		name, condition string
-		wants           notify
+		wants           body.Fates
 		want            string
 	}{
-		{"not there", "recipient-unavailable", notifyFailed, "failed"},
-		{"forbidden", "forbidden", notifyFailed | notifyDelivered, "forbidden"},
-		{"not allowed", "not-allowed", notifyFailed, "forbidden"},
-		{"a bug", "internal-server-error", notifyFailed, "error"},
-		{"nobody asked", "recipient-unavailable", notifyDelivered, ""},
+		{"not there", "recipient-unavailable", body.Failed, "failed"},
+		{"forbidden", "forbidden", body.Failed | body.Delivered, "forbidden"},
+		{"not allowed", "not-allowed", body.Failed, "forbidden"},
+		{"a bug", "internal-server-error", body.Failed, "error"},
+		{"nobody asked", "recipient-unavailable", body.Delivered, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -133,7 +134,7 @@ func TestAStreamThatFailsLateBecomesAReport(t *testing.T) {
 		w := newWorld(t, nil)
 		w.beyond.set(func(*stanza.Element) (s2s.Outcome, bool) { return s2s.Outcome{}, false })
 		got := make(chan int, 1)
-		w.home.Do(wrapped(cpim{MessageID: "m", Notify: notifyFailed, Body: []byte("x")}), func(r *bridges.Response, _ *bridges.Dialog) { got <- r.Status })
+		w.home.Do(wrapped(body.CPIM{MessageID: "m", Notify: body.Failed, Body: []byte("x")}), func(r *bridges.Response, _ *bridges.Dialog) { got <- r.Status })
 		m := w.beyond.next(t)
 		if status := <-got; status != 202 {
 			t.Fatalf("answered with %d", status)
@@ -152,7 +153,7 @@ func TestAStreamThatFailsLateBecomesAReport(t *testing.T) {
 func TestAReportGoesWhereTheMessageSaysItShould(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, nil)
-		r := wrapped(cpim{MessageID: "m", Notify: notifyDelivered, Body: []byte("x")})
+		r := wrapped(body.CPIM{MessageID: "m", Notify: body.Delivered, Body: []byte("x")})
 		r.Body = []byte(strings.Replace(string(r.Body), "imdn.Message-ID",
 			"imdn.IMDN-Record-Route: <sip:lists@example.com>\r\nimdn.IMDN-Record-Route: <sip:second@example.com>\r\nimdn.Message-ID", 1))
 		w.home.Send(t, r)
@@ -161,7 +162,7 @@ func TestAReportGoesWhereTheMessageSaysItShould(t *testing.T) {
 		in := w.home.Take(t, "MESSAGE", 200)
 		get(t, in.URI, "sip:lists@example.com")
 		get(t, in.To.URI, aliceURI)
-		c, err := readCPIM(in.Body)
+		c, err := wrapperOf(in.Body)
 		if err != nil || fmt.Sprint(c.Route) != "[sip:lists@example.com sip:second@example.com]" || len(c.RecordRoute) != 0 {
 			t.Errorf("routes %v, %v, %v", c.Route, c.RecordRoute, err)
 		}
@@ -171,18 +172,18 @@ func TestAReportGoesWhereTheMessageSaysItShould(t *testing.T) {
 // tellsSheKnows lets alice's device say that it understands wrappers.
 func (w *world) tellsSheKnows(t testing.TB) {
 	t.Helper()
-	w.home.Send(t, wrapped(cpim{Body: []byte("x")}))
+	w.home.Send(t, wrapped(body.CPIM{Body: []byte("x")}))
 	w.beyond.next(t)
 }
 
 // wants lets juliet write something and want to know what becomes of it. It returns the
 // wrapper that alice gets.
-func (w *world) wants(t testing.TB, id, asks string) *cpim {
+func (w *world) wants(t testing.TB, id, asks string) *body.CPIM {
 	t.Helper()
 	w.arrives(messageXML("type='chat' id='"+id+"'", "<body>hello</body>"+asks))
 	in := w.home.Take(t, "MESSAGE", 200)
-	c, err := readCPIM(in.Body)
-	if in.ContentType != typeCPIM || err != nil {
+	c, err := wrapperOf(in.Body)
+	if in.ContentType != body.TypeCPIM || err != nil {
 		t.Fatalf("got %s %q, want a wrapper", in.ContentType, in.Body)
 	}
 	get(t, string(c.Body), "hello")
@@ -195,9 +196,9 @@ const (
 )
 
 // reports lets alice report on a message.
-func (w *world) reports(t testing.TB, n imdn) {
+func (w *world) reports(t testing.TB, n body.IMDN) {
 	t.Helper()
-	resp, _ := w.home.Send(t, wrapped(cpim{MessageID: "other", ContentType: typeIMDN, Disposition: "notification", Body: n.append(nil)}))
+	resp, _ := w.home.Send(t, wrapped(body.CPIM{MessageID: "other", ContentType: body.TypeIMDN, Disposition: "notification", Body: n.Append(nil)}))
 	if resp.Status != 200 {
 		t.Errorf("answered with %d", resp.Status)
 	}
@@ -206,17 +207,17 @@ func (w *world) reports(t testing.TB, n imdn) {
 func TestAReportBecomesAReceipt(t *testing.T) {
 	for _, tt := range []struct {
 		name, asks   string
-		wants        notify
+		wants        body.Fates
 		kind, status string
 		want         string // of what comes: "received", "displayed" or the condition of an error
 	}{
-		{"delivered", wantsReceipt, notifyDelivered | notifyFailed, "delivery", "delivered", "received"},
-		{"displayed", wantsReceipt + wantsMarker, notifyDelivered | notifyFailed | notifyDisplayed, "display", "displayed", "displayed"},
-		{"displayed, and nobody asked", wantsReceipt, notifyDelivered | notifyFailed, "display", "displayed", ""},
-		{"failed", wantsReceipt, notifyDelivered | notifyFailed, "delivery", "failed", "recipient-unavailable"},
-		{"forbidden", wantsReceipt, notifyDelivered | notifyFailed, "delivery", "forbidden", "forbidden"},
-		{"error", wantsReceipt, notifyDelivered | notifyFailed, "delivery", "error", "undefined-condition"},
-		{"stored", wantsReceipt, notifyDelivered | notifyFailed, "processing", "stored", ""},
+		{"delivered", wantsReceipt, body.Delivered | body.Failed, "delivery", "delivered", "received"},
+		{"displayed", wantsReceipt + wantsMarker, body.Delivered | body.Failed | body.Displayed, "display", "displayed", "displayed"},
+		{"displayed, and nobody asked", wantsReceipt, body.Delivered | body.Failed, "display", "displayed", ""},
+		{"failed", wantsReceipt, body.Delivered | body.Failed, "delivery", "failed", "recipient-unavailable"},
+		{"forbidden", wantsReceipt, body.Delivered | body.Failed, "delivery", "forbidden", "forbidden"},
+		{"error", wantsReceipt, body.Delivered | body.Failed, "delivery", "error", "undefined-condition"},
+		{"stored", wantsReceipt, body.Delivered | body.Failed, "processing", "stored", ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -228,7 +229,7 @@ func TestAReportBecomesAReceipt(t *testing.T) {
 				}
 				w.beyond.none(t) // a 200 is no receipt
 				for range 2 {
-					w.reports(t, imdn{MessageID: c.MessageID, Kind: tt.kind, Status: tt.status})
+					w.reports(t, body.IMDN{MessageID: c.MessageID, Kind: tt.kind, Status: tt.status})
 				}
 				if tt.want != "" {
 					m := w.beyond.next(t)
@@ -257,8 +258,8 @@ func TestAReportOfSomebodyElseIsNone(t *testing.T) {
 	w := newWorld(t, nil)
 	w.tellsSheKnows(t)
 	c := w.wants(t, "1", wantsReceipt)
-	n := imdn{MessageID: c.MessageID, Kind: "delivery", Status: "delivered"}
-	r := wrapped(cpim{MessageID: "other", ContentType: typeIMDN, Body: n.append(nil)})
+	n := body.IMDN{MessageID: c.MessageID, Kind: "delivery", Status: "delivered"}
+	r := wrapped(body.CPIM{MessageID: "other", ContentType: body.TypeIMDN, Body: n.Append(nil)})
 	r.From.URI = "sip:bob@example.com"
 	r.Body = []byte(strings.ReplaceAll(string(r.Body), aliceURI, r.From.URI))
 	if resp, _ := w.home.Send(t, r); resp.Status != 200 {
@@ -285,14 +286,14 @@ func (c *telling) Do(r *bridges.Request, answer func(*bridges.Response, *bridges
 
 func TestAWrapperGoesOnlyToWhoKnowsIt(t *testing.T) {
 	for _, tt := range []struct{ accept, then string }{
-		{"text/plain, Message/CPIM;x=y", typeCPIM}, {"*/*", typePlain}, {"text/plain", typePlain}, {"", typePlain},
+		{"text/plain, Message/CPIM;x=y", body.TypeCPIM}, {"*/*", body.TypePlain}, {"text/plain", body.TypePlain}, {"", body.TypePlain},
 	} {
 		t.Run(tt.accept, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := newWorld(t, nil)
 				device := &telling{caller: w.gateway.sip, accept: tt.accept}
 				w.gateway.sip = device
-				for i, want := range []string{typePlain, tt.then, tt.then} {
+				for i, want := range []string{body.TypePlain, tt.then, tt.then} {
 					w.arrives(messageXML("id='1'", "<body>hello</body>"+wantsReceipt))
 					get(t, w.home.Take(t, "MESSAGE", 200).ContentType, want)
 					synctest.Wait()
@@ -310,12 +311,12 @@ func TestWhoRefusesAWrapperGetsTheTextAlone(t *testing.T) {
 		w := newWorld(t, nil)
 		w.tellsSheKnows(t)
 		w.arrives(messageXML("id='1'", "<body>hello</body>"+wantsReceipt))
-		get(t, w.home.Take(t, "MESSAGE", 415).ContentType, typeCPIM)
+		get(t, w.home.Take(t, "MESSAGE", 415).ContentType, body.TypeCPIM)
 		in := w.home.Take(t, "MESSAGE", 200)
-		get(t, in.ContentType, typePlain)
+		get(t, in.ContentType, body.TypePlain)
 		get(t, string(in.Body), "hello")
 		w.arrives(messageXML("id='2'", "<body>hello</body>"+wantsReceipt))
-		get(t, w.home.Take(t, "MESSAGE", 200).ContentType, typePlain)
+		get(t, w.home.Take(t, "MESSAGE", 200).ContentType, body.TypePlain)
 		synctest.Wait()
 		w.home.None(t)
 		w.beyond.none(t)
@@ -326,7 +327,7 @@ func TestReceiptsAreForgottenAfterAWeek(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newReceipts()
 		key := receiptKey{ends{"a", "b"}, "1"}
-		r.ours.put(key, &asked{wants: notifyDelivered})
+		r.ours.put(key, &asked{wants: body.Delivered})
 		time.Sleep(keepReceipts - time.Second)
 		if _, ok := r.ours.get(key); !ok {
 			t.Error("it is forgotten too early")
@@ -342,4 +343,13 @@ func TestReceiptsAreForgottenAfterAWeek(t *testing.T) {
 			t.Errorf("%d are kept, want %d", n, maxReceipts)
 		}
 	})
+}
+
+// wrapperOf reads what must be a wrapper.
+func wrapperOf(b []byte) (*body.CPIM, error) {
+	p, err := body.Read(body.TypeCPIM, "", b)
+	if err != nil {
+		return nil, err
+	}
+	return p.CPIM, nil
 }

@@ -4,29 +4,30 @@ import (
 	"sync"
 
 	"github.com/sipedge/sipedge/bridges"
+	"github.com/sipedge/sipedge/bridges/xmpp/address"
+	"github.com/sipedge/sipedge/bridges/xmpp/body"
 	"github.com/sipedge/sipedge/bridges/xmpp/stanza"
-	"mellium.im/xmpp/jid"
 )
 
 // A session is one of instant messages, between one of our users and somebody outside.
 type session struct {
 	g                  *gateway
 	pair               ends
-	ours               jid.JID
+	ours               address.JID
 	oursURI, theirsURI string
 	hops               int
 	timer              timer
 
-	mu     sync.Mutex // guards what follows
-	theirs jid.JID    // the device that spoke last
+	mu     sync.Mutex  // guards what follows
+	theirs address.JID // the device that spoke last
 	thread string
 	proof  bridges.Proof
 	dialog *bridges.Dialog  // nil while our INVITE is not answered
 	sent   *bridges.Request // that INVITE
 	held   []heldLetter
-	notice *composing // that waits as well
-	media  *offer     // what our user's client has said that it takes; nil: nothing yet
-	info   bool       // it tells by INFO that somebody types
+	notice *body.Composing // that waits as well
+	media  *body.Offer     // what our user's client has said that it takes; nil: nothing yet
+	info   bool            // it tells by INFO that somebody types
 	over   bool
 }
 
@@ -56,7 +57,7 @@ func (s *session) touch() { s.g.clock.start(&s.timer, sessionIdle, s) }
 
 // accept answers the INVITE of our user.
 func (s *session) accept(in *bridges.Incoming) {
-	d := in.Answer(bridges.Response{Status: 200, ContentType: typeSDP, Body: s.media.answer(s.g.set.host)}, "")
+	d := in.Answer(bridges.Response{Status: 200, ContentType: body.TypeSDP, Body: s.media.Answer(s.g.set.host)}, "")
 	if d == nil {
 		s.g.sessions.drop(s)
 		return
@@ -83,17 +84,17 @@ func (s *session) invitedAgain(in *bridges.Incoming) {
 			in.Answer(refusal, "")
 			return
 		}
-		in.Answer(bridges.Response{Status: 200, ContentType: typeSDP, Body: o.answer(s.g.set.host)}, "")
+		in.Answer(bridges.Response{Status: 200, ContentType: body.TypeSDP, Body: o.Answer(s.g.set.host)}, "")
 		return
 	}
-	in.Answer(bridges.Response{Status: 200, ContentType: typeSDP, Body: messageOffer(s.g.set.host)}, "")
+	in.Answer(bridges.Response{Status: 200, ContentType: body.TypeSDP, Body: body.NewOffer(s.g.set.host)}, "")
 }
 
 // invite asks our user's client for a session. What was written waits for it.
 func (s *session) invite(w *inward) {
 	r := w.request("INVITE")
 	r.From.URI, r.URI = s.theirsURI, s.oursURI
-	r.ContentType, r.Body = typeSDP, messageOffer(s.g.set.host)
+	r.ContentType, r.Body = body.TypeSDP, body.NewOffer(s.g.set.host)
 	r.Data = s
 	if id := s.g.threads.toSIP(w.pair, w.thread); id != "" {
 		r.CallID = id
@@ -126,7 +127,7 @@ func (s *session) answered(resp *bridges.Response, d *bridges.Dialog) {
 		return
 	}
 	s.dialog = d
-	s.media, _ = readOffer(resp.Body)
+	s.media, _ = body.ReadOffer(resp.Body)
 	s.mu.Unlock()
 	s.touch()
 	g.traits.wroteBySession(s.pair.ours, true)
@@ -204,9 +205,9 @@ func (s *session) send(w *inward, l *letter) bool {
 // keep their order.
 func (s *session) say(d *bridges.Dialog, w *inward, l *letter) {
 	g := s.g
-	r := &bridges.Request{Method: "MESSAGE", Fields: l.fields(), ContentType: typePlain, Body: []byte(l.text), Proof: w.proof, Hops: w.hops}
-	if l.wantsReport() && s.takes(typeCPIM) && !w.pair.areLong() {
-		r.ContentType, r.Body = typeCPIM, g.wrap(w, l)
+	r := &bridges.Request{Method: "MESSAGE", Fields: l.fields(), ContentType: body.TypePlain, Body: []byte(l.text), Proof: w.proof, Hops: w.hops}
+	if l.wantsReport() && s.takes(body.TypeCPIM) && !w.pair.areLong() {
+		r.ContentType, r.Body = body.TypeCPIM, g.wrap(w, l)
 	}
 	g.clock.start(&s.timer, sessionIdle, s)
 	d.Do(r, func(resp *bridges.Response) {
@@ -235,9 +236,9 @@ func (g *gateway) again(w *inward, l *letter) {
 
 // sendComposing tells our user's client whether somebody types, in the way that it
 // knows.
-func (s *session) sendComposing(c *composing) {
+func (s *session) sendComposing(c *body.Composing) {
 	s.mu.Lock()
-	d, info, proof := s.dialog, s.info || !s.takes(typeComposing), s.proof
+	d, info, proof := s.dialog, s.info || !s.takes(body.TypeComposing), s.proof
 	if d == nil {
 		s.notice = c
 	}
@@ -245,25 +246,25 @@ func (s *session) sendComposing(c *composing) {
 	if d == nil || !s.g.traits.takesTyping(s.pair.ours) {
 		return
 	}
-	r := &bridges.Request{Method: "MESSAGE", ContentType: typeComposing, Proof: proof, Hops: s.hops}
+	r := &bridges.Request{Method: "MESSAGE", ContentType: body.TypeComposing, Proof: proof, Hops: s.hops}
 	if info {
-		r.Method, r.ContentType, r.Body = "INFO", typeKeyboard, c.appendKeyboard(nil)
+		r.Method, r.ContentType, r.Body = "INFO", body.TypeKeyboard, c.AppendKeyboard(nil)
 	} else {
-		r.Body = c.append(nil)
+		r.Body = c.Append(nil)
 	}
 	d.Do(r, func(resp *bridges.Response) { s.g.composingAnswered(s.pair, resp) })
 }
 
 // takes reports whether our user's client takes a media type within the session. The
 // lock is held.
-func (s *session) takes(kind string) bool { return s.media != nil && s.media.takes(kind) }
+func (s *session) takes(kind string) bool { return s.media != nil && s.media.Takes(kind) }
 
 // keyboard notes that our user's client tells by INFO that he types, and so wants to
 // hear it.
 func (s *session) keyboard() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.info = !s.takes(typeComposing)
+	s.info = !s.takes(body.TypeComposing)
 }
 
 // expired ends a session in which nothing was said, or gives up waiting for our INVITE.

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/sipedge/sipedge/bridges"
+	"github.com/sipedge/sipedge/bridges/xmpp/body"
 	"github.com/sipedge/sipedge/bridges/xmpp/stanza"
 )
 
@@ -19,7 +20,7 @@ const microsoftOffer = "v=0\r\no=- 0 0 IN IP4 192.0.2.1\r\ns=session\r\nc=IN IP4
 func invitation(sdp string) *bridges.Request {
 	r := &bridges.Request{Method: "INVITE", URI: julietURI, From: bridges.Party{URI: aliceURI}, To: bridges.Party{URI: julietURI}, Body: []byte(sdp)}
 	if sdp != "" {
-		r.ContentType = typeSDP
+		r.ContentType = body.TypeSDP
 	}
 	return r
 }
@@ -31,8 +32,8 @@ func (w *world) invite(t testing.TB) *bridges.Dialog {
 	if resp.Status != 200 || d == nil {
 		t.Fatalf("INVITE is answered with %d %s", resp.Status, resp.Phrase)
 	}
-	o, ok := readOffer(resp.Body)
-	if !ok || o.Kind != sessionSIP || resp.ContentType != typeSDP {
+	o, ok := body.ReadOffer(resp.Body)
+	if !ok || o.Kind != body.SIPSession || resp.ContentType != body.TypeSDP {
 		t.Fatalf("answer %s", resp.Body)
 	}
 	return d
@@ -98,7 +99,7 @@ func TestOffersThatAreNoSessionOfMessages(t *testing.T) {
 	}
 	r := invitation("x")
 	r.ContentType = "application/x"
-	if resp, _ := w.home.Send(t, r); resp.Status != 415 || resp.Fields.Get("Accept") != typeSDP {
+	if resp, _ := w.home.Send(t, r); resp.Status != 415 || resp.Fields.Get("Accept") != body.TypeSDP {
 		t.Errorf("answered with %d", resp.Status)
 	}
 	if n := w.sessions.size(); n != 0 {
@@ -150,13 +151,13 @@ func TestWhoWantsSessionsGetsThem(t *testing.T) {
 		if in.Method != "INVITE" || in.From.URI != julietURI {
 			t.Fatalf("a %s from %s came", in.Method, in.From.URI)
 		}
-		o, ok := readOffer(in.Body)
-		if !ok || o.Kind != sessionSIP {
+		o, ok := body.ReadOffer(in.Body)
+		if !ok || o.Kind != body.SIPSession {
 			t.Fatalf("offer %s", in.Body)
 		}
 		w.chat("3", "three")
 		w.home.None(t)
-		in.Answer(bridges.Response{Status: 200, ContentType: typeSDP, Body: o.answer("home.example.com")}, "")
+		in.Answer(bridges.Response{Status: 200, ContentType: body.TypeSDP, Body: o.Answer("home.example.com")}, "")
 		for _, want := range []string{"one", "two", "three"} {
 			m := w.home.Take(t, "MESSAGE", 200)
 			if m.Dialog == nil {
@@ -259,8 +260,8 @@ func TestASessionThatIsGoneIsBegunAgain(t *testing.T) {
 		if in.Method != "INVITE" {
 			t.Fatalf("a %s came", in.Method)
 		}
-		o, _ := readOffer(in.Body)
-		in.Answer(bridges.Response{Status: 200, ContentType: typeSDP, Body: o.answer("home.example.com")}, "")
+		o, _ := body.ReadOffer(in.Body)
+		in.Answer(bridges.Response{Status: 200, ContentType: body.TypeSDP, Body: o.Answer("home.example.com")}, "")
 		w.home.Take(t, "MESSAGE", 481)
 		get(t, stanza.ErrorOf(w.beyond.next(t).Element).Condition, "recipient-unavailable")
 	})
@@ -302,9 +303,9 @@ func TestASessionThatComesTooLateEnds(t *testing.T) {
 		in := w.home.Next(t)
 		in.Answer(bridges.Response{Status: 180}, "")
 		time.Sleep(sessionOpening - 10*time.Millisecond)
-		o, _ := readOffer(in.Body)
+		o, _ := body.ReadOffer(in.Body)
 		w.gateway.sessions.endAll() // as if the time was over, while the answer is under way
-		in.Answer(bridges.Response{Status: 200, ContentType: typeSDP, Body: o.answer("home.example.com")}, "")
+		in.Answer(bridges.Response{Status: 200, ContentType: body.TypeSDP, Body: o.Answer("home.example.com")}, "")
 		m := w.beyond.next(t)
 		get(t, m.Attr("id"), "1")
 		get(t, stanza.ErrorOf(m.Element).Condition, "recipient-unavailable")
@@ -321,23 +322,23 @@ func TestAClientGetsWhatItSaysThatItTakes(t *testing.T) {
 		}
 		w.chatState("composing")
 		in := w.home.Take(t, "MESSAGE", 200)
-		if in.Dialog != d || in.ContentType != typeComposing {
+		if in.Dialog != d || in.ContentType != body.TypeComposing {
 			t.Errorf("a notice is %s", in.ContentType)
 		}
-		c := composing{Active: true}
-		if got := w.home.SendWithin(t, d, &bridges.Request{Method: "MESSAGE", ContentType: typeComposing, Body: c.append(nil)}).Status; got != 200 {
+		c := body.Composing{Active: true}
+		if got := w.home.SendWithin(t, d, &bridges.Request{Method: "MESSAGE", ContentType: body.TypeComposing, Body: c.Append(nil)}).Status; got != 200 {
 			t.Errorf("answered with %d", got)
 		}
 		get(t, w.state(), "composing")
 		w.arrives(messageXML("type='chat' id='1'", "<body>hello</body>"+wantsReceipt))
 		in = w.home.Take(t, "MESSAGE", 200)
-		wrapper, err := readCPIM(in.Body)
-		if in.Dialog != d || in.ContentType != typeCPIM || err != nil {
+		wrapper, err := wrapperOf(in.Body)
+		if in.Dialog != d || in.ContentType != body.TypeCPIM || err != nil {
 			t.Fatalf("got %s %q", in.ContentType, in.Body)
 		}
-		n := imdn{MessageID: wrapper.MessageID, Kind: "delivery", Status: "delivered"}
-		report := cpim{From: cpimParty{URI: aliceURI}, To: []cpimParty{{URI: julietURI}}, MessageID: "r", ContentType: typeIMDN, Body: n.append(nil)}
-		w.home.SendWithin(t, d, &bridges.Request{Method: "MESSAGE", ContentType: typeCPIM, Body: report.append(nil)})
+		n := body.IMDN{MessageID: wrapper.MessageID, Kind: "delivery", Status: "delivered"}
+		report := body.CPIM{From: body.Party{URI: aliceURI}, To: []body.Party{{URI: julietURI}}, MessageID: "r", ContentType: body.TypeIMDN, Body: n.Append(nil)}
+		w.home.SendWithin(t, d, &bridges.Request{Method: "MESSAGE", ContentType: body.TypeCPIM, Body: report.Append(nil)})
 		get(t, contentOf(w.beyond.next(t).Element).Received, "1")
 	})
 }
@@ -368,7 +369,7 @@ func TestInvitedAgainNothingChanges(t *testing.T) {
 		again := func(method, sdp string) *bridges.Response {
 			r := &bridges.Request{Method: method, Body: []byte(sdp)}
 			if sdp != "" {
-				r.ContentType = typeSDP
+				r.ContentType = body.TypeSDP
 			}
 			return w.home.SendWithin(t, d, r)
 		}

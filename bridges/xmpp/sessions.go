@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/sipedge/sipedge/bridges"
+	"github.com/sipedge/sipedge/bridges/xmpp/body"
 )
 
 // Sessions of instant messages in the Microsoft dialect: an INVITE that offers m=message
@@ -149,7 +150,7 @@ func (g *gateway) invited(in *bridges.Incoming) {
 	}
 	w, fault := g.outward(in)
 	if fault != nil {
-		in.Answer(fault.response(), "")
+		in.Answer(refusalOfAddress(fault), "")
 		return
 	}
 	o, refusal := g.offerOf(&in.Request)
@@ -174,7 +175,7 @@ func (g *gateway) invited(in *bridges.Incoming) {
 // offerOf reads what an INVITE offers; refusal, if it has a Status, is the answer where
 // that is no session of messages within the dialog. A client that would have had one over
 // MSRP, or a call, goes on without then.
-func (g *gateway) offerOf(r *bridges.Request) (o *offer, refusal bridges.Response) {
+func (g *gateway) offerOf(r *bridges.Request) (o *body.Offer, refusal bridges.Response) {
 	warn := func(code, text string) bridges.Response {
 		return bridges.Response{Status: 488, Fields: bridges.Fields{
 			{Name: "Warning", Value: code + " " + g.set.host + " \"" + text + "\""}, // RFC 3261 §20.43
@@ -183,23 +184,23 @@ func (g *gateway) offerOf(r *bridges.Request) (o *offer, refusal bridges.Respons
 	if len(r.Body) == 0 {
 		return nil, warn("399", "An offer is needed")
 	}
-	if parseMedia(r.ContentType).kind != typeSDP {
-		return nil, bridges.Response{Status: 415, Fields: bridges.Fields{{Name: "Accept", Value: typeSDP}}}
+	if body.MediaType(r.ContentType) != body.TypeSDP {
+		return nil, bridges.Response{Status: 415, Fields: bridges.Fields{{Name: "Accept", Value: body.TypeSDP}}}
 	}
-	o, ok := readOffer(r.Body)
+	o, ok := body.ReadOffer(r.Body)
 	switch {
 	case !ok:
 		return nil, bridges.Response{Status: 400, Phrase: "Bad session description"}
-	case o.Kind == sessionMSRP:
+	case o.Kind == body.MSRPSession:
 		return nil, warn("302", "Incompatible transport protocol")
-	case o.Kind != sessionSIP:
+	case o.Kind != body.SIPSession:
 		return nil, warn("304", "Media type not available")
 	}
 	return o, refusal
 }
 
 // sessionFor makes the session that one of our users asks for.
-func (g *gateway) sessionFor(w *outward, o *offer) *session {
+func (g *gateway) sessionFor(w *outward, o *body.Offer) *session {
 	return &session{
 		g: g, pair: w.pair, thread: w.callID, ours: w.from, theirs: w.to,
 		oursURI: w.fromURI, theirsURI: w.toURI, hops: w.hops, media: o, proof: ownWord,
@@ -260,12 +261,12 @@ func (g *gateway) info(in *bridges.Incoming) {
 		in.Answer(bridges.Response{Status: 200}, "") // a sign of life
 		return
 	}
-	kind := parseMedia(in.ContentType).kind
-	if kind != typeKeyboard {
-		in.Answer(bridges.Response{Status: 415, Fields: bridges.Fields{{Name: "Accept", Value: typeKeyboard}}}, "")
+	kind := body.MediaType(in.ContentType)
+	if kind != body.TypeKeyboard {
+		in.Answer(bridges.Response{Status: 415, Fields: bridges.Fields{{Name: "Accept", Value: body.TypeKeyboard}}}, "")
 		return
 	}
-	c, err := readKeyboard(in.Body)
+	c, err := body.ReadKeyboard(in.Body)
 	if err != nil {
 		in.Answer(refusalOf(err), "")
 		return

@@ -5,16 +5,17 @@ import (
 	"time"
 
 	"github.com/sipedge/sipedge/bridges"
+	"github.com/sipedge/sipedge/bridges/xmpp/address"
+	"github.com/sipedge/sipedge/bridges/xmpp/body"
 	"github.com/sipedge/sipedge/bridges/xmpp/s2s"
 	"github.com/sipedge/sipedge/bridges/xmpp/stanza"
-	"mellium.im/xmpp/jid"
 )
 
 // inward is who outside says something to whom of our users. It keeps what an error
 // has to echo, and not the message.
 type inward struct {
 	echo     *stanza.Element // name and attributes of the stanza
-	from, to jid.JID
+	from, to address.JID
 	pair     ends
 	fromURI  string // with the device, if our users may know it
 	bareURI  string // without
@@ -29,17 +30,17 @@ type inward struct {
 }
 
 // inward returns between whom a message is that came from outside.
-func (g *gateway) inward(s *s2s.Stanza) (*inward, *addressError) {
-	from, err := parseJID(s.Attr("from"))
+func (g *gateway) inward(s *s2s.Stanza) (*inward, *address.Error) {
+	from, err := address.Parse(s.Attr("from"))
 	if err != nil {
 		return nil, faultOf(err)
 	}
-	to, err := parseJID(s.Attr("to"))
+	to, err := address.Parse(s.Attr("to"))
 	if err != nil {
 		return nil, faultOf(err)
 	}
 	if g.set.served[from.Domainpart()] {
-		return nil, errLoop
+		return nil, address.ErrLoop
 	}
 	w := &inward{
 		echo: echoOf(s.Element),
@@ -49,15 +50,15 @@ func (g *gateway) inward(s *s2s.Stanza) (*inward, *addressError) {
 	if to.Localpart() == "" {
 		return w, nil
 	}
-	if w.userURI, err = g.addr.uri(to.Bare()); err != nil {
+	if w.userURI, err = g.addr.URI(to.Bare()); err != nil {
 		return nil, faultOf(err)
 	}
-	if w.bareURI, err = g.addr.uri(from.Bare()); err != nil {
+	if w.bareURI, err = g.addr.URI(from.Bare()); err != nil {
 		return nil, faultOf(err)
 	}
 	w.fromURI, w.toURI = w.bareURI, w.userURI
 	if from.Resourcepart() != "" && !g.set.hideResources && !g.speaksMicrosoft(w) {
-		if w.fromURI, err = g.addr.uri(from); err != nil {
+		if w.fromURI, err = g.addr.URI(from); err != nil {
 			return nil, faultOf(err)
 		}
 	}
@@ -65,7 +66,7 @@ func (g *gateway) inward(s *s2s.Stanza) (*inward, *addressError) {
 	// presence are none that a home server could find.
 	if to.Resourcepart() != "" {
 		if _, ok := g.traits.resources.get(to.String()); ok {
-			if uri, err := g.addr.uri(to); err == nil {
+			if uri, err := g.addr.URI(to); err == nil {
 				w.toURI = uri
 			}
 		}
@@ -80,7 +81,7 @@ const maxID = 1024
 // echoOf returns what an error to a stanza has to echo. It is kept for as long as our
 // side takes to answer, so it has nothing else.
 func echoOf(e *stanza.Element) *stanza.Element {
-	echo := stanza.New(e.Space, e.Local)
+	echo := &stanza.Element{Space: e.Space, Local: e.Local, Attrs: make([]stanza.Attr, 0, 4)}
 	for _, name := range []string{"from", "to", "type", "id"} {
 		if v := e.Attr(name); name != "id" || len(v) <= maxID {
 			echo.SetAttr(name, v)
@@ -121,11 +122,11 @@ func (g *gateway) messageToSIP(s *s2s.Stanza) {
 	}
 	w, fault := g.inward(s)
 	switch {
-	case fault == errLoop:
+	case fault == address.ErrLoop:
 		g.journal.drop("its sender is one of us", "from", s.Attr("from"), "to", s.Attr("to"))
 		return
 	case fault != nil:
-		g.refuse(s, fault.stanzaError())
+		g.refuse(s, errorOfAddress(fault))
 		return
 	case w.hops >= bridges.MaxHops:
 		g.refuse(s, &stanza.Error{Condition: "not-acceptable", Text: "the message has come through too many bridges"})
@@ -211,9 +212,9 @@ func (g *gateway) page(w *inward, l *letter) {
 		wrap, ask = g.traits.takesWrapper(w.pair.ours)
 	}
 	if wrap {
-		r.ContentType, r.Body = typeCPIM, g.wrap(w, l)
+		r.ContentType, r.Body = body.TypeCPIM, g.wrap(w, l)
 	} else {
-		r.ContentType, r.Body = typePlain, []byte(l.text)
+		r.ContentType, r.Body = body.TypePlain, []byte(l.text)
 	}
 	g.sip.Do(r, func(resp *bridges.Response, _ *bridges.Dialog) {
 		if wrap && refusesType(resp.Status) {
@@ -269,12 +270,12 @@ func (g *gateway) fail(w *inward, err *stanza.Error) {
 func (g *gateway) errorFromXMPP(s *s2s.Stanza) {
 	why := stanza.ErrorOf(s.Element)
 	id := s.Attr("id")
-	from, err := parseJID(s.Attr("from"))
+	from, err := address.Parse(s.Attr("from"))
 	if err != nil {
 		g.journal.drop("error of a malformed address", "from", s.Attr("from"), "condition", why.Condition)
 		return
 	}
-	to, err := parseJID(s.Attr("to"))
+	to, err := address.Parse(s.Attr("to"))
 	if err != nil {
 		g.journal.drop("error to a malformed address", "to", s.Attr("to"), "condition", why.Condition)
 		return

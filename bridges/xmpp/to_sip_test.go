@@ -224,7 +224,7 @@ func TestADelayOfSomebodyElseIsNone(t *testing.T) {
 		w.arrives(messageXML("", "<body>x</body><delay xmlns='urn:xmpp:delay' from='"+by+"' stamp='2010-11-13T23:29:00Z'/>"))
 		get(t, w.home.Take(t, "MESSAGE", 200).Fields.Get("Date"), "")
 	}
-	w.arrives(messageXML("", "<body>x</body><delay xmlns='urn:xmpp:delay' stamp='"+stamp(time.Now().Add(time.Hour))+"'/>"))
+	w.arrives(messageXML("", "<body>x</body><delay xmlns='urn:xmpp:delay' stamp='"+stanza.Stamp(time.Now().Add(time.Hour))+"'/>"))
 	get(t, w.home.Take(t, "MESSAGE", 200).Fields.Get("Date"), "")
 }
 

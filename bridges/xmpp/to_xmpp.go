@@ -5,13 +5,14 @@ import (
 	"time"
 
 	"github.com/sipedge/sipedge/bridges"
+	"github.com/sipedge/sipedge/bridges/xmpp/address"
+	"github.com/sipedge/sipedge/bridges/xmpp/body"
 	"github.com/sipedge/sipedge/bridges/xmpp/stanza"
-	"mellium.im/xmpp/jid"
 )
 
 // outward is who of our users says something to whom outside.
 type outward struct {
-	from, to jid.JID
+	from, to address.JID
 	pair     ends
 	fromURI  string   // his address as a user, without a device
 	toURI    string   // what the other one is called here
@@ -22,25 +23,25 @@ type outward struct {
 }
 
 // outward returns between whom a request is that is to leave by XMPP.
-func (g *gateway) outward(in *bridges.Incoming) (*outward, *addressError) {
-	from, err := g.addr.jid(in.From.URI)
+func (g *gateway) outward(in *bridges.Incoming) (*outward, *address.Error) {
+	from, err := g.addr.JID(in.From.URI)
 	if err != nil {
 		return nil, faultOf(err)
 	}
 	if !g.set.served[from.Domainpart()] && (g.hasAccount == nil || !g.hasAccount(bareOf(from))) {
-		return nil, errPlain
+		return nil, address.ErrPlain
 	}
-	to, err := g.addr.jid(in.URI)
+	to, err := g.addr.JID(in.URI)
 	if err != nil {
 		return nil, faultOf(err)
 	}
 	if g.set.served[to.Domainpart()] {
-		return nil, errLoop
+		return nil, address.ErrLoop
 	}
-	g.addr.learn(in.From.URI)
+	g.addr.Learn(in.From.URI)
 	w := &outward{
 		from: from, to: to, pair: ends{bareOf(from), bareOf(to)},
-		fromURI: g.nameOf(from.Bare(), in.From.URI), toURI: g.nameOf(to, in.URI), callID: in.CallID, hops: in.Hops,
+		fromURI: g.addr.Plain(from.Bare(), in.From.URI), toURI: g.addr.Plain(to, in.URI), callID: in.CallID, hops: in.Hops,
 		// A request that somebody has forwarded has other ends, too (RFC 3261 §16.7).
 		sole: in.To.URI == in.URI,
 	}
@@ -50,31 +51,15 @@ func (g *gateway) outward(in *bridges.Incoming) (*outward, *addressError) {
 	return w, nil
 }
 
-// nameOf returns the plain address of somebody: without what only the way needed.
-func (g *gateway) nameOf(j jid.JID, uri string) string {
-	if _, _, ok := plainURI(uri); ok {
-		return uri
-	}
-	if plain, err := g.addr.uri(j); err == nil {
-		return plain
-	}
-	return uri
-}
-
 // bareOf returns the bare JID of j.
-func bareOf(j jid.JID) string {
-	if j.Resourcepart() == "" {
-		return j.String()
-	}
-	return j.Bare().String()
-}
+func bareOf(j address.JID) string { return j.Bare().String() }
 
 // faultOf returns the fault of an address as such.
-func faultOf(err error) *addressError {
-	if fault, ok := err.(*addressError); ok {
+func faultOf(err error) *address.Error {
+	if fault, ok := err.(*address.Error); ok {
 		return fault
 	}
-	return errJID
+	return address.ErrJID
 }
 
 // messageToXMPP takes a MESSAGE of one of our users.
@@ -88,9 +73,9 @@ func (g *gateway) messageToXMPP(in *bridges.Incoming) {
 		}
 		w = s.outward(in)
 	} else {
-		var fault *addressError
+		var fault *address.Error
 		if w, fault = g.outward(in); fault != nil {
-			in.Answer(fault.response(), "")
+			in.Answer(refusalOfAddress(fault), "")
 			return
 		}
 	}
@@ -138,7 +123,7 @@ func (g *gateway) textToXMPP(in *bridges.Incoming, w *outward, written *writing)
 	m := g.newMessage(w)
 	c.appendTo(m)
 	if isHuge(&c) && len(stanza.Append(nil, m)) > maxStanzaOut {
-		in.Answer(errTooLarge.response(), "")
+		in.Answer(refusalOf(body.ErrTooLarge), "")
 		return
 	}
 	p := g.sendings.begin(in, c.ID, w)
@@ -168,10 +153,9 @@ func isLate(written time.Time) bool {
 // newMessage makes an empty message. The mark says through how many bridges it has
 // come, for those that it may meet on the other side.
 func (g *gateway) newMessage(w *outward) *stanza.Element {
-	m := &stanza.Element{Space: stanza.NS, Local: "message", Attrs: make([]stanza.Attr, 0, 5), Children: make([]*stanza.Element, 0, 6)}
-	m.SetAttr("from", w.from.String())
-	m.SetAttr("to", w.to.String())
-	m.Add(markOf(w.hops))
+	m := &stanza.Element{Space: stanza.NS, Local: "message", Attrs: make([]stanza.Attr, 2, 5), Children: make([]*stanza.Element, 1, 4)}
+	m.Attrs[0], m.Attrs[1] = stanza.Attr{Local: "from", Value: w.from.String()}, stanza.Attr{Local: "to", Value: w.to.String()}
+	m.Children[0] = markOf(w.hops)
 	return m
 }
 
@@ -186,8 +170,23 @@ func (g *gateway) sendAlone(w *outward, state string) {
 // nsBridge is the namespace of our mark.
 const nsBridge = "urn:sipedge:bridge:0"
 
-// markOf makes the mark of a stanza that leaves after so many bridges before us.
+// marks are those that may leave. Nobody changes a mark.
+var marks = func() (list [bridges.MaxHops + 1]*stanza.Element) {
+	for hops := range list {
+		list[hops] = newMark(hops)
+	}
+	return list
+}()
+
+// markOf returns the mark of a stanza that leaves after so many bridges before us.
 func markOf(hops int) *stanza.Element {
+	if hops < len(marks) {
+		return marks[hops]
+	}
+	return newMark(hops)
+}
+
+func newMark(hops int) *stanza.Element {
 	return stanza.New(nsBridge, "bridged", stanza.Attr{Local: "hops", Value: strconv.Itoa(hops + 1)})
 }
 

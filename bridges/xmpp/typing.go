@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/sipedge/sipedge/bridges"
+	"github.com/sipedge/sipedge/bridges/xmpp/body"
 )
 
 // The times of typing notices.
@@ -18,7 +19,7 @@ const (
 )
 
 // isTyping is what SIP is told of somebody who types.
-var isTyping = &composing{Active: true, Refresh: ourRefresh, ContentType: "text/plain"}
+var isTyping = &body.Composing{Active: true, Refresh: ourRefresh, ContentType: "text/plain"}
 
 // typing is who types to whom, both ways (RFC 3994, XEP-0085). A pair has one state
 // for each direction.
@@ -47,7 +48,7 @@ func newTyping(g *gateway) *typing {
 
 // fromSIP takes a notice of one of our users. It goes on only to whom chat states were
 // seen from: others would show them as empty messages (XEP-0085 §4).
-func (t *typing) fromSIP(w *outward, c *composing) {
+func (t *typing) fromSIP(w *outward, c *body.Composing) {
 	if !t.g.traits.takesStates(w.pair.theirs) {
 		return
 	}
@@ -125,7 +126,7 @@ func (t *typing) fromXMPP(w *inward, state string) {
 	if state != "composing" {
 		// Only what was said is taken back; and who leaves does not type.
 		if p := t.forget(t.toSIP, w.pair); p != nil {
-			t.g.sendComposing(w, &composing{LastActive: p.active})
+			t.g.sendComposing(w, &body.Composing{LastActive: p.active})
 		}
 		return
 	}
@@ -156,13 +157,13 @@ func (t *typing) fromXMPP(w *inward, state string) {
 func (t *typing) came(who ends) { t.forget(t.toSIP, who) }
 
 // sendComposing tells one of our users whether somebody types (RFC 3994 §4).
-func (g *gateway) sendComposing(w *inward, c *composing) {
+func (g *gateway) sendComposing(w *inward, c *body.Composing) {
 	if s := g.sessions.of(w.pair, w.thread); s != nil {
 		s.sendComposing(c)
 		return
 	}
 	r := w.request("MESSAGE")
-	r.ContentType, r.Body = typeComposing, c.append(nil)
+	r.ContentType, r.Body = body.TypeComposing, c.Append(nil)
 	r.CallID = g.threads.toSIP(w.pair, w.thread)
 	g.sip.Do(r, func(resp *bridges.Response, _ *bridges.Dialog) { g.composingAnswered(w.pair, resp) })
 }

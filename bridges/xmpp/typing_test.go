@@ -9,15 +9,16 @@ import (
 
 	"github.com/sipedge/sipedge/bridges"
 	"github.com/sipedge/sipedge/bridges/bridgestest"
+	"github.com/sipedge/sipedge/bridges/xmpp/body"
 	"github.com/sipedge/sipedge/bridges/xmpp/stanza"
 )
 
 // types lets alice say that she types, or not, with a refresh if it is not 0.
 func (w *world) types(active bool, refresh time.Duration) {
 	w.t.Helper()
-	c := composing{Active: active, Refresh: refresh}
-	r := bridgestest.Message(aliceURI, julietURI, string(c.append(nil)))
-	r.ContentType = typeComposing
+	c := body.Composing{Active: active, Refresh: refresh}
+	r := bridgestest.Message(aliceURI, julietURI, string(c.Append(nil)))
+	r.ContentType = body.TypeComposing
 	if resp, _ := w.home.Send(w.t, r); resp.Status != 200 {
 		w.t.Fatalf("answered with %d", resp.Status)
 	}
@@ -100,14 +101,14 @@ func (w *world) chatState(state string) {
 }
 
 // notice returns the next typing notice that alice gets, answered.
-func (w *world) notice(status int) *composing {
+func (w *world) notice(status int) *body.Composing {
 	w.t.Helper()
 	in := w.home.Take(w.t, "MESSAGE", status)
-	c, err := readComposing(in.Body)
-	if in.ContentType != typeComposing || err != nil {
+	p, err := body.Read(in.ContentType, "", in.Body)
+	if in.ContentType != body.TypeComposing || err != nil {
 		w.t.Fatalf("got %s %q, want a notice", in.ContentType, in.Body)
 	}
-	return c
+	return p.Composing
 }
 
 func TestTypingOfOthersIsRepeated(t *testing.T) {
@@ -233,9 +234,9 @@ func TestTypistsAreLimited(t *testing.T) {
 			if i < 2 {
 				w.notice(200)
 			}
-			c := composing{Active: true}
-			r := bridgestest.Message(aliceURI, fmt.Sprintf("sip:s%d@fabrikam.example", i), string(c.append(nil)))
-			r.ContentType = typeComposing
+			c := body.Composing{Active: true}
+			r := bridgestest.Message(aliceURI, fmt.Sprintf("sip:s%d@fabrikam.example", i), string(c.Append(nil)))
+			r.ContentType = body.TypeComposing
 			w.home.Send(t, r)
 			if i < 2 {
 				w.beyond.next(t)

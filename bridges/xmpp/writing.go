@@ -5,16 +5,18 @@ import (
 	"time"
 
 	"github.com/sipedge/sipedge/bridges"
+	"github.com/sipedge/sipedge/bridges/xmpp/body"
+	"github.com/sipedge/sipedge/bridges/xmpp/stanza"
 )
 
 // A writing is what a MESSAGE of one of our users says.
 type writing struct {
-	texts     []text
-	subjects  []text
+	texts     []body.Text
+	subjects  []body.Text
 	date      time.Time
-	cpim      *cpim      // its wrapper, nil if it has none
-	composing *composing // he types, or does not any more
-	report    *imdn      // what became of a message of the other one
+	cpim      *body.CPIM      // its wrapper, nil if it has none
+	composing *body.Composing // he types, or does not any more
+	report    *body.IMDN      // what became of a message of the other one
 }
 
 // readWriting reads the body and the fields of a MESSAGE; refusal, if it has a
@@ -23,7 +25,7 @@ func (g *gateway) readWriting(r *bridges.Request, w *outward) (c *writing, refus
 	if coding := r.Fields.Get("Content-Encoding"); coding != "" && !strings.EqualFold(coding, "identity") {
 		return nil, bridges.Response{Status: 415, Fields: bridges.Fields{{Name: "Accept-Encoding", Value: "identity"}}}
 	}
-	p, err := readPayload(r.ContentType, r.Fields.Get("Content-Language"), r.Body)
+	p, err := body.Read(r.ContentType, r.Fields.Get("Content-Language"), r.Body)
 	if err != nil {
 		return nil, refusalOf(err)
 	}
@@ -36,10 +38,10 @@ func (g *gateway) readWriting(r *bridges.Request, w *outward) (c *writing, refus
 		c.subjects, c.date = p.CPIM.Subjects, p.CPIM.DateTime
 	}
 	if s := r.Fields.Get("Subject"); s != "" && len(c.subjects) == 0 {
-		c.subjects = []text{{Text: cleanText(oneLine(s))}}
+		c.subjects = []body.Text{{Text: stanza.Clean(oneLine(s))}}
 	}
-	if d, ok := parseDate(r.Fields.Get("Date")); ok && c.date.IsZero() {
-		c.date = d
+	if s := r.Fields.Get("Date"); s != "" && c.date.IsZero() {
+		c.date, _ = parseDate(s)
 	}
 	if c.composing == nil && c.report == nil && !c.readable() {
 		return nil, bridges.Response{Status: 400, Phrase: "Nothing to read"}
@@ -49,10 +51,14 @@ func (g *gateway) readWriting(r *bridges.Request, w *outward) (c *writing, refus
 
 // refusalOf returns the answer to a request with a body that cannot cross.
 func refusalOf(err error) bridges.Response {
-	if fault, ok := err.(*bodyError); ok {
-		return fault.response()
+	fault, ok := err.(*body.Error)
+	if !ok {
+		fault = body.ErrBroken
 	}
-	return errBody.response()
+	if fault.Status == 415 {
+		return bridges.Response{Status: fault.Status, Fields: bridges.Fields{{Name: "Accept", Value: body.Accept}}}
+	}
+	return bridges.Response{Status: fault.Status, Phrase: phrase(fault.Text)}
 }
 
 // readable reports whether there is a text.
@@ -69,9 +75,9 @@ func (c *writing) readable() bool {
 // is shown as somebody else.
 //
 // COMPAT(RCS): sip:anonymous@anonymous.invalid names nobody.
-func (g *gateway) wrapperFits(c *cpim, w *outward) bool {
+func (g *gateway) wrapperFits(c *body.CPIM, w *outward) bool {
 	if c.From.URI != "" && !isAnonymous(c.From.URI) {
-		if j, err := g.addr.jid(c.From.URI); err != nil || bareOf(j) != w.pair.ours {
+		if j, err := g.addr.JID(c.From.URI); err != nil || bareOf(j) != w.pair.ours {
 			return false
 		}
 	}
@@ -82,7 +88,7 @@ func (g *gateway) wrapperFits(c *cpim, w *outward) bool {
 		if isAnonymous(to.URI) {
 			return true
 		}
-		if j, err := g.addr.jid(to.URI); err == nil && bareOf(j) == w.pair.theirs {
+		if j, err := g.addr.JID(to.URI); err == nil && bareOf(j) == w.pair.theirs {
 			return true
 		}
 	}

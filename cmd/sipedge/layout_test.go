@@ -32,9 +32,12 @@ var restsOn = map[string][]string{
 	"federation":   {"sip", "certs", "locate", "allowlists", "store"},
 	"remoteaccess": {"sip", "certs", "allowlists", "store"},
 	"bridges":      {"sip", "allowlists", "store"},
-	"bridges/xmpp": {"bridges", "bridges/xmpp/account", "bridges/xmpp/s2s", "bridges/xmpp/stanza", "sip", "certs", "locate", "allowlists", "store"},
+	"bridges/xmpp": {"bridges", "bridges/xmpp/account", "bridges/xmpp/address", "bridges/xmpp/body", "bridges/xmpp/pidf", "bridges/xmpp/s2s", "bridges/xmpp/stanza", "sip", "certs", "locate", "allowlists", "store"},
 
-	"bridges/xmpp/account": {"bridges", "bridges/xmpp/stanza"},
+	"bridges/xmpp/account": {"bridges", "bridges/xmpp/address", "bridges/xmpp/stanza"},
+	"bridges/xmpp/address": {"sip"},
+	"bridges/xmpp/body":    {"bridges/xmpp/stanza", "sip"},
+	"bridges/xmpp/pidf":    {"bridges/xmpp/stanza"},
 	"bridges/xmpp/s2s":     {"bridges", "bridges/xmpp/stanza", "certs", "locate"},
 	"bridges/xmpp/stanza":  {},
 

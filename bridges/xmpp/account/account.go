@@ -21,8 +21,8 @@ import (
 	"runtime/debug"
 	"strings"
 
+	"github.com/sipedge/sipedge/bridges/xmpp/address"
 	"golang.org/x/net/idna"
-	"mellium.im/xmpp/jid"
 
 	"github.com/sipedge/sipedge/bridges/xmpp/stanza"
 )
@@ -105,8 +105,8 @@ const (
 
 // address returns the account's bare JID, and its domain as DNS and certificates
 // have it.
-func (a *Account) address() (bare jid.JID, domain string, err error) {
-	j, err := jid.Parse(a.JID)
+func (a *Account) address() (bare address.JID, domain string, err error) {
+	j, err := address.Parse(a.JID)
 	if err != nil {
 		return j, "", fmt.Errorf("account: %w", err)
 	}

@@ -8,7 +8,7 @@ import (
 	"net"
 	"time"
 
-	"mellium.im/xmpp/jid"
+	"github.com/sipedge/sipedge/bridges/xmpp/address"
 
 	"github.com/sipedge/sipedge/bridges/xmpp/stanza"
 )
@@ -54,7 +54,7 @@ func (a *Account) connect(ctx context.Context, w watcher) (*stream, string, erro
 }
 
 // at tries one target.
-func (a *Account) at(ctx context.Context, t target, bare jid.JID, domain string, w watcher) (s *stream, full string, err error) {
+func (a *Account) at(ctx context.Context, t target, bare address.JID, domain string, w watcher) (s *stream, full string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, loginTime)
 	defer cancel()
 	conn, err := a.dial(ctx, t)
@@ -101,7 +101,7 @@ func (a *Account) dial(ctx context.Context, t target) (net.Conn, error) {
 
 // secure makes a connection one with TLS, at once or by STARTTLS. There is no
 // session without.
-func (a *Account) secure(ctx context.Context, conn net.Conn, t target, bare jid.JID, domain string) (*tls.Conn, error) {
+func (a *Account) secure(ctx context.Context, conn net.Conn, t target, bare address.JID, domain string) (*tls.Conn, error) {
 	conf := new(tls.Config)
 	if a.TLS != nil {
 		conf = a.TLS.Clone()

@@ -12,8 +12,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/sipedge/sipedge/bridges/xmpp/address"
 	"github.com/xmppo/go-xmpp"
-	"mellium.im/xmpp/jid"
 
 	"github.com/sipedge/sipedge/bridges/xmpp/stanza"
 )
@@ -30,7 +30,7 @@ import (
 
 // login logs in on a stream that has TLS. It returns the full JID and the
 // mechanism.
-func (a *Account) login(ctx context.Context, server *stream, bare jid.JID) (full, mechanism string, err error) {
+func (a *Account) login(ctx context.Context, server *stream, bare address.JID) (full, mechanism string, err error) {
 	if err := noProxy(); err != nil {
 		return "", "", err
 	}
@@ -74,7 +74,7 @@ func (a *Account) login(ctx context.Context, server *stream, bare jid.JID) (full
 }
 
 // library has the library log in, and returns how that ended.
-func (a *Account) library(host string, bare jid.JID) (err error) {
+func (a *Account) library(host string, bare address.JID) (err error) {
 	defer caught(&err)
 	// What it returns has a connection that ends with ours; its Close would wait for
 	// the end of a stream.
@@ -91,7 +91,7 @@ var (
 
 // options are go-xmpp's. Over the connection to ourselves it has no TLS, and so
 // does not use what would need the server's.
-func (a *Account) options(host string, bare jid.JID) xmpp.Options {
+func (a *Account) options(host string, bare address.JID) xmpp.Options {
 	return xmpp.Options{
 		Host:                         host,
 		User:                         bare.String(),
@@ -128,7 +128,7 @@ func noProxy() error {
 // A gate stands between the library and the server while it logs in.
 type gate struct {
 	account         *Account
-	bare            jid.JID
+	bare            address.JID
 	server, client  *stream
 	mechanism, full string
 }
@@ -290,8 +290,8 @@ func (g *gate) bind() error {
 	if !e.Is(stanza.NS, "iq") || e.Attr("id") != id || bound == nil || bound.Child(nsBind, "jid") == nil {
 		return fmt.Errorf("account: the server answers a binding with <%s/>", e.Local)
 	}
-	got, err := jid.Parse(bound.Child(nsBind, "jid").Text)
-	if err != nil || !got.Bare().Equal(g.bare) || got.Resourcepart() == "" {
+	got, err := address.Parse(bound.Child(nsBind, "jid").Text)
+	if err != nil || got.Bare() != g.bare || got.Resourcepart() == "" {
 		return errors.New("account: the server calls us by another name")
 	}
 	g.full = got.String()

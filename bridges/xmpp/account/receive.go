@@ -5,7 +5,7 @@ import (
 	"slices"
 	"strings"
 
-	"mellium.im/xmpp/jid"
+	"github.com/sipedge/sipedge/bridges/xmpp/address"
 
 	"github.com/sipedge/sipedge/bridges/xmpp/stanza"
 )
@@ -27,7 +27,7 @@ var notAsked = []string{"urn:xmpp:carbons:2", "urn:xmpp:mam:2", "urn:xmpp:forwar
 type receiver struct {
 	session *Session
 	stream  *stream
-	bare    jid.JID
+	bare    address.JID
 	full    string
 }
 
@@ -127,8 +127,8 @@ func (r *receiver) iq(e *stanza.Element) *stanza.Element {
 
 // ours reports whether our own server speaks for our own account (RFC 6121 §2.1.6).
 func (r *receiver) ours(e *stanza.Element) bool {
-	from, err := jid.Parse(e.Attr("from"))
-	return err == nil && (from.Equal(r.bare) || strings.EqualFold(from.String(), r.full))
+	from, err := address.Parse(e.Attr("from"))
+	return err == nil && (from == r.bare || strings.EqualFold(from.String(), r.full))
 }
 
 // result is the answer to an iq.

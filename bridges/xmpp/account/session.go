@@ -9,7 +9,7 @@ import (
 	"sync"
 	"time"
 
-	"mellium.im/xmpp/jid"
+	"github.com/sipedge/sipedge/bridges/xmpp/address"
 
 	"github.com/sipedge/sipedge/bridges/xmpp/stanza"
 )
@@ -111,7 +111,7 @@ func (s *Session) Run(ctx context.Context) error {
 }
 
 // once is one session, from its beginning to its end.
-func (s *Session) once(ctx context.Context, bare jid.JID) error {
+func (s *Session) once(ctx context.Context, bare address.JID) error {
 	stream, full, err := s.conf.connect(ctx, nil)
 	if err != nil {
 		return err
