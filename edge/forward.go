@@ -75,6 +75,9 @@ func (r *request) settle(s *signer) {
 	p.record = recorded(r.m)
 	p.border = r.border()
 	p.discovered = !p.outbound && !r.bound && r.grant.Tier == federation.TierDiscovered
+	if p.signIn != nil && !p.hide {
+		p.signIn.path = r.f.pathToken(s, p.signIn)
+	}
 	if !p.record && !p.dialog && !p.discovered {
 		return
 	}
