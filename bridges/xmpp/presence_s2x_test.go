@@ -10,6 +10,7 @@ import (
 
 	"github.com/sipedge/sipedge/allowlists"
 	"github.com/sipedge/sipedge/bridges"
+	"github.com/sipedge/sipedge/bridges/xmpp/address"
 	"github.com/sipedge/sipedge/bridges/xmpp/pidf"
 	"github.com/sipedge/sipedge/bridges/xmpp/s2s"
 )
@@ -171,6 +172,33 @@ func TestOurUserWatchesSomebodyOfTheNetwork(t *testing.T) {
 			time.Sleep(time.Second)
 			s.tells(s.told("active;expires=3590", 200), "+balconydnd +chamber")
 			time.Sleep(time.Minute)
+			s.home.None(s.t)
+		}},
+		{"what comes before the roster is written is one NOTIFY", func(s *stage) {
+			s.listening(3600)
+			s.told("pending;expires=3600", 200)
+			s.want(s.to("subscribe"))
+			time.Sleep(notifyPause)
+			s.atOnce(s.from("subscribed"), juliets("balcony", ""), juliets("chamber", ""))
+			s.tells(s.told("active;expires=3595", 200), "+balcony +chamber")
+			s.want(s.to("probe"))
+			s.home.None(s.t)
+		}},
+		{"also to a device that has just come", func(s *stage) {
+			s.listening(3600)
+			s.told("pending;expires=3600", 200)
+			s.want(s.to("subscribe"))
+			time.Sleep(notifyPause)
+			hold := make(chan bool)
+			s.p.loop.post(func() { <-hold })
+			go func() {
+				synctest.Wait()
+				s.x(s.from("subscribed"), juliets("balcony", ""))
+				close(hold)
+			}()
+			s.listening(600)
+			s.toldAll("active;expires=3595", "active;expires=600")
+			s.want(s.to("probe"))
 			s.home.None(s.t)
 		}},
 		{"presence that says nothing new", func(s *stage) {
@@ -354,6 +382,21 @@ func (s *stage) age(f func(i *rosterItem)) {
 		s.p.change(s.p.relations[pair], f)
 		return true
 	})
+}
+
+// atOnce is x with no write of the roster in between.
+func (s *stage) atOnce(stanzas ...string) {
+	s.t.Helper()
+	onLoop(s, func() bool {
+		for _, xml := range stanzas {
+			e := parsed(s.t, xml)
+			from, _ := address.Parse(e.Attr("from"))
+			to, _ := address.Parse(e.Attr("to"))
+			s.p.take(e, from, to, bridges.ProofCertificate)
+		}
+		return true
+	})
+	synctest.Wait()
 }
 
 // refresh sends a SUBSCRIBE within a dialog, which must be taken.
