@@ -162,8 +162,13 @@ func (p *presence) notifyState(l *listener, state string, doc []byte, lang strin
 	if l.dialog == nil {
 		return
 	}
-	// Where nothing has come yet, what is said is our own word.
-	r := &bridges.Request{Method: "NOTIFY", Proof: max(l.c.proof, ownWord), Fields: bridges.Fields{
+	// Where nothing has come yet, what is said is our own word; so is an end that says
+	// nothing of the contact, which passes the doors even when he may not any more.
+	proof := max(l.c.proof, ownWord)
+	if doc == nil && strings.HasPrefix(state, "terminated") {
+		proof = ownWord
+	}
+	r := &bridges.Request{Method: "NOTIFY", Proof: proof, Fields: bridges.Fields{
 		{Name: "Event", Value: l.event}, {Name: "Subscription-State", Value: state},
 	}}
 	if doc != nil {

@@ -331,8 +331,17 @@ func TestOurUserWatchesSomebodyOfTheNetwork(t *testing.T) {
 			s.grantedWith()
 			s.watching()
 			s.may = func(string, string, bool) allowlists.Verdict { return allowlists.Verdict{} }
+			var proof bridges.Proof
+			s.see = func(message string, p bridges.Proof) {
+				if strings.HasPrefix(message, "NOTIFY ") {
+					proof = p
+				}
+			}
 			s.p.reconsider()
 			synctest.Wait()
+			if proof != bridges.ProofBridge {
+				s.t.Errorf("the end is proved by %v; only the bridge's own word passes the doors now", proof)
+			}
 			for range 2 { // in any order
 				in := s.home.Next(s.t)
 				if state := in.Fields.Get("Subscription-State"); in.Method == "NOTIFY" && state != "terminated;reason=rejected" {

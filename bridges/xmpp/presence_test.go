@@ -83,8 +83,8 @@ type stage struct {
 	fail  chan error
 	sip   userAgent // nil: a home server
 
-	receive func(octets []byte) bool // by the bridge
-	see     func(message string)     // what the bridge sends
+	receive func(octets []byte) bool                  // by the bridge
+	see     func(message string, proof bridges.Proof) // what the bridge sends
 }
 
 // dispatch hands requests to presence as the gateway does.
@@ -172,7 +172,7 @@ func (s *stage) endpoint() *bridges.Endpoint {
 			s.t.Errorf("nothing proves who sends\n%s", octets) // no edge would let it in
 		}
 		if s.see != nil {
-			s.see(string(octets))
+			s.see(string(octets), proof)
 		}
 		return true
 	}}
