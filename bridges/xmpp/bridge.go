@@ -144,6 +144,7 @@ func (b *Bridge) newWork(e *bridges.Endpoint) (*work, error) {
 	if d.Store != nil {
 		w.presence = newPresence(presenceConfig{
 			log: d.Log, sip: e, xmpp: w, addresses: b.addr, store: d.Store, may: b.may, caps: ourCaps,
+			later: w.gateway.later.Do,
 		})
 		w.gateway.watch = w.presence
 	}

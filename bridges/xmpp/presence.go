@@ -66,7 +66,10 @@ type presenceConfig struct {
 	// caps makes the element that says what our users' side can do (XEP-0115); nil:
 	// none.
 	caps func() *stanza.Element
-	lim  presenceLimits
+	// later does something at a moment that does not tell how it came about; false: too
+	// much waits, and it is never done (bridges.Later).
+	later func(arrived time.Time, do func()) bool
+	lim   presenceLimits
 }
 
 // presenceLimits bounds presence; 0 is the default.

@@ -191,6 +191,7 @@ func TestOurUserWatchesSomebodyOfTheNetwork(t *testing.T) {
 			time.Sleep(notifyPause)
 			hold := make(chan bool)
 			s.p.loop.post(func() { <-hold })
+			synctest.Wait() // what comes now is of the next turn
 			go func() {
 				synctest.Wait()
 				s.x(s.from("subscribed"), juliets("balcony", ""))
@@ -401,7 +402,7 @@ func (s *stage) atOnce(stanzas ...string) {
 			e := parsed(s.t, xml)
 			from, _ := address.Parse(e.Attr("from"))
 			to, _ := address.Parse(e.Attr("to"))
-			s.p.take(e, from, to, bridges.ProofCertificate)
+			s.p.take(e, from, to, bridges.ProofCertificate, time.Now())
 		}
 		return true
 	})
