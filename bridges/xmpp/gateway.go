@@ -81,6 +81,7 @@ type gateway struct {
 	threads  *threads
 	traits   *traits
 	contacts *strangers
+	repeats  *repeats
 	queries  *queries
 	caps     *capsCache
 
@@ -100,6 +101,7 @@ func newGateway(set settings, addr *address.Table, e caller, n network, log *slo
 	g.threads = newThreads(g.ids)
 	g.traits = newTraits(set.microsoft)
 	g.contacts = newStrangers(set.contacts)
+	g.repeats = newRepeats()
 	g.queries = newQueries(g)
 	g.caps = newCapsCache(g)
 	return g

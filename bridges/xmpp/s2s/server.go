@@ -43,6 +43,7 @@ type Server struct {
 	sent     atomic.Uint64
 	received atomic.Uint64
 	failed   atomic.Uint64
+	numbers  atomic.Uint64 // of streams
 
 	mu        sync.Mutex
 	over      bool // takes nothing any more
