@@ -73,6 +73,7 @@ type gateway struct {
 	// hasAccount reports whether one of our users, a bare JID, has an account of his own,
 	// by which he speaks for himself. Nil: none has.
 	hasAccount func(user string) bool
+	suspects   *Suspects // whose stanzas made this bridge panic, or those before it
 
 	sendings *sendings
 	sessions *sessions
@@ -194,7 +195,7 @@ func (g *gateway) watched(in *bridges.Incoming) {
 
 // stanza takes what the XMPP side sends. It does not wait.
 func (g *gateway) stanza(s *s2s.Stanza) {
-	defer g.guard()
+	defer g.guardOf(s.From, s.Proof)
 	if !isSender(s) {
 		g.journal.drop("its domain can be read in two ways", "from", s.Attr("from"), "domain", s.From)
 		return

@@ -25,12 +25,25 @@ func (p *presence) stanza(e *stanza.Element, proof bridges.Proof) {
 		p.loop.offer(func() { p.bounce(e, rosterKey{}, arrived, err.(*address.Error).Condition) })
 		return
 	}
-	if !p.loop.offer(func() { p.take(e, from, to, proof, arrived) }) {
+	if !p.loop.offer(func() { p.taken(e, from, to, proof, arrived) }) {
 		p.journal.drop("too much presence waits", "from", e.Attr("from"), "to", e.Attr("to"), "type", e.Attr("type"))
 	}
 }
 
-// take is stanza on the loop.
+// A taking is whose stanza is being handled, in case that it makes us panic.
+type taking struct {
+	domain string
+	proof  bridges.Proof
+}
+
+// taken is stanza on the loop.
+func (p *presence) taken(e *stanza.Element, from, to address.JID, proof bridges.Proof, arrived time.Time) {
+	p.taking = taking{from.Domainpart(), proof}
+	p.take(e, from, to, proof, arrived)
+	p.taking = taking{}
+}
+
+// take takes a stanza.
 func (p *presence) take(e *stanza.Element, from, to address.JID, proof bridges.Proof, arrived time.Time) {
 	kind := e.Attr("type")
 	if theirs := from.Bare().String(); p.theirs[theirs] > 0 {
