@@ -2,6 +2,7 @@ package admin
 
 import (
 	"net/http"
+	"net/netip"
 	"strconv"
 	"strings"
 	"time"
@@ -12,10 +13,10 @@ import (
 // A Flow is one connection, as GET /v1/flows/{id} has it.
 type Flow struct {
 	ID        string    `json:"id"`
-	Role      string    `json:"role"` // "federation", "internal", "remote"
+	Role      string    `json:"role"` // "federation", "internal", "remote", "bridge"
 	Listener  string    `json:"listener,omitempty"`
-	Target    string    `json:"target,omitempty"` // what we dialled it for
-	Transport string    `json:"transport"`
+	Target    string    `json:"target,omitempty"` // what we dialled it for, or the bridge
+	Transport string    `json:"transport"`        // as local and remote "" for a bridge
 	Local     string    `json:"local"`
 	Remote    string    `json:"remote"`
 	Peer      string    `json:"peer,omitempty"`    // what its certificate proves
@@ -34,7 +35,7 @@ type FlowList struct {
 func flowOf(i edge.FlowInfo) Flow {
 	f := Flow{
 		ID: flowID(i.ID), Role: i.Role, Listener: i.Listener, Target: i.Target, Transport: i.Transport,
-		Local: i.Local.String(), Remote: i.Remote.String(), Peer: i.Peer, Since: i.Since.UTC(),
+		Local: placeText(i.Local), Remote: placeText(i.Remote), Peer: i.Peer, Since: i.Since.UTC(),
 		Silent: min(i.Silent, time.Since(i.Since)).Truncate(time.Second).Seconds(), Began: i.Began, Sent: i.Sent,
 	}
 	if i.SignIn != nil {
@@ -42,6 +43,14 @@ func flowOf(i edge.FlowInfo) Flow {
 		f.SignIn = &s
 	}
 	return f
+}
+
+// placeText is an address, "" if there is none.
+func placeText(a netip.AddrPort) string {
+	if !a.IsValid() {
+		return ""
+	}
+	return a.String()
 }
 
 // flows lists all, or those in whose entry a word occurs.
@@ -74,6 +83,9 @@ func (s *Server) drop(c *call) (any, error) {
 	id, err := c.flowID()
 	if err != nil {
 		return nil, err
+	}
+	if i, ok := s.Edge.Flow(id); ok && i.Role == edge.RoleBridge.String() {
+		return nil, problem(http.StatusBadRequest, CodeMalformed, "flow %d is the %s, and no connection: pause the bridge", id, i.Target)
 	}
 	i, ok := s.Edge.Drop(id)
 	if !ok {

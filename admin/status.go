@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"github.com/sipedge/sipedge/edge"
 	"os"
 	"time"
 )
@@ -52,7 +53,9 @@ func (s *Server) status(*call) (any, error) {
 	}
 	a.Flows = make(map[string]int)
 	for _, f := range s.Edge.Flows() {
-		a.Flows[f.Role]++
+		if f.Role != edge.RoleBridge.String() { // no connection
+			a.Flows[f.Role]++
+		}
 	}
 	for _, l := range s.Edge.Addresses() {
 		a.Listeners = append(a.Listeners, Address{l.Listener, l.Role, l.Addr.String()})

@@ -231,6 +231,10 @@ func AppendUser(dst, user []byte) ([]byte, bool) {
 func AppendShown(dst, user []byte) []byte {
 	const digits = "0123456789ABCDEF"
 	for len(user) > 0 {
+		if c := user[0]; '!' <= c && c <= '~' && c != '*' {
+			dst, user = append(dst, c), user[1:] // nearly all, and seen by everybody
+			continue
+		}
 		r, n := utf8.DecodeRune(user)
 		switch {
 		case user[0] == star[0]:

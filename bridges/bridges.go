@@ -60,6 +60,7 @@ type Link struct {
 type Step struct {
 	Name   string // "SRV _xmpps-server._tcp.example.net", "TLS", …
 	OK     bool
+	Passed bool // it failed, and another way has led on
 	Detail string
 }
 

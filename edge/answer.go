@@ -80,9 +80,15 @@ func (e *Edge) reply(t *turn, f *Flow, m *sip.Message, status int, reason allowl
 // respond sends an answer of our own.
 func (e *Edge) respond(t *turn, f *Flow, m *sip.Message, status int, phrase string, extra []byte) {
 	b := e.buffers.get(len(m.Raw()) + editRoom)
-	b.b = sip.AppendThrottled(b.b, m, status, phrase, e.tag(m), extra, e.throttleFor(f, m))
+	b.b = sip.AppendAnswer(b.b, m, status, phrase, e.tag(m), extra, e.topVia(f, m))
 	_ = f.queueRaw(t, b.b) // nobody is there any more to be told
 	e.buffers.put(b)
+}
+
+// topVia is what an answer of our own says in the topmost Via: where the request came
+// from, which is nowhere for a bridge, and what we say of overload.
+func (e *Edge) topVia(f *Flow, m *sip.Message) sip.TopVia {
+	return sip.TopVia{Source: f.Remote, Throttle: e.throttleFor(f, m)}
 }
 
 // answerSelf answers an OPTIONS for the edge itself (RFC 3261 §11.2).

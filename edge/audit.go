@@ -103,11 +103,11 @@ func (a *auditRecord) begin(r *request) {
 	b := room[:0]
 	if from, err := m.From(); err == nil {
 		u, err := m.FromURI()
-		b = appendAddress(b, from.URI, u, err)
+		b = appendAddress(b, from.URI, &u, err)
 	}
 	i := len(b)
 	u, err := m.URI()
-	b = appendAddress(b, m.RequestURI(), u, err)
+	b = appendAddress(b, m.RequestURI(), &u, err)
 	j := len(b)
 	id := m.CallID()
 	b = append(b, id[:min(len(id), maxAudit)]...)
@@ -142,7 +142,7 @@ func isPlain(s string) bool {
 
 // appendAddress appends a URI without its scheme and parameters: user@domain.
 // One that could not be read is appended as it is.
-func appendAddress(b, uri []byte, u sip.URI, err error) []byte {
+func appendAddress(b, uri []byte, u *sip.URI, err error) []byte {
 	if err != nil || len(u.Host) == 0 {
 		return append(b, uri[:min(len(uri), maxAudit)]...)
 	}
@@ -205,6 +205,7 @@ func (e *Edge) auditDone(r *request, msg string, status int, reason allowlists.R
 
 // writeAudit writes the line of a request that passed.
 func (e *Edge) writeAudit(msg string, f *Flow, a *auditRecord, status int, target string, began time.Time) {
+	now := time.Now()
 	attrs := [...]slog.Attr{
 		slog.Uint64(keyFlow, f.ID),
 		slog.String(keyMethod, a.method),
@@ -213,7 +214,7 @@ func (e *Edge) writeAudit(msg string, f *Flow, a *auditRecord, status int, targe
 		slog.Int(keyStatus, status),
 		slog.String(keyReason, string(a.reason)),
 		slog.String(keyRule, a.rule.String()),
-		slog.Float64(keyMillis, float64(time.Since(began).Microseconds())/1000),
+		slog.Float64(keyMillis, float64(now.Sub(began).Microseconds())/1000),
 		slog.String(keyTarget, target),
 		slog.String(keyCallID, a.callID),
 	}
@@ -223,7 +224,7 @@ func (e *Edge) writeAudit(msg string, f *Flow, a *auditRecord, status int, targe
 	if !h.Enabled(context.Background(), slog.LevelInfo) {
 		return
 	}
-	line := slog.NewRecord(time.Now(), slog.LevelInfo, msg, 0)
+	line := slog.NewRecord(now, slog.LevelInfo, msg, 0)
 	line.AddAttrs(attrs[:]...)
 	if a.ref != "" { // the next hop did not answer: we did
 		line.AddAttrs(slog.String(keyRef, a.ref), slog.String(keyRole, f.Role.String()),
@@ -297,15 +298,15 @@ func (e *Edge) dropped(f *Flow, m *sip.Message) {
 	}
 }
 
-// Refused requests of one peer that are logged at once, and per second after
-// that. What is left out is counted, and the next line says how many: a peer
+// Refused requests of one peer, and connections from outside, that are logged at once,
+// and per second after that. What is left out is counted, and the next line says how many: a peer
 // that is refused all day must not fill the disk.
 const (
 	refusedBurst = 200
 	refusedRate  = 20
 )
 
-// refusals bounds the lines about one peer.
+// refusals bounds the lines about one peer, or one kind of event.
 type refusals struct {
 	mu     sync.Mutex
 	left   float64
@@ -320,6 +321,22 @@ func (f *Flow) refusals() *refusals {
 		return &a.refused
 	}
 	return &f.state.refused
+}
+
+// flowLine writes that a flow is there, or is no more. Those that came from outside are as
+// many as others want, so that their lines have a bound together; `flow list` has them all.
+// Those that we dialled and those of home servers are few, and each has its line.
+func (e *Edge) flowLine(lines *refusals, f *Flow, msg string, attrs ...any) {
+	if f.Role != RoleInternal && f.state.link == nil {
+		missed, ok := lines.take(time.Now())
+		if !ok {
+			return
+		}
+		if missed > 0 {
+			attrs = append(attrs, keyMissed, missed)
+		}
+	}
+	e.log.Info(msg, attrs...)
 }
 
 // take reports whether to write a line, and how many were left out before it.

@@ -1,6 +1,62 @@
 package edge
 
-import "testing"
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// A crowd that comes and goes does not fill the log: what is left out is counted in the
+// next line. Home servers, and what we dialled, have their lines in any case.
+func TestLinesAboutFlowsFromOutsideAreBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, 1)
+		come := func(role Role) {
+			f := b.flow(role)
+			b.e.opened(f)
+			b.e.gone(f, errors.New("gone"))
+		}
+		lines := func(words ...string) (n int) {
+			for line := range strings.Lines(b.log.String()) {
+				has := true
+				for _, w := range words {
+					has = has && strings.Contains(line, w)
+				}
+				if has {
+					n++
+				}
+			}
+			return n
+		}
+		for range refusedBurst + 50 {
+			come(RoleFederation)
+		}
+		for range refusedBurst + 50 {
+			come(RoleInternal)
+		}
+		for _, msg := range []string{logFlowOpened, logFlowClosed} {
+			if n := lines(msg, "role=federation"); n != refusedBurst {
+				t.Errorf("%d lines %q about a crowd, want %d", n, msg, refusedBurst)
+			}
+			if n := lines(msg, "role=internal"); n != refusedBurst+50 {
+				t.Errorf("%d lines %q about home servers, want all", n, msg)
+			}
+			if n := lines(msg, keyMissed); n != 0 {
+				t.Errorf("%d lines %q count what nobody missed", n, msg)
+			}
+		}
+		b.after(time.Second)
+		come(RoleFederation)
+		for _, msg := range []string{logFlowOpened, logFlowClosed} {
+			if n := lines(msg, fmt.Sprintf("%s=%d", keyMissed, 50)); n != 1 {
+				t.Errorf("%d lines %q say that 50 are missing, want one", n, msg)
+			}
+		}
+	})
+}
 
 func TestReferencesAreNeverTheSameAndTellNothing(t *testing.T) {
 	b := newBench(t, 1)

@@ -17,7 +17,7 @@ func (e *Edge) handleCancel(t *turn, r *request) {
 		return
 	}
 	b := e.buffers.get(editRoom)
-	b.b = sip.AppendResponse(b.b, r.m, 200, sip.Phrase(200), e.tag(r.m), e.appendGenerated(nil, r.f))
+	b.b = sip.AppendAnswer(b.b, r.m, 200, sip.Phrase(200), e.tag(r.m), e.appendGenerated(nil, r.f), sip.TopVia{Source: r.f.Remote})
 	_ = r.f.queueRaw(t, b.b) // a lost flow ends the call by itself
 	e.buffers.put(b)
 	x.mu.Lock()

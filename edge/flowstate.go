@@ -30,6 +30,7 @@ type flowState struct {
 	signed    atomic.Pointer[signIn] // remote: who has signed in on it; nil: nobody
 	counted   bool                   // remote: among those that nobody has signed in on; guarded by Edge.signing
 	learned   bool                   // remote: its source is among the known ones
+	path      *pathToken             // remote: the token of our Path; the reader's alone
 	registers budget                 // remote: REGISTERs while somebody is signed in; the reader's alone
 
 	searches int       // searches in a row that DNS did not answer; the reader's alone

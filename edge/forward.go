@@ -75,6 +75,9 @@ func (r *request) settle(s *signer) {
 	p.record = recorded(r.m)
 	p.border = r.border()
 	p.discovered = !p.outbound && !r.bound && r.grant.Tier == federation.TierDiscovered
+	if p.signIn != nil && !p.hide {
+		p.signIn.path = r.f.pathToken(s, p.signIn)
+	}
 	if !p.record && !p.dialog && !p.discovered {
 		return
 	}
@@ -156,13 +159,12 @@ func (s *scratch) received(m *sip.Message, from *Flow) {
 		return
 	}
 	s.extra = from.Remote.Addr().Unmap().AppendTo(s.extra[:0])
-	host := bytes.Trim(via.Host, "[]")
-	if !bytes.Equal(host, s.extra) {
+	received, rport := via.Arrival(s.extra)
+	if received {
 		s.edit.Received = s.extra
 	}
-	if v, ok := sip.Param(via.Params, "rport"); ok && len(v) == 0 {
+	if rport {
 		s.edit.RPort = int(from.Remote.Port()) // RFC 3581 §4
-		s.edit.Received = s.extra
 	}
 }
 

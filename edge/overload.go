@@ -203,7 +203,7 @@ func (e *Edge) turnAway(t *turn, f *Flow, m *sip.Message, d *demand, now int64) 
 		n = e.giveNotice(f, m, d, n, now)
 	}
 	b := e.buffers.get(len(m.Raw()) + editRoom)
-	b.b = sip.AppendThrottled(b.b, m, 503, "", e.tag(m), n.extra, e.throttleFor(f, m))
+	b.b = sip.AppendAnswer(b.b, m, 503, "", e.tag(m), n.extra, e.topVia(f, m))
 	_ = f.queueRaw(t, b.b) // nobody is there any more to be told
 	e.buffers.put(b)
 }

@@ -156,6 +156,12 @@ func isAddress(uri *sip.URI, address string) bool {
 	return ok && string(a) == address
 }
 
+// sameAddress reports whether two URIs are written so alike that they have the same
+// address of record, if they have one.
+func sameAddress(a, b *sip.URI) bool {
+	return a.Password == nil && b.Password == nil && bytes.Equal(a.User, b.User) && bytes.Equal(a.Host, b.Host) && bytes.Equal(a.Scheme, b.Scheme)
+}
+
 // appendAOR appends the address of record that a URI names, in normal form: as it is
 // shown, so that who is signed in is found by what a person writes, and short enough
 // for our tokens.

@@ -18,7 +18,7 @@ type registration struct {
 	domain   []byte
 	pool     *pool
 	device   string
-	instance string // +sip.instance, with its quotes; "" without
+	instance []byte // +sip.instance, with its quotes; nil without
 	regID    string
 	contact  []byte // the first one's URI, in its one spelling; nil: it only asks
 	asked    time.Duration
@@ -26,7 +26,9 @@ type registration struct {
 	firstHop bool // nobody stands between the client and us
 	agent    string
 	groups   []string
+	access   *remoteaccess.Access // whose terms these are
 	terms    remoteaccess.Terms
+	path     []byte // the token of our Path
 }
 
 // Bounds of a REGISTER.
@@ -61,8 +63,8 @@ func (e *Edge) admitRegister(r *request, s *signIn) allowlists.Verdict {
 	if err != nil && s != nil {
 		groups, err = s.Groups, nil // what is known of who is signed in
 	}
-	reg.groups = groups
-	reg.terms = e.access.Load().Terms(r.fromURI.User, reg.domain, groups)
+	reg.groups, reg.access = groups, e.access.Load()
+	reg.terms = reg.access.Terms(r.fromURI.User, reg.domain, groups)
 	var refused allowlists.Verdict
 	switch {
 	case err != nil && !reg.terms.Allow:
@@ -122,7 +124,7 @@ func (e *Edge) readRegister(r *request, s *signIn) (*registration, allowlists.Ve
 	var room [maxParty + 1]byte
 	user, ok := appendAOR(room[:0], &to)
 	// RFC 3261 §10.3 step 5: the user must be one of the domain in the Request-URI.
-	if err != nil || !ok || !bytes.Equal(domainPart(user), r.to) || !isAddress(&r.fromURI, string(user)) {
+	if err != nil || !ok || !bytes.Equal(domainPart(user), r.to) || !sameAddress(&r.fromURI, &to) && !isAddress(&r.fromURI, string(user)) {
 		// RFC 3261 §10.2 knows a third party that registers somebody else. From
 		// outside there is none.
 		return nil, step(r, "speaker", "From and To of a REGISTER are one user of ours",
@@ -131,13 +133,29 @@ func (e *Edge) readRegister(r *request, s *signIn) (*registration, allowlists.Ve
 	if s != nil && s.User != string(user) {
 		return nil, mismatch(r, "To", s.User)
 	}
-	reg := &registration{user: string(user), pool: p, asked: lifetime(r.m, defaultLifetime)}
-	reg.domain = []byte(reg.user[len(user)-len(domainPart(user)):])
-	reg.agent = clipped(r.m.Value(sip.UserAgent), maxAgent)
+	reg := &registration{pool: p, asked: lifetime(r.m, defaultLifetime)}
+	agent := r.m.Value(sip.UserAgent)
+	agent = agent[:min(len(agent), maxAgent)]
+	if s != nil {
+		reg.user, reg.domain = s.User, s.domain
+		reg.agent = kept(s.Agent, agent)
+	} else {
+		reg.user, reg.domain = string(user), bytes.Clone(domainPart(user))
+		reg.agent = clean(string(agent))
+	}
 	if v := e.readContacts(r, reg, s); !v.Allowed() {
 		return nil, v
 	}
 	return reg, e.readHops(r, reg)
+}
+
+// kept is text as a string, safe to show: the one that was kept of the last time, if
+// it is the same. Most who register do so again and again, and bring nothing new.
+func kept(last string, text []byte) string {
+	if string(text) == last && isPlain(last) { // else it only looks like what was made of another
+		return last
+	}
+	return clean(string(text))
 }
 
 // domainPart is what stands behind the @ of an address of record.
@@ -173,52 +191,65 @@ func (e *Edge) readContacts(r *request, reg *registration, s *signIn) allowlists
 		if !e.contactOf(&uri, reg.user, namesOf(s)) {
 			return mismatch(r, "Contact", reg.user)
 		}
-		asked := expiresOf(addr, header)
+		p := readContactParams(addr.Params)
+		asked := p.lifetime(header)
 		if asked > 0 {
 			wanted++
 		}
-		if _, ok := addr.Param("reg-id"); ok && asked > 0 {
+		if p.numbered && asked > 0 {
 			numbered++
 		}
-		if _, ok := addr.Param("temp-gruu"); ok {
-			reg.named = true
-		}
+		reg.named = reg.named || p.gruu != nil
 		if reg.contact == nil || reg.asked == 0 && asked > 0 {
-			reg.read(addr, asked)
+			reg.read(addr.URI, p, asked)
 		}
 	}
 	if numbered > 0 && wanted > 1 {
 		return fault(sip.Faultf(400, "A flow is registered alone")) // RFC 5626 §6
 	}
-	reg.nameDevice(r)
+	reg.nameDevice(r, s)
 	return pass
 }
 
 // read takes a Contact for that of this device.
-func (reg *registration) read(addr sip.NameAddr, asked time.Duration) {
-	reg.contact, reg.asked = spelling(addr.URI), asked
-	instance, _ := addr.Param("+sip.instance")
-	reg.instance = string(instance[:min(len(instance), maxDevice)])
-	reg.regID = ""
-	if id, ok := addr.Param("reg-id"); ok && len(id) <= 10 && reg.instance != "" {
-		reg.regID = string(id) // without an instance it means nothing (RFC 5626 §6)
+func (reg *registration) read(uri []byte, p contactParams, asked time.Duration) {
+	reg.contact, reg.asked = spelling(uri), asked
+	reg.instance, reg.regID = nil, ""
+	if len(p.instance) > 0 {
+		reg.instance = bytes.Clone(p.instance[:min(len(p.instance), maxDevice)])
+	}
+	if p.numbered && len(p.regID) <= 10 && reg.instance != nil {
+		reg.regID = string(p.regID) // without an instance it means nothing (RFC 5626 §6)
 	}
 }
 
 // nameDevice tells the device from others of its user: by instance and reg-id
 // (RFC 5626 §4.1), the endpoint of the Microsoft dialect, or the Contact, by which
 // registrars know it (RFC 3261 §10.2.4).
-func (reg *registration) nameDevice(r *request) {
+func (reg *registration) nameDevice(r *request, s *signIn) {
+	if s != nil && reg.isDevice(s.Device) {
+		reg.device = s.Device
+		return
+	}
 	from, _ := r.m.From()
 	epid, _ := from.Param("epid")
 	switch {
-	case reg.instance != "":
-		reg.device = strings.TrimSpace("instance " + strings.Trim(strings.ToLower(reg.instance), `"<>`) + " " + reg.regID)
+	case reg.instance != nil:
+		reg.device = strings.TrimSpace("instance " + strings.Trim(strings.ToLower(string(reg.instance)), `"<>`) + " " + reg.regID)
 	case len(epid) > 0 && len(epid) <= maxDevice:
 		reg.device = "epid " + string(epid)
 	default:
 		reg.device = "contact " + string(reg.contact[:min(len(reg.contact), maxDevice)])
 	}
+}
+
+// isDevice reports whether a name is that of this device for sure: by instance and
+// reg-id as they came. It is for the many REGISTERs that bring nothing new.
+func (reg *registration) isDevice(name string) bool {
+	name, ok := strings.CutPrefix(name, "instance ")
+	id := bytes.Trim(reg.instance, `"<>`)
+	return ok && reg.regID != "" && len(name) == len(id)+1+len(reg.regID) &&
+		name[:len(id)] == string(id) && name[len(id)] == ' ' && name[len(id)+1:] == reg.regID
 }
 
 // namesOf are the temporary GRUUs of who is signed in.
@@ -273,15 +304,32 @@ func (p *plan) path(s *scratch, x *tx) {
 		s.edit.Drop = withoutContact
 		return
 	}
-	k := token{
-		kind: tokenPath, pool: x.edge.tokens.name(0, p.signIn.pool.name), flow: x.flow.ID,
-		device: x.edge.tokens.digest(0, []byte(p.signIn.user), []byte(p.signIn.device)), party: []byte(p.signIn.user),
-	}
-	s.key = x.edge.tokens.seal(s.key[:0], &k)
 	// A registrar takes no sips Contact without a sips Path (RFC 5630 §5.2).
-	s.near = p.signIn.pool.side.appendRoute(s.near[:0], s.key, p.sips)
+	s.near = p.signIn.pool.side.appendRoute(s.near[:0], p.signIn.path, p.sips)
 	if p.signIn.firstHop {
 		s.near = append(s.near[:len(s.near)-1], ";ob>"...)
 	}
 	s.edit.PushPath = s.near
+}
+
+// A pathToken is the token of our Path that was last made for a flow: it is the same as
+// long as the same device registers there.
+type pathToken struct {
+	user, device string
+	pool         *pool
+	text         []byte
+}
+
+// pathToken returns the token of our Path for a registration. It is the reader's alone.
+func (f *Flow) pathToken(s *signer, reg *registration) []byte {
+	if p := f.state.path; p != nil && p.user == reg.user && p.device == reg.device && p.pool == reg.pool {
+		return p.text
+	}
+	k := token{
+		kind: tokenPath, pool: s.name(0, reg.pool.name), flow: f.ID,
+		device: s.digest(0, []byte(reg.user), []byte(reg.device)), party: []byte(reg.user),
+	}
+	p := &pathToken{user: reg.user, device: reg.device, pool: reg.pool, text: s.seal(nil, &k)}
+	f.state.path = p
+	return p.text
 }

@@ -3,7 +3,6 @@ package edge
 import (
 	"bytes"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/sipedge/sipedge/allowlists"
@@ -38,25 +37,41 @@ func (x *tx) registered(m *sip.Message) error {
 		return nil
 	}
 	if reg.named {
-		mine = sip.NameAddr{} // a registrar may have sent back what it was sent
+		mine = contactParams{} // a registrar may have sent back what it was sent
+	}
+	s := x.newSignIn(m, left)
+	return e.signIn(f, s, reg.access, mine)
+}
+
+// newSignIn is what a registration that was granted makes of the flow.
+func (x *tx) newSignIn(m *sip.Message, left time.Duration) *signIn {
+	reg, e, f := x.plan.signIn, x.edge, x.flow
+	in := new(struct { // in one piece: the two live as long
+		signIn
+		shown remoteaccess.SignIn
+	})
+	contact, last := reg.contact[:min(len(reg.contact), maxDevice)], ""
+	if before := f.state.signed.Load(); before != nil {
+		last = before.Contact
 	}
 	now := time.Now()
-	s := &signIn{
-		SignIn: &remoteaccess.SignIn{
-			User: reg.user, Flow: f.ID, Device: reg.device, Contact: clipped(reg.contact, maxDevice), Agent: reg.agent,
-			Transport: f.Transport().String(), Remote: f.Remote, Since: now, Refreshed: now, Until: now.Add(left),
-			Outbound: lists(m, sip.Require, "outbound"), Groups: reg.groups,
-		},
-		pool: reg.pool, domain: reg.domain, routes: e.serviceRoutes(f, m),
-		timer: seconds(m.Value(sip.FlowTimer), e.flowTimer), // a registrar may have said it
-	}
-	return e.signIn(f, s, mine)
+	shown := &in.shown // field by field: it is large, and would be copied
+	shown.User, shown.Flow, shown.Device, shown.Agent = reg.user, f.ID, reg.device, reg.agent
+	shown.Contact = kept(last, contact)
+	shown.Transport, shown.Remote = f.Transport().String(), f.Remote
+	shown.Since, shown.Refreshed, shown.Until = now, now, now.Add(left)
+	shown.Outbound = lists(m, sip.Require, "outbound")
+	shown.Groups, shown.Terms = reg.groups, reg.terms
+	s := &in.signIn
+	s.SignIn, s.pool, s.domain, s.routes = shown, reg.pool, reg.domain, e.serviceRoutes(f, m)
+	s.timer = seconds(m.Value(sip.FlowTimer), e.flowTimer) // a registrar may have said it
+	return s
 }
 
 // takesBack reports whether a registration that ends is that by which somebody signed in.
 // Not every client names its instance again when it takes its address back.
 func (reg *registration) takesBack(s *signIn) bool {
-	return string(reg.contact) == "*" || s.Device == reg.device || reg.instance == "" && s.Contact == clipped(reg.contact, maxDevice)
+	return string(reg.contact) == "*" || s.Device == reg.device || reg.instance == nil && s.Contact == clipped(reg.contact, maxDevice)
 }
 
 // knowsPath warns of a registrar that seems not to know Path: one that does repeats it to
@@ -91,50 +106,40 @@ func (x *tx) unregistered(t *turn, err error) {
 
 // granted is how long the registrar keeps what was registered; none: it is out. mine
 // is the Contact in its answer, if it can be told.
-func (reg *registration) granted(m *sip.Message) (left time.Duration, mine sip.NameAddr) {
+func (reg *registration) granted(m *sip.Message) (left time.Duration, mine contactParams) {
 	if string(reg.contact) == "*" {
 		return 0, mine
 	}
 	otherwise := lifetime(m, reg.asked)
 	elems := m.Elements(sip.Contact)
 	n := 0
-	var only sip.NameAddr
+	var only contactParams
 	for elem, ok := elems.Next(); ok && n < 100; elem, ok = elems.Next() {
 		addr, err := sip.ParseNameAddr(elem)
 		if err != nil {
 			continue
 		}
-		if n++; reg.is(addr) {
-			return expiresOf(addr, otherwise), addr
+		p := readContactParams(addr.Params)
+		if n++; reg.is(addr.URI, &p) {
+			return p.lifetime(otherwise), p
 		}
-		only = addr
+		only = p
 	}
 	switch {
 	case reg.asked == 0:
 		return 0, mine // it is not in the list: that was the wish
 	case n == 1:
-		return expiresOf(only, otherwise), only // a registrar that writes Contacts anew
+		return only.lifetime(otherwise), only // a registrar that writes Contacts anew
 	}
 	return otherwise, mine
 }
 
-// expiresOf is how long a Contact holds (RFC 3261 §10.2.1.1).
-func expiresOf(addr sip.NameAddr, otherwise time.Duration) time.Duration {
-	if v, ok := addr.Param("expires"); ok {
-		return seconds(v, otherwise)
-	}
-	return otherwise
-}
-
 // is reports whether a Contact in an answer is what was registered.
-func (reg *registration) is(addr sip.NameAddr) bool {
-	if reg.instance != "" {
-		if instance, ok := addr.Param("+sip.instance"); ok {
-			id, _ := addr.Param("reg-id")
-			return strings.EqualFold(string(instance), reg.instance) && (len(id) == 0 || reg.regID == "" || string(id) == reg.regID)
-		}
+func (reg *registration) is(uri []byte, p *contactParams) bool {
+	if reg.instance != nil && p.tracked {
+		return bytes.EqualFold(p.instance, reg.instance) && (len(p.regID) == 0 || reg.regID == "" || string(p.regID) == reg.regID)
 	}
-	return bytes.Equal(spelling(addr.URI), reg.contact)
+	return bytes.Equal(spelling(uri), reg.contact)
 }
 
 // serviceRoutes are the ways that the registrar wants the client's requests to take
@@ -161,12 +166,11 @@ func (e *Edge) serviceRoutes(f *Flow, m *sip.Message) (routes [][]byte) {
 
 // gruus are the temporary names that an answer gives a client (RFC 5627 §5.2), after
 // those that it had: they hold until it registers anew altogether.
-func gruus(addr sip.NameAddr, before [][]byte) [][]byte {
-	text, ok := addr.Param("temp-gruu")
-	if !ok || len(text) > maxDevice {
+func gruus(p contactParams, before [][]byte) [][]byte {
+	if p.gruu == nil || len(p.gruu) > maxDevice {
 		return before
 	}
-	uri, err := sip.ParseURI(bytes.Trim(text, `"`))
+	uri, err := sip.ParseURI(bytes.Trim(p.gruu, `"`))
 	if err != nil || len(uri.User) == 0 {
 		return before
 	}

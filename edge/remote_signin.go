@@ -4,17 +4,19 @@ import (
 	"time"
 
 	"github.com/sipedge/sipedge/remoteaccess"
-	"github.com/sipedge/sipedge/sip"
 )
 
 // signIn gives a flow to a user: from now on it may speak as that one. It fails
 // where that would mix users up or be a device too many: the home server said yes
 // to what was asked at the same moment elsewhere. So it does where remote.toml has
-// changed meanwhile, and lets the user in no longer. The flow must end then.
-func (e *Edge) signIn(f *Flow, s *signIn, mine sip.NameAddr) error {
+// changed meanwhile, and lets the user in no longer. The flow must end then. asked is
+// whose terms s has: they are the same until that changes.
+func (e *Edge) signIn(f *Flow, s *signIn, asked *remoteaccess.Access, mine contactParams) error {
 	e.signing.Lock()
-	user, _, _ := cutAddress(s.User)
-	s.Terms = e.access.Load().Terms([]byte(user), s.domain, s.Groups)
+	if now := e.access.Load(); now != asked {
+		user, _, _ := cutAddress(s.User)
+		s.Terms = now.Terms([]byte(user), s.domain, s.Groups)
+	}
 	before := f.state.signed.Load()
 	if before != nil && before.User == s.User {
 		s.Since = before.Since

@@ -45,10 +45,7 @@ func (x *tx) tried(m *sip.Message) {
 	}
 	o := remoteaccess.OutcomeNone
 	if m != nil {
-		if req := x.edge.index(x.req); req != nil {
-			o = remoteaccess.ReadOutcome(req, m)
-			x.edge.messages.Put(req)
-		}
+		o = x.trial.Outcome(x.audit.method == "REGISTER", m)
 	}
 	x.trial.Settle(o)
 	x.trial = remoteaccess.Ticket{}

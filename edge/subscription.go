@@ -143,6 +143,9 @@ func lifetime(m *sip.Message, otherwise time.Duration) time.Duration {
 }
 
 func seconds(digits []byte, otherwise time.Duration) time.Duration {
+	if len(digits) == 0 {
+		return otherwise // an error of ParseUint costs more than the number
+	}
 	n, err := strconv.ParseUint(string(digits), 10, 32)
 	if err != nil {
 		return otherwise

@@ -385,7 +385,7 @@ func (x *tx) provisional(t *turn) {
 	}
 	x.told = true
 	b := x.edge.buffers.get(editRoom)
-	b.b = sip.AppendResponse(b.b, m, 100, sip.Phrase(100), "", x.edge.appendGenerated(nil, x.flow))
+	b.b = sip.AppendAnswer(b.b, m, 100, sip.Phrase(100), "", x.edge.appendGenerated(nil, x.flow), sip.TopVia{Source: x.flow.Remote})
 	_ = x.flow.queueRaw(t, b.b) // a gone sender ends the transaction by itself
 	x.edge.buffers.put(b)
 	x.edge.messages.Put(m)

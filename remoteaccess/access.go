@@ -112,6 +112,9 @@ func (a *Access) AsksGroups() bool { return a != nil && len(a.byDN) > 0 }
 // the directory he is. Of one who may not in any case, or of whom all is said, the
 // directory need not be asked, and it does not matter whether it is away.
 func (a *Access) AsksGroupsOf(user, domain []byte) bool {
+	if !a.AsksGroups() {
+		return false
+	}
 	var f finding
 	var room [maxUser + 1 + 255]byte
 	name, rule := a.narrow(&f, &room, user, domain)

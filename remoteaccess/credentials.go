@@ -104,7 +104,7 @@ func (c Credentials) Guess() bool { return c.guess }
 // in.
 func ReadCredentials(m *sip.Message) Credentials {
 	var c Credentials
-	if !m.IsRequest() {
+	if !m.IsRequest() || m.Count(sip.Authorization)+m.Count(sip.ProxyAuthorization) == 0 {
 		return c
 	}
 	fields := 0

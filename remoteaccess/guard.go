@@ -10,6 +10,7 @@ import (
 
 	"github.com/hashicorp/golang-lru/v2/simplelru"
 
+	"github.com/sipedge/sipedge/sip"
 	"github.com/sipedge/sipedge/store"
 )
 
@@ -156,7 +157,7 @@ func (g *Guard) Judge(a Attempt) Judgement {
 	t, ok := g.desk.take(&s)
 	switch {
 	case ok:
-		t.guard = g
+		t.guard, t.brought = g, a.Credentials.left()
 	case !s.bare: // of what is no guess nobody has to hear how it ends
 		return Judgement{Action: Wait}
 	}
@@ -184,9 +185,16 @@ func (g *Guard) Look(a Attempt) Ban {
 // given back by itself after a while, as if nobody had answered. The zero Ticket
 // is none.
 type Ticket struct {
-	guard *Guard
-	slot  uint32
-	turn  uint32
+	guard   *Guard
+	slot    uint32
+	turn    uint32
+	brought brought
+}
+
+// Outcome is what an answer of the home server says of the attempt; register: it was
+// a REGISTER.
+func (t Ticket) Outcome(register bool, resp *sip.Message) Outcome {
+	return t.brought.outcome(register, resp)
 }
 
 // Settle says what came of the attempt. Only the first time counts, from

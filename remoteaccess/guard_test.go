@@ -561,6 +561,24 @@ func TestJudgingAllocatesNothing(t *testing.T) {
 	}
 }
 
+func TestATicketThatIsBackNamesNobody(t *testing.T) {
+	s := newSentry(t, GuardConfig{})
+	s.Judge(digest(alice, "203.0.113.7")).Ticket.Settle(OutcomeAccepted)
+	s.Judge(digest(bob, "203.0.113.8").as(`contoso\bob`))
+	s.pass(ticketLife + time.Second)
+	s.Judge(digest(user(1), "203.0.113.9")).Ticket.Settle(OutcomeNone) // bob's is over
+	if len(s.desk.slots) < 2 || s.desk.len() != 0 {
+		t.Fatalf("%d tickets of %d are out", s.desk.len(), len(s.desk.slots)-1)
+	}
+	for i, slot := range s.desk.slots {
+		for _, w := range slot.who {
+			if w.name != "" {
+				t.Errorf("ticket %d is still that of %s", i, w.name)
+			}
+		}
+	}
+}
+
 func BenchmarkJudge(b *testing.B) {
 	s := newSentry(b, GuardConfig{})
 	for i := range 10_000 {

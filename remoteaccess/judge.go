@@ -95,15 +95,16 @@ func (g *Guard) settle(t Ticket, o Outcome) {
 		spray := !g.spray.since.IsZero()
 		switch o {
 		case OutcomeProgress:
-			made = g.progress(&s, now)
+			made = g.progress(s, now)
 		case OutcomeFailed:
-			made = g.failed(&s, now)
+			made = g.failed(s, now)
 		case OutcomeAccepted:
-			g.accepted(&s, now)
+			g.accepted(s, now)
 		case OutcomePassed:
-			g.passed(&s)
+			g.passed(s)
 		}
 		began = !spray && !g.spray.since.IsZero()
+		s.forget()
 	}
 	users, sources := g.spray.users.Len(), g.spray.sources.Len()
 	g.mu.Unlock()

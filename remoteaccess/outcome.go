@@ -41,24 +41,37 @@ func ReadOutcome(req, resp *sip.Message) Outcome {
 }
 
 // Outcome is ReadOutcome for who has kept of the request only its credentials.
+func (c Credentials) Outcome(method []byte, resp *sip.Message) Outcome {
+	return c.left().outcome(string(method) == "REGISTER", resp)
+}
+
+// A brought is what must be kept of credentials to know what an answer says of them.
+type brought struct {
+	any   bool
+	tried schemes // those under which a challenge is a refusal, unless it says otherwise
+}
+
+// left is what of the credentials is kept.
+func (c *Credentials) left() brought { return brought{c.Present(), c.tried} }
+
+// outcome is what resp says to a request with these credentials.
 //
 // A 2xx to another request than REGISTER is less than one to REGISTER: many a
 // home server does not look at the credentials of what comes by a registered
 // flow, so that it would prove any.
-func (c Credentials) Outcome(method []byte, resp *sip.Message) Outcome {
-	register := string(method) == "REGISTER"
+func (b brought) outcome(register bool, resp *sip.Message) Outcome {
 	status := resp.Status()
 	switch {
 	case status >= 200 && status < 300 && register:
 		return OutcomeAccepted
-	case !c.Present():
+	case !b.any:
 		return OutcomeNone
 	case status >= 200 && status < 300:
 		return OutcomePassed
 	case status == 401:
-		return c.challenged(sip.WWWAuthenticate, resp)
+		return b.challenged(sip.WWWAuthenticate, resp)
 	case status == 407:
-		return c.challenged(sip.ProxyAuthenticate, resp)
+		return b.challenged(sip.ProxyAuthenticate, resp)
 	case register && (status == 403 || status == 404):
 		return OutcomeFailed
 	}
@@ -79,8 +92,8 @@ const finalHandshakeFailed = "1000"
 // NTLM, Kerberos and TLS-DSK go on as long as the server has data for them, or
 // the client has had none for it: with a signature of a key that the server has
 // forgotten, too, they begin anew. Of several credentials all must go on.
-func (c Credentials) challenged(h sip.Header, resp *sip.Message) Outcome {
-	if diagnosed(resp) || c.tried&^goesOn(h, resp) != 0 {
+func (b brought) challenged(h sip.Header, resp *sip.Message) Outcome {
+	if diagnosed(resp) || b.tried&^goesOn(h, resp) != 0 {
 		return OutcomeFailed
 	}
 	return OutcomeProgress

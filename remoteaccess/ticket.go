@@ -18,9 +18,20 @@ const (
 
 // A slot is what a ticket stands for.
 type slot struct {
-	who        [1 + 2*maxNames]subject // the user, who the credentials name besides, and who they may mean
-	n          int                     // of who
-	named      int                     // of them without the last
+	facts
+	who [1 + 2*maxNames]subject      // the user, who the credentials name besides, and who they may mean
+	ids [2*(1+2*maxNames) + 1]uint64 // counted as under way
+
+	turn       uint64 // how many tickets there were before
+	serial     uint32 // of the ticket; changes when it is given back
+	prev, next uint32 // in the order of at; 0: none
+}
+
+// Facts are what is known of an attempt beside who is named, and what it counts as.
+type facts struct {
+	n          int // of who
+	named      int // of them without the last
+	m          int // of ids
 	prefix     netip.Prefix
 	source     uint64 // 0: none
 	sourceHash uint64
@@ -29,15 +40,7 @@ type slot struct {
 	signed     bool
 	bare       bool // there is nothing that could be a guess
 	mixed      bool // nobody knows which of who the home server has looked at
-
-	at   time.Time
-	turn uint64 // how many tickets there were before
-
-	ids [2*(1+2*maxNames) + 1]uint64 // counted as under way
-	m   int                          // of ids
-
-	serial     uint32 // of the ticket; changes when it is given back
-	prev, next uint32 // in the order of at; 0: none
+	at         time.Time
 }
 
 // A desk gives out tickets. All have the same life, so that they end in the order
@@ -74,9 +77,8 @@ func (d *desk) take(s *slot) (Ticket, bool) {
 	}
 	d.turns++
 	to := &d.slots[i]
-	serial := to.serial
-	*to = *s
-	to.serial, to.turn, to.prev, to.next = serial, d.turns, d.last, 0
+	to.set(s)
+	to.turn, to.prev, to.next = d.turns, d.last, 0
 	if d.last != 0 {
 		d.slots[d.last].next = i
 	} else {
@@ -86,16 +88,25 @@ func (d *desk) take(s *slot) (Ticket, bool) {
 	for _, id := range s.ids[:s.m] {
 		d.underWay[id]++
 	}
-	return Ticket{slot: i, turn: serial}, true
+	return Ticket{slot: i, turn: to.serial}, true
 }
 
-// give takes a ticket back, and returns what it stood for.
-func (d *desk) give(t Ticket) (slot, bool) {
+// set makes s what another one is, but for what is the desk's alone. Of the two lists
+// only what is used is copied: they are most of a slot, and this is done for each
+// REGISTER.
+func (s *slot) set(from *slot) {
+	s.facts = from.facts
+	copy(s.who[:from.n], from.who[:from.n])
+	copy(s.ids[:from.m], from.ids[:from.m])
+}
+
+// give takes a ticket back, and returns what it stood for: until the next is given out.
+// Whoever has looked at that forgets it.
+func (d *desk) give(t Ticket) (*slot, bool) {
 	if t.slot == 0 || int(t.slot) >= len(d.slots) || d.slots[t.slot].serial != t.turn {
-		return slot{}, false
+		return nil, false
 	}
 	s := &d.slots[t.slot]
-	out := *s
 	if s.prev != 0 {
 		d.slots[s.prev].next = s.next
 	} else {
@@ -106,19 +117,27 @@ func (d *desk) give(t Ticket) (slot, bool) {
 	} else {
 		d.last = s.prev
 	}
-	*s = slot{serial: t.turn + 1}
+	s.serial++
 	d.free = append(d.free, t.slot)
-	for _, id := range out.ids[:out.m] {
+	for _, id := range s.ids[:s.m] {
 		if d.underWay[id]--; d.underWay[id] <= 0 {
 			delete(d.underWay, id)
 		}
 	}
-	return out, true
+	return s, true
+}
+
+// forget drops the names of who has given back the ticket.
+func (s *slot) forget() {
+	clear(s.who[:s.n])
+	s.facts = facts{}
 }
 
 // expire takes back what nobody has settled.
 func (d *desk) expire(now time.Time) {
 	for d.first != 0 && now.Sub(d.slots[d.first].at) > ticketLife {
-		d.give(Ticket{slot: d.first, turn: d.slots[d.first].serial})
+		if s, ok := d.give(Ticket{slot: d.first, turn: d.slots[d.first].serial}); ok {
+			s.forget()
+		}
 	}
 }

@@ -50,6 +50,11 @@ func (u *Users) Put(s *SignIn, most int) (over []*SignIn, ok bool) {
 	if old := u.byFlow[s.Flow]; old != nil && old.User != s.User {
 		return nil, false
 	}
+	if list := u.byUser[s.User]; most > 0 && len(list) == 1 && list[0].Flow == s.Flow {
+		// It registers again, as most do most of the time, and nobody else is concerned.
+		u.byFlow[s.Flow], u.byUser[s.User] = s, []*SignIn{s}
+		return nil, true
+	}
 	others := 0
 	for _, o := range u.byUser[s.User] {
 		switch {

@@ -15,6 +15,7 @@ const (
 	uricChar                      // any URI, without escapes
 	alnumChar                     // ALPHA and DIGIT
 	visibleChar                   // VCHAR without what bounds a URI from outside
+	quotedChar                    // of a quoted string what stands for itself, and ends nothing
 )
 
 const (
@@ -47,6 +48,11 @@ func classTable() (t [256]class) {
 	for c := byte('!'); c <= '~'; c++ {
 		if c != '<' && c != '>' && c != '"' {
 			t[c] |= visibleChar
+		}
+	}
+	for c := range t {
+		if (c >= ' ' || c == '\t') && c != '"' && c != '\\' && c != 0x7f {
+			t[c] |= quotedChar
 		}
 	}
 	return t
@@ -132,20 +138,23 @@ func trimEnd(b []byte, i, j int) int {
 // pair may hold any ASCII octet but CR and LF, NUL among them (RFC 3261 §25.1).
 func skipQuoted(b []byte, i int) (end int, ok bool) {
 	for i++; i < len(b); i++ {
-		switch c := b[i]; {
-		case c == '"':
+		if i = quotedChar.run(b, i); i == len(b) {
+			break
+		}
+		switch b[i] {
+		case '"':
 			return i + 1, true
-		case c == '\\':
+		case '\\':
 			i++
 			if i >= len(b) || b[i] == '\r' || b[i] == '\n' || b[i] >= 0x80 {
 				return 0, false
 			}
-		case c == '\r':
+		case '\r':
 			if !foldAt(b, i) {
 				return 0, false
 			}
 			i += 2
-		case c < ' ' && c != '\t' || c == 0x7f:
+		default:
 			return 0, false
 		}
 	}

@@ -52,6 +52,7 @@ type Edit struct {
 	DropOther       func([]byte) bool // fields without identity to remove, by name; nil: none
 	Replace         [2][]byte         // old and new text in Record-Route values; nil: none
 	Add             []byte            // whole lines put behind all fields
+	answer          bool              // PopVia removes nothing: the top Via that stays is that of a request that we answer
 	Throttle        []byte            // of a response with PopVia: parameters of the Via that comes out on top, in place of what it says of overload (RFC 7339 §5.2); nil: as it came
 }
 
@@ -320,7 +321,7 @@ func (w *splicer) pushRecordRoutes(e *Edit) {
 // viaBelow edits the Via value at raw[start] of the list that ends at end: the
 // one below a Via that came off.
 func (w *splicer) viaBelow(e *Edit, start, end int) {
-	if e.DropViaParams == nil && e.AddViaParams == nil && e.Throttle == nil {
+	if e.DropViaParams == nil && e.AddViaParams == nil && e.Throttle == nil && e.Received == nil {
 		return
 	}
 	var s viaSpan
@@ -334,7 +335,8 @@ func (w *splicer) viaBelow(e *Edit, start, end int) {
 // Edit says of it. What the sender wrote there itself is no evidence and is
 // replaced.
 func (w *splicer) viaParams(e *Edit, s *viaSpan, base int) {
-	received := e.Received != nil && !e.PopVia
+	came := !e.PopVia || e.answer // from its sender
+	received := e.Received != nil && came
 	throttle := e.Throttle != nil && e.PopVia
 	at, end := base+s.params, base+s.end
 	if s.received.start == 0 && s.rport.start == 0 && e.DropViaParams == nil && !throttle {
@@ -352,7 +354,7 @@ func (w *splicer) viaParams(e *Edit, s *viaSpan, base int) {
 			w.paramValue(p)
 			w.dst = append(w.dst, e.Received...)
 			received = false
-		case e.RPort > 0 && !e.PopVia && equalFold(name, "rport") && len(p.bytes(w.raw)) == 0:
+		case e.RPort > 0 && came && equalFold(name, "rport") && len(p.bytes(w.raw)) == 0:
 			w.paramValue(p)
 			w.dst = strconv.AppendInt(w.dst, int64(e.RPort), 10)
 		}

@@ -2,6 +2,7 @@ package sip
 
 import (
 	"bytes"
+	"net/netip"
 	"strconv"
 )
 
@@ -13,13 +14,19 @@ import (
 // A faulty request is answered as well as it can be: what is missing or could
 // break a line of the answer is left out.
 func AppendResponse(dst []byte, req *Message, status int, reason, toTag string, extra []byte) []byte {
-	return AppendThrottled(dst, req, status, reason, toTag, extra, nil)
+	return AppendAnswer(dst, req, status, reason, toTag, extra, TopVia{})
 }
 
-// AppendThrottled appends what [AppendResponse] does, with the parameters
-// throttle in place of what the topmost Via says of overload (RFC 7339 §5.2). A
-// faulty request, or nil, gets the Vias as they came.
-func AppendThrottled(dst []byte, req *Message, status int, reason, toTag string, extra, throttle []byte) []byte {
+// A TopVia is what an answer of ours says in the topmost Via beside what its sender
+// wrote there. The zero TopVia is nothing.
+type TopVia struct {
+	Source   netip.AddrPort // where the request came from (RFC 3261 §18.2.1, RFC 3581 §4)
+	Throttle []byte         // parameters in place of what it says of overload (RFC 7339 §5.2); nil: as it came
+}
+
+// AppendAnswer appends what [AppendResponse] does, with the topmost Via as top says. A
+// faulty request gets the Vias as they came.
+func AppendAnswer(dst []byte, req *Message, status int, reason, toTag string, extra []byte, top TopVia) []byte {
 	if reason == "" {
 		reason = Phrase(status)
 	} else {
@@ -28,7 +35,7 @@ func AppendThrottled(dst []byte, req *Message, status int, reason, toTag string,
 	dst = append(dst, "SIP/2.0 "...)
 	dst = strconv.AppendInt(dst, int64(status), 10)
 	dst = append(append(append(dst, ' '), safeReason(reason)...), "\r\n"...)
-	dst = req.appendVias(dst, throttle)
+	dst = req.appendVias(dst, top)
 	dst = req.appendFirst(dst, From)
 	dst = req.appendTo(dst, status, toTag)
 	dst = req.appendFirst(dst, CallID)

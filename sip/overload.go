@@ -61,16 +61,30 @@ func namesLoss(quoted []byte) bool {
 	return found
 }
 
-// appendVias appends the Via lines, the topmost value with params about
-// overload.
-func (m *Message) appendVias(dst, params []byte) []byte {
-	if params == nil || m.fault != nil || m.count[Via] == 0 {
+// appendVias appends the Via lines, the topmost value with what top says.
+func (m *Message) appendVias(dst []byte, top TopVia) []byte {
+	if m.fault != nil || m.count[Via] == 0 {
+		return m.appendAll(dst, Via)
+	}
+	e := Edit{PopVia: true, answer: true, Throttle: top.Throttle} // as if ours had come off
+	var room [64]byte
+	if via, err := m.TopVia(); err == nil && top.Source.IsValid() {
+		from := top.Source.Addr().Unmap().AppendTo(room[:0])
+		received, rport := via.Arrival(from)
+		if received {
+			e.Received = from
+		}
+		if rport {
+			e.RPort = int(top.Source.Port())
+		}
+	}
+	if e.Received == nil && e.Throttle == nil {
 		return m.appendAll(dst, Via)
 	}
 	first := int(m.first[Via]) - 1
 	s := &m.fields[first]
 	w := splicer{dst: dst, raw: m.raw, at: int(s.start)}
-	w.viaBelow(&Edit{PopVia: true, Throttle: params}, int(s.value), int(s.valueEnd)) // as if ours had come off
+	w.viaBelow(&e, int(s.value), int(s.valueEnd))
 	w.keep(int(s.end))
 	dst = w.dst
 	for i := first + 1; i < len(m.fields); i++ {

@@ -71,12 +71,12 @@ func TestAnswersOfOurOwnHaveFeedback(t *testing.T) {
 	in := strings.Replace(plainRequest, "branch=z9hG4bK1", "oc;branch=z9hG4bK1;oc-algo=\"loss\"", 1)
 	in = strings.Replace(in, "From", "Via: SIP/2.0/TLS b.example;oc\nFrom", 1)
 	plain := string(AppendResponse(nil, parsed(t, crlf(in)), 503, "", "ours", nil))
-	got := string(AppendThrottled(nil, parsed(t, crlf(in)), 503, "", "ours", nil, []byte(feedback)))
+	got := string(AppendAnswer(nil, parsed(t, crlf(in)), 503, "", "ours", nil, TopVia{Throttle: []byte(feedback)}))
 	want := strings.Replace(plain, "oc;branch=z9hG4bK1;oc-algo=\"loss\"", "branch=z9hG4bK1;"+feedback, 1)
 	if got != want {
 		t.Errorf("got\n%swant\n%s", got, want)
 	}
-	if again := string(AppendThrottled(nil, parsed(t, crlf(in)), 503, "", "ours", nil, nil)); again != plain {
+	if again := string(AppendAnswer(nil, parsed(t, crlf(in)), 503, "", "ours", nil, TopVia{})); again != plain {
 		t.Errorf("without feedback\n%swant\n%s", again, plain)
 	}
 }

@@ -50,25 +50,30 @@ func (p param) bytes(b []byte) []byte {
 // value. White space around ";" and "=" counts for nothing (RFC 3261 §7.3.1). A
 // quoted value keeps its quotes; a parameter without value has a nil one.
 func Param(params []byte, name string) (value []byte, ok bool) {
-	for i := 0; i < len(params); {
-		start := skipLWS(params, i)
-		nameEnd := start
-		for nameEnd < len(params) && params[nameEnd] != '=' && params[nameEnd] != ';' {
-			nameEnd++
-		}
-		end := nameEnd
-		value = nil
-		if end < len(params) && params[end] == '=' {
-			v := skipLWS(params, end+1)
-			end = valueEnd(params, v)
-			value = params[v:trimEnd(params, v, end)]
-		}
-		if equalFold(params[start:trimEnd(params, start, nameEnd)], name) {
+	for len(params) > 0 {
+		var n []byte
+		if n, value, params = CutParam(params); equalFold(n, name) {
 			return value, true
 		}
-		i = end + 1
 	}
 	return nil, false
+}
+
+// CutParam cuts the first parameter off params, and reads it as Param does: for who
+// asks for several of them.
+func CutParam(params []byte) (name, value, rest []byte) {
+	start := skipLWS(params, 0)
+	nameEnd := start
+	for nameEnd < len(params) && params[nameEnd] != '=' && params[nameEnd] != ';' {
+		nameEnd++
+	}
+	end := nameEnd
+	if end < len(params) && params[end] == '=' {
+		v := skipLWS(params, end+1)
+		end = valueEnd(params, v)
+		value = params[v:trimEnd(params, v, end)]
+	}
+	return params[start:trimEnd(params, start, nameEnd)], value, params[min(end+1, len(params)):]
 }
 
 // valueEnd returns the offset of the ";" that ends the value at b[i], or of the end.

@@ -1,5 +1,7 @@
 package sip
 
+import "bytes"
+
 // A ViaParm is one value of a Via list (RFC 3261 §25.1, via-parm).
 type ViaParm struct {
 	Transport []byte
@@ -50,6 +52,15 @@ func (s *viaSpan) of(b []byte) ViaParm {
 		}
 	}
 	return v
+}
+
+// Arrival reports what a server that the request came to from the address in text must
+// note in its topmost Via, of which v is a reading: the address, unless it says the same
+// (RFC 3261 §18.2.1), and the port, if it asks for that, with the address in any case
+// (RFC 3581 §4).
+func (v *ViaParm) Arrival(text []byte) (received, rport bool) {
+	rport = v.RPort != nil && len(v.RPort) == 0
+	return rport || !bytes.Equal(bytes.Trim(v.Host, "[]"), text), rport
 }
 
 // viaSpan is a Via value as offsets. A parameter that is not there is zero but

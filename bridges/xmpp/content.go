@@ -128,7 +128,8 @@ func (c *content) own(e *stanza.Element) {
 	}
 }
 
-// addText adds a text, if there is none of its language yet (RFC 6121 §5.2.3).
+// addText adds a text, if there is none of its language yet (RFC 6121 §5.2.3). It is
+// clean from here on: a reference can make a carriage return even in XML.
 func addText(texts []body.Text, e *stanza.Element, own string) []body.Text {
 	lang := body.Language(e.Lang())
 	if strings.EqualFold(lang, own) {
@@ -142,7 +143,7 @@ func addText(texts []body.Text, e *stanza.Element, own string) []body.Text {
 	if len(texts) == body.MaxTexts {
 		return texts
 	}
-	return append(texts, body.Text{Lang: lang, Text: e.Text})
+	return append(texts, body.Text{Lang: lang, Text: stanza.Clean(e.Text)})
 }
 
 func (c *content) receipt(e *stanza.Element) {

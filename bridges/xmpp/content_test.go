@@ -179,6 +179,8 @@ func TestAContentIsWrittenAndReadAgain(t *testing.T) {
 func FuzzContent(f *testing.F) {
 	f.Add("<body>x</body><delay xmlns='urn:xmpp:delay' stamp='2002-09-10T23:08:25Z'/><x xmlns='jabber:x:oob'><url>https://a.b/</url></x>", "de, en;q=0.1")
 	f.Add("<body xml:lang='de'>x</body><body>y</body><replace xmlns='urn:xmpp:message-correct:0' id='m0'/>", "de-AT")
+	f.Add("<body>a&#13;&#10;b&#13;c&#x85;</body><x xmlns='jabber:x:oob'><url>https://a.b/</url><desc>&#13;d</desc></x>", "")
+	f.Add("<delay xmlns='urn:xmpp:delay' stamp='9999-12-31T23:59:59-01:00'/><delay xmlns='urn:xmpp:delay' stamp='2002-09-10T23:08:25.5Z'/>", "")
 	f.Fuzz(func(t *testing.T, inner, accept string) {
 		e, err := stanza.Parse([]byte("<message from='a@b.c' xml:lang='en'>"+inner+"</message>"), stanza.Limits{})
 		if err != nil {
@@ -186,6 +188,9 @@ func FuzzContent(f *testing.F) {
 		}
 		c := contentOf(e)
 		text, lang := c.said(accept, true)
+		if stanza.Clean(text) != text {
+			t.Errorf("%q became %q", inner, text)
+		}
 		if lang != "" && body.Language(lang) != lang {
 			t.Errorf("language %q", lang)
 		}
@@ -202,6 +207,9 @@ func FuzzContent(f *testing.F) {
 			t.Fatalf("%s: %v", stanza.Append(nil, out), err)
 		}
 		again := contentOf(parsed)
+		if want := c.Sent.Truncate(time.Second); !again.Sent.Equal(want) {
+			t.Errorf("sent %v became %v", want, again.Sent)
+		}
 		again.Encrypted, again.Reaction, again.Retracts = c.Encrypted, c.Reaction, c.Retracts // are not written
 		if b, _ := again.said(accept, true); c.Retracts == "" && b != text {
 			t.Errorf("%q became %q", text, b)

@@ -82,7 +82,7 @@ func (l *letter) fields() (f bridges.Fields) {
 // parseDate reads the value of a Date field, which is always GMT (RFC 3261 §20.17).
 func parseDate(s string) (time.Time, bool) {
 	t, err := time.Parse(http.TimeFormat, strings.TrimSpace(s))
-	return t.UTC(), err == nil
+	return t.UTC(), err == nil && t.Year() > 0 // XML knows no year 0000
 }
 
 // date writes the value of a Date field.

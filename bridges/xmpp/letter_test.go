@@ -14,7 +14,9 @@ func TestDatesAreWrittenAndRead(t *testing.T) {
 	if got, ok := parseDate(value); !ok || !got.Equal(want) {
 		t.Errorf("parseDate = %v, %v", got, ok)
 	}
-	if got, ok := parseDate("Tue, 10 Sep 2002 23:08:25 +0200"); ok {
-		t.Errorf("a date that is not GMT is %v", got)
+	for _, no := range []string{"Tue, 10 Sep 2002 23:08:25 +0200", "Sat, 01 Jan 0000 00:00:00 GMT"} {
+		if got, ok := parseDate(no); ok {
+			t.Errorf("parseDate(%q) = %v", no, got)
+		}
 	}
 }

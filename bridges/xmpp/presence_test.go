@@ -206,12 +206,17 @@ func (s *stage) end() {
 	}
 }
 
-// x lets the network send stanzas.
+// x lets the network send stanzas, which presence takes together: what it says after the
+// first of them could else be said before the second is there.
 func (s *stage) x(stanzas ...string) {
 	s.t.Helper()
+	hold, held := make(chan bool), make(chan bool)
+	s.p.loop.post(func() { close(held); <-hold })
+	<-held
 	for _, xml := range stanzas {
 		s.p.stanza(parsed(s.t, xml), bridges.ProofCertificate)
 	}
+	close(hold)
 	synctest.Wait()
 }
 

@@ -35,8 +35,11 @@ func newThreads(ids *idMaker) *threads {
 	}
 }
 
-// toXMPP returns the thread for a Call-ID.
+// toXMPP returns the thread for a Call-ID; "" if there is none.
 func (t *threads) toXMPP(who ends, callID string) string {
+	if len(callID) > maxThread || who.areLong() {
+		return "" // nothing would be found on the way back
+	}
 	if name, ok := t.names.get(threadKey{who, callID}); ok {
 		return name
 	}

@@ -138,8 +138,10 @@ const maxStanzaOut = 100_000
 // isHuge reports whether it is worth looking at the size.
 func isHuge(c *content) bool {
 	n := 0
-	for _, t := range c.Bodies {
-		n += len(t.Text)
+	for _, texts := range [][]body.Text{c.Bodies, c.Subjects} {
+		for _, t := range texts {
+			n += len(t.Text)
+		}
 	}
 	return n > maxStanzaOut/8 // each octet may be six of XML
 }

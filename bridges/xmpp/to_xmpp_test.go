@@ -9,6 +9,7 @@ import (
 
 	"github.com/sipedge/sipedge/bridges"
 	"github.com/sipedge/sipedge/bridges/bridgestest"
+	"github.com/sipedge/sipedge/bridges/xmpp/body"
 	"github.com/sipedge/sipedge/bridges/xmpp/s2s"
 	"github.com/sipedge/sipedge/bridges/xmpp/stanza"
 )
@@ -53,6 +54,27 @@ func TestAMessageOfOursBecomesAStanza(t *testing.T) {
 	}
 }
 
+func TestACallIDThatNobodyWouldLookUpNamesNoThread(t *testing.T) {
+	pair := ends{"alice@example.com", "juliet@fabrikam.example"}
+	long := ends{pair.ours, strings.Repeat("j", 512) + "@fabrikam.example"}
+	for _, tt := range []struct {
+		who    ends
+		callID string
+		want   bool
+	}{
+		{pair, strings.Repeat("x", maxThread), true},
+		{pair, strings.Repeat("x", maxThread+1), false},
+		{long, "x", false},
+	} {
+		threads := newThreads(newIDMaker())
+		thread := threads.toXMPP(tt.who, tt.callID)
+		_, kept := threads.owners.get(tt.callID)
+		if thread != "" != tt.want || kept != tt.want {
+			t.Errorf("a Call-ID of %d octets, an address of %d: thread of %d, kept %v", len(tt.callID), len(tt.who.theirs), len(thread), kept)
+		}
+	}
+}
+
 func TestATextOfOursIsWhatItWas(t *testing.T) {
 	w := newWorld(t, nil)
 	for _, tt := range []struct{ name, contentType, body, want string }{
@@ -87,6 +109,10 @@ func TestWhatCannotCrossIsRefused(t *testing.T) {
 		{"a type that nobody knows", func(r *bridges.Request) { r.ContentType = "application/x-secret" }, 415, "Accept"},
 		{"packed", func(r *bridges.Request) { r.Fields = bridges.Fields{{Name: "Content-Encoding", Value: "gzip"}} }, 415, "Accept-Encoding"},
 		{"larger than servers take", func(r *bridges.Request) { r.Body = []byte(strings.Repeat("<", 30_000)) }, 413, ""},
+		{"with subjects larger than servers take", func(r *bridges.Request) {
+			r.ContentType = "message/cpim"
+			r.Body = []byte(strings.Repeat("Subject: "+strings.Repeat("<", 4000)+"\r\n", body.MaxTexts) + "\r\nContent-Type: text/plain\r\n\r\nx")
+		}, 413, ""},
 		{"nothing to read", func(r *bridges.Request) { r.Body = nil }, 400, ""},
 		{"a wrapper of somebody else", func(r *bridges.Request) {
 			r.ContentType = "message/cpim"

@@ -41,13 +41,14 @@ func (c bridgeTestCommand) Run(s streams) error {
 // print has a line for each step.
 func (c bridgeTestCommand) print(p *page, a admin.BridgeTest) {
 	p.title("Can " + plain(a.Address) + " be reached?")
-	wrong := make(map[string]bool)
+	wrong, otherwise := make(map[string]bool), false
 	for _, step := range a.Steps {
-		l := failed
-		if step.OK {
-			l = fine
-		} else {
-			wrong[step.Name] = true
+		l := fine
+		switch {
+		case step.Passed:
+			l, otherwise = warned, true
+		case !step.OK:
+			l, wrong[step.Name] = failed, true
 		}
 		text := plain(step.Name)
 		if step.Detail != "" {
@@ -59,12 +60,17 @@ func (c bridgeTestCommand) print(p *page, a admin.BridgeTest) {
 	switch {
 	case len(a.Steps) == 0:
 		p.text("", "", "Nothing could be looked at.")
-	case a.OK && strings.Contains(a.Address, "@"):
-		p.text("", "", "Yes, as far as the server. Whether there is such a user, only a message shows.")
 	case a.OK:
-		p.text("", "", "Yes.")
+		said := "Yes."
+		if strings.Contains(a.Address, "@") {
+			said = "Yes, as far as the server. Whether there is such a user, only a message shows."
+		}
+		if otherwise {
+			said += " Where it says warn, another way led on."
+		}
+		p.text("", "", said)
 	default:
-		p.text("", "", "No, or not by all ways.")
+		p.text("", "", "No.")
 	}
 	if wrong["pause"] {
 		p.step("To let it go on: ", c.command("bridge", "resume", c.Network))

@@ -11,13 +11,16 @@ import (
 	"unicode/utf8"
 )
 
-// A demoScreen shows the demo to people: no line is longer than 100 columns.
-// With json it says nothing until the end.
+// A demoScreen shows the demo to people, in lines of demoWidth, but for commands that are
+// to be copied. With json it says nothing until the end.
 type demoScreen struct {
 	out              io.Writer
 	json, once, keep bool
 	colour           bool
 }
+
+// demoWidth is how wide a terminal is that nobody has made wider.
+const demoWidth = 80
 
 func newDemoScreen(out io.Writer, c demoCommand) *demoScreen {
 	return &demoScreen{out: out, json: c.JSON, once: c.Once, keep: c.Keep, colour: isTerminal(out)}
@@ -70,25 +73,30 @@ func (s *demoScreen) world(d *demo) {
 	s.line("")
 	s.fact("scratch", shown(d.scratch), s.paint(dim, "("+fate+")"))
 	for _, c := range d.companies() {
-		s.fact(c.Domain, "edge "+pad(c.outside.String(), 17), "home "+pad(homes(c), 27), "user "+strings.Join(c.insiders(), ", "))
+		s.place(c.Domain, "edge", c.outside, "home "+homes(c), c.insiders()...)
 		if c.outsiders != nil {
-			s.fact("", "edge "+pad(c.remote.String(), 17), pad("for its people outside", 32), "user "+strings.Join(c.outsiders, ", "))
+			s.place("", "edge", c.remote, "for its people outside", c.outsiders...)
 		}
 		if c.bridged != nil {
-			s.fact("", "xmpp "+pad(c.bridge.String(), 17), pad("for the XMPP network", 32), "user "+strings.Join(c.bridged, ", "))
+			s.place("", "xmpp", c.bridge, "for the XMPP network", c.bridged...)
 		}
 	}
-	s.fact(jabberDomain, "xmpp "+pad(d.xmpp.place().String(), 17), pad("for other servers; it has no SIP", 32), "user "+jabberUser)
+	s.place(jabberDomain, "xmpp", d.xmpp.place(), "for other servers; no SIP", jabberUser)
 	s.fact("initech.example", "has a good certificate, and is on nobody's list")
 	s.fact("spam.example", "has one too, and is blocked by acme.example")
-	s.fact("flood.example", "has one too; globex.example discovers partners, and limits them")
+	s.fact("flood.example", "has one too; globex.example discovers partners, within limits")
 	s.fact("dns", d.dns.Addr())
 	s.line("")
-	s.line("%s", s.paint(dim, "       from          to          method       answer       hops   ms  reason in the edge's log"))
+	s.line("%s", s.paint(dim, "     from          to         method     got  hops   ms reason in the edge's log"))
 }
 
 func (s *demoScreen) fact(name string, what ...string) {
-	s.line("  %s  %s", s.paint(bold, pad(name, 15)), strings.TrimRight(strings.Join(what, "  "), " "))
+	s.line("%s %s", s.paint(bold, pad(name, 15)), strings.TrimRight(strings.Join(what, "  "), " "))
+}
+
+// place is a fact about where something listens, what it is for, and who is there.
+func (s *demoScreen) place(name, what string, at netip.AddrPort, purpose string, users ...string) {
+	s.fact(name, pad(what+" "+at.String(), 19), pad(purpose, 30), strings.Join(users, ", "))
 }
 
 // homes lists where home servers listen; the later ones without what they have
@@ -121,19 +129,40 @@ func (s *demoScreen) scene(r sceneReport) {
 	if n := len(r.Got.Answers); n > 0 && r.Got.Answers[n-1] >= 300 {
 		style = yellow
 	}
-	reason := r.Got.Reason
-	if r.Got.Note != "" {
-		reason += s.paint(dim, "  "+r.Got.Note)
+	const left = 56 // of the reason
+	reason, note := r.Got.Reason, r.Got.Note
+	final, early := byKind(r.Got.Answers)
+	if early != nil {
+		note = strings.TrimSuffix("after "+statuses(early)+"; "+note, "; ")
 	}
-	s.line("  %s %2d %s → %s  %s  %s %4s %4s  %s", mark, r.Number,
-		pad(brief(r.From), 11), pad(brief(r.To), 10), pad(r.Methods, 11),
-		s.paint(style, pad(statuses(r.Got.Answers), 11)), hopCount(r.Got.Hops), took(r.Got.Millis), reason)
+	gap := "  "
+	if left+len(reason)+len(gap)+utf8.RuneCountInString(note) > demoWidth {
+		gap = "\n" + strings.Repeat(" ", left)
+	}
+	if note != "" {
+		reason += gap + s.paint(dim, note)
+	}
+	s.line("%s %2d %s → %s %s %s %s %4s %s", mark, r.Number,
+		pad(brief(r.From), 11), pad(brief(r.To), 10), pad(strings.Replace(r.Methods, " x", "×", 1), 10),
+		s.paint(style, pad(statuses(final), 7)), hopCount(r.Got.Hops), took(r.Got.Millis), reason)
 	if !r.OK {
 		s.line("      %s", s.paint(red, r.Title+": want "+r.Want.String()+", got "+r.Got.String()))
 		if r.Error != "" {
 			s.line("      %s", s.paint(red, r.Error))
 		}
 	}
+}
+
+// byKind parts final answers from those before them.
+func byKind(answers []int) (final, early []int) {
+	for _, n := range answers {
+		if n < 200 {
+			early = append(early, n)
+		} else {
+			final = append(final, n)
+		}
+	}
+	return final, early
 }
 
 // brief leaves out what all the demo's domains have in common.
@@ -197,7 +226,7 @@ func (s *demoScreen) hints(d *demo) {
 	s.line("")
 	s.line("  why scene 7 was refused")
 	s.line("    %s", s.paint(bold, explain))
-	s.line("  who came without being listed, and what was decided; take the decision of scene 8 back")
+	s.line("  who came without being listed; take the decision of scene 8 back")
 	s.line("    %s", s.paint(bold, self()+" partner discovered -c "+config))
 	s.line("    %s", s.paint(bold, self()+" partner forget initech.example -c "+config))
 	s.line("  what the edge wrote about each request")
@@ -205,7 +234,7 @@ func (s *demoScreen) hints(d *demo) {
 	s.line("  who is signed in from outside, and whom scene 14 had locked out")
 	s.line("    %s", s.paint(bold, self()+" user list -c "+config))
 	s.line("    %s", s.paint(bold, self()+" ban list -c "+config))
-	s.line("  the bridge to the XMPP network, and who may use it; take the decision of scene 22 back")
+	s.line("  the bridge to XMPP, and who may use it; take the decision of scene 22 back")
 	s.line("    %s", s.paint(bold, self()+" bridge show xmpp -c "+config))
 	s.line("    %s", s.paint(bold, self()+" bridge forget xmpp carl@acme.example -c "+config))
 	s.ownClient(d)
@@ -213,10 +242,12 @@ func (s *demoScreen) hints(d *demo) {
 
 // ownClient says how people get in with a client that they have.
 func (s *demoScreen) ownClient(d *demo) {
-	s.line("  sign in with a SIP client of your own: inside by TCP, outside by TLS or, from a page, by wss;")
-	s.line("  outside with baresip, Linphone or JsSIP, as the interop plays do. What the client must trust:")
+	s.line("  sign in with a SIP client of your own: inside by TCP, outside by TLS or, from")
+	s.line("  a page, by wss; outside with baresip, Linphone or JsSIP, as the interop plays")
+	s.line("  do. What the client must trust:")
 	s.line("    %s", s.paint(bold, filepath.Join(shown(d.scratch), d.acme.name(), "certs", "inside-ca.pem")))
-	s.line("  and who checks names, as Linphone does, needs a line in /etc/hosts, and that name as proxy:")
+	s.line("  and who checks names, as Linphone does, needs a line in /etc/hosts, and that")
+	s.line("  name as proxy:")
 	s.line("    %s", s.paint(bold, d.acme.remote.Addr().String()+" "+d.acme.edgeName()))
 	for _, c := range d.companies() {
 		at := c.homeAt[len(c.homeAt)-1].user // the one that lives

@@ -82,8 +82,8 @@ func TestDemoStaysUpAndItsHintsWork(t *testing.T) {
 	dir := t.TempDir()
 	screen, stop := upDemo(t, demoCommand{Dir: dir, Keep: true})
 	for _, line := range screen {
-		if utf8.RuneCountInString(line) > 100 && !strings.Contains(line, dir) {
-			t.Errorf("line of more than 100 columns: %s", line)
+		if n := utf8.RuneCountInString(line); n > demoWidth && !strings.Contains(line, dir) {
+			t.Errorf("line of %d columns: %s", n, line)
 		}
 		if strings.Contains(line, "\x1b") {
 			t.Errorf("colour, but not on a terminal: %q", line)

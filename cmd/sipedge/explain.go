@@ -126,6 +126,9 @@ func (r *report) walk(set *settings.Settings, e *edge.Edge, q edge.Query) error 
 	r.conclude(x)
 	r.advise(set.Partners)
 	r.adviseBridge(q)
+	if err := r.byBridge(e, q); err != nil {
+		return err
+	}
 	if q.Remote {
 		r.adviseAccess(set.Remote, q)
 	}

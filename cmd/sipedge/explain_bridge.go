@@ -57,6 +57,29 @@ func (r *report) adviseBridge(q edge.Query) {
 	}
 }
 
+// byBridge says so where a partner's domain is one that a bridge reaches: what comes from
+// there comes by that, and this was the question about SIP.
+func (r *report) byBridge(e *edge.Edge, q edge.Query) error {
+	if q.Inside || q.Remote || q.Bridge != "" {
+		return nil
+	}
+	back := edge.Query{From: q.To, To: q.From, Inside: true}
+	kindQuery(&back, "im")
+	back.Method = "MESSAGE"
+	x, err := e.Explain(back)
+	network := leaves(x.Target)
+	if err != nil || network == "" {
+		return err
+	}
+	r.Bridge = network
+	words := []string{"explain", "--from", shellWord(q.From), "--to", shellWord(q.To)}
+	if q.Method != "MESSAGE" {
+		words = append(words, "--method", shellWord(q.Method))
+	}
+	r.ToLook = append(r.ToLook, r.flag.command(append(words, "--bridge", network)...))
+	return nil
+}
+
 // leaves is the network by whose bridge a request leaves for a target, "" for none.
 func leaves(target string) string {
 	rest, ok := strings.CutPrefix(target, "bridge ")

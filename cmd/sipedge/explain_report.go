@@ -25,6 +25,7 @@ type report struct {
 	Steps     []reportStep      `json:"steps"`
 	PeerSees  []string          `json:"peer_sees"`
 	Target    string            `json:"target,omitempty"` // where it goes, or would
+	Bridge    string            `json:"bridge,omitempty"` // the network that the other domain is reached by
 	ToAllow   []string          `json:"to_allow,omitempty"`
 	ToBlock   []string          `json:"to_block,omitempty"`
 	ToLook    []string          `json:"to_find_out,omitempty"`
@@ -198,6 +199,9 @@ func (r *report) printRest(p *page) {
 			p.text(pad(label, max(labels, len(label)+1)), strings.Repeat(" ", labels), text)
 			label = ""
 		}
+	}
+	if r.Bridge != "" {
+		line("But:", []string{fmt.Sprintf("%s is reached by the bridge %s, and what comes from there comes by it: the question was about SIP", r.partner, r.Bridge)})
 	}
 	line("Peer sees:", r.PeerSees)
 	line("To allow:", r.ToAllow)

@@ -14,7 +14,7 @@ import (
 // flowCommand is what administrators do about connections. All of it speaks with the
 // running edge.
 type flowCommand struct {
-	List flowListCommand `cmd:"" help:"List the connections that are open: partners, users, home servers."`
+	List flowListCommand `cmd:"" help:"List the connections that are open: partners, users, home servers, and the bridges."`
 	Show flowShowCommand `cmd:"" help:"Show one connection."`
 	Drop flowDropCommand `cmd:"" help:"End one connection; whoever it was may come again."`
 }
@@ -40,7 +40,7 @@ type flowListCommand struct {
 
 // Help explains the columns.
 func (flowListCommand) Help() string {
-	return `AGE is how long the connection is open, SILENT how long nothing has come on it, OPEN how many requests on it wait for their answer, in both directions. WHO is the user, the names on the certificate, or the home server that we dialled.`
+	return `AGE is how long the connection is open, SILENT how long nothing has come on it, OPEN how many requests on it wait for their answer, in both directions. WHO is the user, the names on the certificate, or the home server that we dialled. A bridge is a flow too, since the log has its number, and no connection: "bridge show" has those.`
 }
 
 // Run lists connections.
@@ -74,7 +74,11 @@ func flowTable(p *page, flows []admin.Flow, now time.Time) {
 		state: 1, right: map[int]bool{4: true, 5: true, 6: true},
 	}
 	for _, f := range flows {
-		t.row(roleStyle(f.Role), f.ID, f.Role, f.Remote, f.Transport, inShort(now.Sub(f.Since)), inShort(min(seconds(f.Silent), now.Sub(f.Since))), fmt.Sprint(f.Began+f.Sent), whoIs(f))
+		silent := inShort(min(seconds(f.Silent), now.Sub(f.Since)))
+		if isBridge(f) {
+			f.Remote, f.Transport, silent = "-", "-", "-"
+		}
+		t.row(roleStyle(f.Role), f.ID, f.Role, f.Remote, f.Transport, inShort(now.Sub(f.Since)), silent, fmt.Sprint(f.Began+f.Sent), whoIs(f))
 	}
 	t.print()
 }
@@ -168,6 +172,10 @@ func (c flowShowCommand) Run(s streams) error {
 			signInFacts(*f.SignIn).without("from", "flow").print(p)
 		}
 		fmt.Fprintln(p.out)
+		if isBridge(f) {
+			p.step("To see its connections: ", c.command("bridge", "show", strings.TrimPrefix(f.Target, "bridge ")))
+			return nil
+		}
 		if f.SignIn != nil {
 			p.step("To see the user: ", c.command("user", "show", shellWord(f.SignIn.User)))
 		}
@@ -179,6 +187,12 @@ func (c flowShowCommand) Run(s streams) error {
 // flowFacts is what there is to say about a connection.
 func flowFacts(f admin.Flow, now time.Time) (list facts) {
 	list.add("role", f.Role)
+	if isBridge(f) {
+		list.add("is", f.Target+", no connection")
+		list.add("open since", minute(f.Since)+" UTC, "+ago(now.Sub(f.Since)))
+		list.add("waiting", waiting(f))
+		return list
+	}
 	switch {
 	case f.Listener != "":
 		list.add("came to", "listener "+f.Listener+", "+f.Local)
@@ -192,8 +206,15 @@ func flowFacts(f admin.Flow, now time.Time) (list facts) {
 	}
 	list.add("open since", minute(f.Since)+" UTC, "+ago(now.Sub(f.Since)))
 	list.add("last heard", ago(seconds(f.Silent)))
-	list.add("waiting", fmt.Sprintf("%s from there, %s to there", plural(int(f.Began), "request"), plural(int(f.Sent), "request")))
+	list.add("waiting", waiting(f))
 	return list
+}
+
+// isBridge reports whether it is a bridge, and no connection.
+func isBridge(f admin.Flow) bool { return f.Role == edge.RoleBridge.String() }
+
+func waiting(f admin.Flow) string {
+	return fmt.Sprintf("%s from there, %s to there", plural(int(f.Began), "request"), plural(int(f.Sent), "request"))
 }
 
 // without leaves facts out.

@@ -15,14 +15,14 @@ import (
 )
 
 // TestInteropXMPP runs testdata/interop/xmpp/*.txtar: other people's servers of the
-// XMPP network, Prosody and ejabberd, with users on slixmpp, and Kamailio as the home
-// server behind the edge. They find each other by the play's name server. Plays with
+// XMPP network, Prosody, ejabberd and jabberd2, with users on slixmpp, and Kamailio as the
+// home server behind the edge. They find each other by the play's name server. Plays with
 // $PROOF in them run twice: with servers that believe certificates and nothing else, and
 // with servers that believe dialback, since neither side trusts the other's authority.
 // After dialback Prosody offers no acknowledgements (XEP-0198), so what is sent there
 // is $ACCEPTED with 202 after the hold, and else with 200.
 func TestInteropXMPP(t *testing.T) {
-	needPrograms(t, "kamailio", "prosody", "erl")
+	needPrograms(t, "kamailio", "prosody", "erl", "jabberd2-s2s")
 	needFile(t, "/usr/lib/*/ejabberd-*/ebin/ejabberd_app.beam")
 	needFile(t, "/usr/lib/python3/dist-packages/slixmpp/__init__.py")
 	needFile(t, "/usr/lib/*/lua/5.*/lunbound.so")

@@ -149,6 +149,7 @@ func verbs() map[string]verb {
 		"netns":       (*stage).netns,
 		"prosody":     (*stage).prosody,
 		"ejabberd":    (*stage).ejabberd,
+		"jabberd":     (*stage).jabberd,
 		"cable":       (*stage).cable,
 	}
 }

@@ -172,8 +172,15 @@ func appendText(b []byte, s string) []byte {
 	if s == "" {
 		return append(b, `""`...)
 	}
+	plain := 0
+	for plain < len(s) && plainText[s[plain]] {
+		plain++
+	}
+	if plain == len(s) {
+		return append(b, s...)
+	}
 	blank := false
-	for i := 0; i < len(s); i++ {
+	for i := plain; i < len(s); i++ {
 		switch c := s[i]; {
 		case c == ' ' || c == '=':
 			blank = true
@@ -193,6 +200,16 @@ func appendText(b []byte, s string) []byte {
 		return append(append(append(b, '"'), s...), '"')
 	}
 	return append(b, s...)
+}
+
+// plainText has the octets that need no quotes, and say nothing of others that do.
+var plainText = plainTable()
+
+func plainTable() (t [256]bool) {
+	for c := byte(' ' + 1); c < 0x7f; c++ {
+		t[c] = c != '=' && c != '"' && c != '\\'
+	}
+	return t
 }
 
 // odd reports whether slog's handler would quote a text with r in it.

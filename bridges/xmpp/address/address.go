@@ -67,7 +67,7 @@ func (a *Table) Gateway() string { return a.gateway }
 // an *Error.
 func (a *Table) JID(uri string) (JID, error) {
 	if user, host, ok := plainURI(uri); ok && a.isNative(host) {
-		return jidOf(user, host, ""), nil
+		return asItStands(uri, user), nil
 	}
 	user, host, params, err := a.split(uri)
 	if err != nil {
@@ -101,9 +101,26 @@ func (a *Table) isNative(host string) bool {
 // mapped is join for a local part that was escaped. It refuses those that PRECIS
 // would turn into the address of somebody else: "/" and a dot above are
 // \2f and a dot above, and that is \2ḟ, which means no slash any more.
+//
+// Where a backslash was escaped and PRECIS has made a letter of what followed, the escape
+// means nothing any more: the address is the one without, as on the way back.
 func mapped(local, domain, resource string) (JID, error) {
 	j, err := join(local, domain, resource)
-	if err == nil && countEscapes(local) != countEscapes(j.Localpart()) {
+	switch {
+	case err != nil || j.Localpart() == local:
+		return j, err
+	case countEscapes(local) != countEscapes(j.Localpart()):
+		return JID{}, errUser
+	}
+	raw, err := unescapeLocal(j.Localpart())
+	if err != nil {
+		return JID{}, errUser
+	}
+	least, err := escapeUser(raw)
+	if err != nil {
+		return JID{}, err
+	}
+	if j, err = join(least, domain, resource); err == nil && j.Localpart() != least {
 		return JID{}, errUser
 	}
 	return j, err

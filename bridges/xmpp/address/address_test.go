@@ -49,6 +49,7 @@ var toXMPP = []struct{ uri, jid, back string }{
 	{"sip:a-b@example.net;user=phone", "a-b@example.net", "sip:a-b@example.net"},
 	{"sip:tgruu.7hs==jd7@example.net;gr", "tgruu.7hs==jd7@example.net", "sip:tgruu.7hs==jd7@example.net"},
 	{"sip:c%5C2Fd@example.net", `c\5c2fd@example.net`, "sip:c%5C2fd@example.net"},
+	{"sip:x%5C3a%CC%80@example.net", `x\3à@example.net`, "sip:x%5C3%C3%A0@example.net"},
 	{"sip:c%5C%EF%BC%92f@example.net", `c\5c2f@example.net`, "sip:c%5C2f@example.net"},
 	{"sip:c%5C@example.net", `c\@example.net`, "sip:c%5C@example.net"},
 	{"sip:bob@192.0.2.1", "bob@192.0.2.1", "sip:bob@192.0.2.1"},

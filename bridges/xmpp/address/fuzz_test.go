@@ -107,7 +107,7 @@ func FuzzURI(f *testing.F) {
 	for _, v := range toXMPP {
 		f.Add(v.uri)
 	}
-	for _, s := range []string{"sip:juliet%40example.com@xmpp.example.net", "sip:a*b.c@xmpp.example.net", "tel:+1-2;ext=3", "im:a@b.c", "sip:a%2F%CC%87@example.net", "sip:a%5C%EF%BC%92f@b.c"} {
+	for _, s := range []string{"sip:juliet%40example.com@xmpp.example.net", "sip:a*b.c@xmpp.example.net", "tel:+1-2;ext=3", "im:a@b.c", "sip:a%2F%CC%87@example.net", "sip:a%5C%EF%BC%92f@b.c", "sip:x%5C2f%CC%87@example.net"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {

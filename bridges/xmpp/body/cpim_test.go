@@ -343,15 +343,19 @@ func FuzzDocuments(f *testing.F) {
 	f.Add((&IMDN{MessageID: "m", Kind: "delivery", Status: "failed"}).Append(nil))
 	f.Add((&Composing{Active: true, Refresh: time.Minute}).Append(nil))
 	f.Add((&Composing{Active: true}).AppendKeyboard(nil))
+	f.Add([]byte("<imdn xmlns='" + nsIMDN + "'><message-id>" + strings.Repeat(">", documentLimits.Stanza/2) + "</message-id><x-notification><status><y/></status></x-notification></imdn>"))
+	f.Add([]byte("<isComposing xmlns='" + nsComposing + "'><state>idle</state><lastactive>0001-01-01T00:00:00+01:00</lastactive><contenttype>&#13;a</contenttype></isComposing>"))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		if n, err := readIMDN(b); err == nil {
+		// What is written may be longer than what was read, and beyond the bound.
+		if n, err := readIMDN(b); err == nil && len(n.Append(nil)) <= documentLimits.Stanza {
 			again, err := readIMDN(n.Append(nil))
 			if err != nil || again.MessageID != n.MessageID || again.Status != n.Status {
 				t.Errorf("%+v became %+v, %v", n, again, err)
 			}
 		}
-		if c, err := readComposing(b); err == nil {
-			if again, err := readComposing(c.Append(nil)); err != nil || again.Active != c.Active {
+		if c, err := readComposing(b); err == nil && len(c.Append(nil)) <= documentLimits.Stanza {
+			again, err := readComposing(c.Append(nil))
+			if err != nil || again.Active != c.Active || !again.LastActive.Equal(c.LastActive.Truncate(time.Second)) || again.ContentType != c.ContentType {
 				t.Errorf("%+v became %+v, %v", c, again, err)
 			}
 		}

@@ -171,7 +171,7 @@ func (w *htmlWriter) link() {
 func safeLink(href string) string {
 	href = strings.TrimSpace(href)
 	for _, scheme := range []string{"https://", "http://", "mailto:", "xmpp:", "sip:", "tel:"} {
-		if _, ok := cutScheme(href, scheme); ok && sip.IsText(href) && !strings.ContainsAny(href, " \"<>\ufffd") {
+		if _, ok := cutScheme(href, scheme); ok && sip.IsText(href) && stanza.Clean(href) == href && !strings.ContainsAny(href, " \"<>\ufffd") {
 			return href
 		}
 	}

@@ -38,6 +38,7 @@ func TestHTMLBecomesWhatOneReads(t *testing.T) {
 		`<a href="data:text/html,x">x</a>`:                                              "x",
 		`<a href="/relative">x</a>`:                                                     "x",
 		"<a href=\"https://example.com/\x00\">x</a>":                                    "x",
+		"<a href='https://example.com/&#xFFFE;'>x</a>":                                  "x",
 		`<a href="https://a.example/">one<a href="https://b.example/">two</a>`:          "one (https://a.example/)two (https://b.example/)",
 		"<svg><script>x</script><text>y</text></svg>z":                                  "z",
 		"<iframe srcdoc='<p>x'></iframe>y":                                              "y",
@@ -58,6 +59,7 @@ func TestHTMLBecomesWhatOneReads(t *testing.T) {
 func FuzzHTML(f *testing.F) {
 	f.Add("<p>a<br>b<a href='https://example.com/'>c</a><pre>  d</pre><script>e</script>")
 	f.Add("<a href=https://x.example/>1<p>2</a><li>3<img alt='<b>'>")
+	f.Add("<a href='https://x.example/&#xFFFE;'>a")
 	f.Fuzz(func(t *testing.T, doc string) {
 		if len(doc) > 64<<10 {
 			return

@@ -19,6 +19,7 @@ import (
 	"mime/multipart"
 	"mime/quotedprintable"
 	"net/textproto"
+	"slices"
 	"strings"
 )
 
@@ -121,7 +122,7 @@ func (p *part) text() (string, error) {
 // add adds text. What comes in several parts in one language is one text.
 func (r *reader) add(lang, s string) {
 	for i := range r.content.Texts {
-		if t := &r.content.Texts[i]; t.Lang == lang {
+		if t := &r.content.Texts[i]; strings.EqualFold(t.Lang, lang) {
 			if t.Text != "" && s != "" {
 				t.Text += "\n"
 			}
@@ -143,11 +144,23 @@ func (r *reader) mixed(p *part, depth int) error {
 		return err
 	}
 	for i := range parts {
-		if err := r.read(&parts[i], depth+1); err != nil && (err != error(errMediaType) || !parts[i].optional) {
+		if err := r.attempt(&parts[i], depth+1); err != nil && (err != error(errMediaType) || !parts[i].optional) {
 			return err
 		}
 	}
 	return nil
+}
+
+// attempt reads a part that may turn out to be one that is left out. Nothing of that
+// stays: a wrapper, for one, would say who has written the others.
+func (r *reader) attempt(p *part, depth int) error {
+	before := *r.content
+	before.Texts = slices.Clone(before.Texts)
+	err := r.read(p, depth)
+	if err != nil {
+		*r.content = before
+	}
+	return err
 }
 
 // alternative takes plain text if there is any, else HTML, else what else can be
@@ -175,7 +188,7 @@ func (r *reader) alternative(p *part, depth int) error {
 		return nil
 	}
 	for i := len(parts) - 1; i >= 0; i-- {
-		if err = r.read(&parts[i], depth+1); err == nil || err != error(errMediaType) {
+		if err = r.attempt(&parts[i], depth+1); err == nil || err != error(errMediaType) {
 			return err
 		}
 	}
@@ -185,7 +198,7 @@ func (r *reader) alternative(p *part, depth int) error {
 // lacks reports whether there is no text in a language yet.
 func (r *reader) lacks(lang string) bool {
 	for _, t := range r.content.Texts {
-		if t.Lang == lang {
+		if strings.EqualFold(t.Lang, lang) {
 			return false
 		}
 	}

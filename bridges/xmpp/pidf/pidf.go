@@ -116,7 +116,7 @@ func FromStanza(e *stanza.Element, resource string) Tuple {
 				t.ranked, t.priority = true, int8(p)
 			}
 		case c.Is(nsIdle, "idle"):
-			t.idle, _ = time.Parse(time.RFC3339, c.Attr("since"))
+			t.idle, _ = stanza.ParseStamp(c.Attr("since"))
 		}
 	}
 	return t

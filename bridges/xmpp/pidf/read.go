@@ -152,7 +152,7 @@ func readIdle(e *stanza.Element) time.Time {
 	if since == "" {
 		since = e.Attr("since")
 	}
-	t, _ := time.Parse(time.RFC3339, since)
+	t, _ := stanza.ParseStamp(since)
 	return t
 }
 

@@ -42,6 +42,9 @@ func (n *negotiation) dialbackAnswer(local, id string) (*stanza.Element, error) 
 			}
 			continue
 		}
+		if a.Is(stanza.NSStreams, "features") {
+			continue // once more
+		}
 		if !a.Is(stanza.NSDialback, local) {
 			return nil, &fault{condition: "not-authorized", text: "dialback is not done"}
 		}

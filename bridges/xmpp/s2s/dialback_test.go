@@ -71,8 +71,19 @@ func TestDialbackBelievesTheDomainsOwnServerAndNobodyElse(t *testing.T) {
 			p.refused("invalid-from")
 		}},
 		{"an answer to our question, on the wrong stream", func(t *testing.T, p *raw, id string) {
-			// At once: the server itself answers soon.
-			p.write("<db:result from='%[1]s' to='%[2]s'>made-up</db:result><db:verify from='%[1]s' to='%[2]s' id='%[3]s' type='valid'/>", victim, us, id)
+			// The server itself never answers, so that it cannot come first.
+			const slow = "slow.example"
+			asked := make(chan string, 1)
+			theirs := w.keypair(slow)
+			w.server(slow, theirs, func(p *raw) {
+				p.accept(theirs, slow, us, "")
+				asked <- p.expect(stanza.NSDialback, "verify").Attr("id")
+			})
+			p.claim(slow, us, "made-up")
+			if got := wait(t, asked, "our question"); got != id {
+				t.Fatalf("asked about stream %q, not %q", got, id)
+			}
+			p.write("<db:verify from='%s' to='%s' id='%s' type='valid'/>", slow, us, id)
 			p.refused("invalid-from")
 		}},
 		{"a domain of ours", func(t *testing.T, p *raw, _ string) {

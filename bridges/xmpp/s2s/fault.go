@@ -1,7 +1,6 @@
 package s2s
 
 import (
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -9,6 +8,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"github.com/sipedge/sipedge/bridges/xmpp/stanza"
 )
@@ -89,7 +89,7 @@ func kind(err error) error {
 	if c, ok := errors.AsType[*complaint](err); ok {
 		return c.kind()
 	}
-	if _, ok := errors.AsType[tls.AlertError](err); ok {
+	if alertIn(err) != nil {
 		return ErrRefused // our certificate, most likely
 	}
 	if isTimeout(err) {
@@ -126,6 +126,18 @@ func isTimeout(err error) bool {
 // vanished reports whether an error says only that the connection is no more.
 func vanished(err error) bool {
 	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed)
+}
+
+// cut reports whether an error says that the other side has closed the connection, in
+// whatever way.
+func cut(err error) bool { return vanished(err) || errors.Is(err, syscall.ECONNRESET) }
+
+// alertIn returns the alert of TLS that the other side has sent, if that is the error.
+func alertIn(err error) error {
+	if e, ok := errors.AsType[*net.OpError](err); ok && e.Op == "remote error" { // crypto/tls has no type for it
+		return e.Err
+	}
+	return nil
 }
 
 // faultOf says what the other side is told when reading ended with err; nil for

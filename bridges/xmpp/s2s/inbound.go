@@ -222,7 +222,7 @@ func (st *stream) secure() error {
 	if st.in {
 		c = tls.Server(st.conn, st.s.serverTLS)
 	} else {
-		c = tls.Client(st.conn, st.s.clientTLS(st.remote, st.direct))
+		c = tls.Client(st.conn, st.clientTLS())
 	}
 	if err := c.HandshakeContext(st.s.base); err != nil {
 		return fmt.Errorf("%w: %w", errHandshake, err)

@@ -38,6 +38,15 @@ func (l *look) step(name string, err error, detail string) {
 	l.steps = append(l.steps, st)
 }
 
+// passed notes that what has failed until now was no hindrance.
+func (l *look) passed() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for i := range l.steps {
+		l.steps[i].Passed = !l.steps[i].OK
+	}
+}
+
 func (l *look) records(domain string, r locate.XMPPRecords, err error) {
 	if l == nil {
 		return
@@ -147,6 +156,7 @@ func (s *Server) Test(ctx context.Context, domain string) []bridges.Step {
 			l.step("stream", err, "")
 			return
 		}
+		l.passed()
 		l.step("stream", nil, st.detail())
 		s.endLater(st, nil)
 	})

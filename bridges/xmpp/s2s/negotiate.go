@@ -2,8 +2,6 @@ package s2s
 
 import (
 	"context"
-	"encoding/base64"
-	"errors"
 	"fmt"
 	"io"
 	"time"
@@ -32,17 +30,18 @@ func (n *negotiation) run() error {
 			return err
 		}
 	}
+	n.hide = n.how.noCertificate
 	err := n.stream.secure()
 	n.how.look.tls(n.stream, err)
 	if err != nil {
-		return err
+		return n.unshown(err)
 	}
 	if err := n.judge(); err != nil {
 		return err
 	}
 	n.stage = stageStream
 	if err := n.begin(); err != nil {
-		return err
+		return n.unshown(err)
 	}
 	n.how.look.offers(n.offers)
 	n.stage = stageAuth
@@ -101,7 +100,9 @@ func (n *negotiation) begin() error {
 	}
 	if n.tls != nil {
 		switch {
-		case h.from != "" && h.from != n.remote:
+		case h.from != "" && h.from != n.remote && h.from != n.local:
+			// COMPAT(jackal): it says our name for its own. What counts is its
+			// certificate.
 			return &fault{condition: "invalid-from", text: h.from + " is not " + n.remote}
 		case h.to != "" && h.to != n.local:
 			return &fault{condition: "improper-addressing", text: h.to + " is not " + n.local}
@@ -171,78 +172,6 @@ func (n *negotiation) judge() error {
 	n.unproved = why
 	n.mu.Unlock()
 	return nil
-}
-
-// authenticate proves that we are who we say: by our certificate, or else by
-// dialback on the same stream.
-func (n *negotiation) authenticate() error {
-	if n.offers.bidi && !n.s.c.OneWay {
-		// XEP-0288 §2.2: before SASL and dialback. There is no answer.
-		n.say(stanza.New(nsBidi, "bidi"))
-		n.mu.Lock()
-		n.bidi = true
-		n.mu.Unlock()
-	}
-	if n.offers.mechanism && !n.how.noExternal {
-		done, err := n.external()
-		if done || err != nil {
-			return err
-		}
-	}
-	err := n.callback()
-	n.how.look.step("dialback", err, "they called back and believed us")
-	if err == nil {
-		return nil
-	}
-	if n.refused != nil {
-		if vanished(err) || errors.Is(err, errEnded) {
-			// Some end the stream after a failure (XEP-0178 §3).
-			return &errAgain{func(h *how) { h.noExternal = true }, n.refused}
-		}
-		return fmt.Errorf("SASL: %w; dialback: %w", n.refused, err)
-	}
-	return err
-}
-
-// external tries SASL EXTERNAL. Without a name we are who the stream is from
-// (RFC 6120 §6.3.8); servers of old want it nevertheless.
-func (n *negotiation) external() (done bool, err error) {
-	for _, name := range []string{"=", base64.StdEncoding.EncodeToString([]byte(n.local))} {
-		e := stanza.New(nsSASL, "auth", attr("mechanism", "EXTERNAL"))
-		e.Text = name
-		n.say(e)
-		answer, err := n.expect()
-		if err == nil && answer.Is(nsSASL, "challenge") {
-			r := stanza.New(nsSASL, "response")
-			r.Text = name
-			n.say(r)
-			answer, err = n.expect()
-		}
-		switch {
-		case err != nil:
-		case answer.Is(nsSASL, "success"):
-			n.how.look.step("SASL EXTERNAL", nil, "they believe our certificate")
-			n.r.Reset(&n.src)
-			n.mu.Lock()
-			n.opened = false
-			n.mu.Unlock()
-			return true, n.begin()
-		case answer.Is(nsSASL, "failure"):
-			c := complaintOf(answer, "sasl", nsSASL)
-			n.refused = c
-			if c.condition == "invalid-authzid" || c.condition == "incorrect-encoding" || c.condition == "malformed-request" {
-				continue
-			}
-			n.how.look.step("SASL EXTERNAL", c, "")
-			return false, nil
-		default:
-			err = &fault{condition: "unsupported-stanza-type", text: "neither success nor failure"}
-		}
-		n.how.look.step("SASL EXTERNAL", err, "")
-		return false, err
-	}
-	n.how.look.step("SASL EXTERNAL", n.refused, "")
-	return false, nil
 }
 
 // maxEarly is how many stanzas may come while we wait whether they are

@@ -13,16 +13,19 @@ import (
 // Bounds of one search for a stream.
 const (
 	maxTries    = 8                // addresses
+	maxWays     = 4                // at one of them, each leaving out one thing more
 	connectTime = 5 * time.Second  // for one of them
 	attemptTime = 10 * time.Second // until it has offered something
 )
 
 // how is how a stream is to be built.
 type how struct {
-	noExternal bool      // EXTERNAL was refused, and the stream with it
-	noManage   bool      // they offer acknowledgements, and do not answer
-	key        *question // only to verify a dialback key
-	look       *look     // who looks on; nil: nobody
+	noCertificate bool      // ours was refused, and the connection with it
+	noExternal    bool      // EXTERNAL was refused, and the stream with it
+	oneWay        bool      // they offer streams both ways, and end them
+	noManage      bool      // they offer acknowledgements, and do not answer
+	key           *question // only to verify a dialback key
+	look          *look     // who looks on; nil: nobody
 }
 
 // A target is a server, and what signed DNS says about it.
@@ -119,16 +122,23 @@ func (e *errAgain) Unwrap() error { return e.err }
 // attempt tries one address, and again if the server cannot do something that we
 // tried first.
 func (s *Server) attempt(ctx context.Context, p pair, t target, hop locate.Hop, h how) (*stream, *failure) {
-	for range 3 {
+	var bare *failure // with our certificate
+	for range maxWays {
 		st, f := s.try(ctx, p, t, hop, h)
 		if f == nil {
 			return st, nil
+		}
+		if bare != nil && f.stage < stageAuth {
+			return nil, bare // without it was no better
 		}
 		again, ok := errors.AsType[*errAgain](f.err)
 		if !ok || ctx.Err() != nil {
 			return nil, f
 		}
 		again.how(&h)
+		if h.noCertificate && bare == nil {
+			bare = f
+		}
 	}
 	return nil, &failure{stageAuth, fmt.Errorf("%w: too many attempts", ErrRefused)}
 }

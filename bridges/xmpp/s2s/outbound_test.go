@@ -215,6 +215,10 @@ func TestWhatServersOfAllKindsMayDo(t *testing.T) {
 			p.header()
 			p.write("%s id='x'><stream:features/>", head)
 		}, false},
+		{"our name for its own", func(p *raw) {
+			p.accept(p.keypair, us, "", offerExternal)
+			p.grant(us, "", "")
+		}, false},
 		{"a challenge", func(p *raw) {
 			p.startOver(offerExternal)
 			p.expect(nsSASL, "auth")

@@ -21,12 +21,21 @@ const alpn = "xmpp-server"
 
 // clientTLS are the settings for a connection to a domain's server. Its certificate
 // is judged afterwards.
-func (s *Server) clientTLS(domain string, direct bool) *tls.Config {
-	name, _ := ascii(domain)
+func (st *stream) clientTLS() *tls.Config {
+	s := st.s
+	name, _ := ascii(st.remote)
 	c := certs.ClientConfig(certs.ClientOptions{Keypair: s.c.Keypair, Verifier: s.c.Verifier, ServerName: name})
 	c.VerifyConnection = nil
 	c.ClientSessionCache = nil
-	if direct {
+	show := c.GetClientCertificate
+	c.GetClientCertificate = func(asked *tls.CertificateRequestInfo) (*tls.Certificate, error) {
+		if st.hide {
+			return &tls.Certificate{}, nil
+		}
+		st.shown = true
+		return show(asked)
+	}
+	if st.direct {
 		c.NextProtos = []string{alpn}
 	}
 	return c

@@ -58,6 +58,13 @@ func (st *stream) element(e *stanza.Element) error {
 	case st.in && e.Is(nsBidi, "bidi"):
 		st.bothWays(e)
 		return nil
+	case st.in && e.Is(nsCanBidi, "bidi"):
+		// COMPAT(ejabberd): 24.10 asks for streams both ways by the name of the
+		// feature. The stream goes one way then, which it takes as well.
+		return nil
+	case !st.in && e.Is(stanza.NSStreams, "features"):
+		// Offered anew once something is proved. We have what we need.
+		return nil
 	}
 	// RFC 6120 §4.9.3.24.
 	return &fault{condition: "unsupported-stanza-type", text: words(e.Local)}

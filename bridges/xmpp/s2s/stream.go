@@ -37,6 +37,8 @@ type stream struct {
 	verified  int       // dialback keys that were looked at
 	confirmed bool      // they asked about a key of ours
 	restarted bool      // SASL has succeeded: the next header is the last one
+	hide      bool      // our certificate is not shown
+	shown     bool      // it was asked for, and shown
 	vouched   string    // the domain for which signed DNS says that this is its certificate
 	early     []*stanza.Element
 

@@ -12,8 +12,9 @@ func TestTimesAreWrittenAndRead(t *testing.T) {
 			t.Errorf("ParseStamp(%s) = %v, %v", s, got, ok)
 		}
 	}
-	for _, s := range []string{"", "20020910T23:08:25", "2002-09-10", "yesterday", "0001-01-01T00:00:00Z"} {
-		if got, ok := ParseStamp(s); ok {
+	for _, s := range []string{"", "20020910T23:08:25", "2002-09-10", "yesterday", "0001-01-01T00:00:00Z",
+		"9999-12-31T23:59:59-01:00", "0001-01-01T00:00:00+01:00", "0000-06-01T00:00:00Z"} {
+		if got, ok := ParseStamp(s); ok || !got.IsZero() {
 			t.Errorf("ParseStamp(%q) = %v", s, got)
 		}
 	}
