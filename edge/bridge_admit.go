@@ -4,6 +4,7 @@ import (
 	"bytes"
 
 	"github.com/sipedge/sipedge/allowlists"
+	"github.com/sipedge/sipedge/bridges"
 	"github.com/sipedge/sipedge/federation"
 	"github.com/sipedge/sipedge/sip"
 )
@@ -19,6 +20,10 @@ func (e *Edge) admitBridge(r *request) allowlists.Verdict {
 	if r.note != nil {
 		return e.explainBridged(r)
 	}
+	if e.isLastWord(r, b) {
+		r.grant.Verdict = allowlists.Allowance(allowlists.DialogAllowed, g.Rule)
+		return r.grant.Verdict
+	}
 	if !g.Allowed() {
 		e.knocked(r, g)
 		return g.Verdict
@@ -33,6 +38,19 @@ func (e *Edge) admitBridge(r *request) allowlists.Verdict {
 		g.Reason = allowlists.DialogAllowed
 	}
 	return g.Verdict
+}
+
+// isLastWord reports whether the bridge says by itself, and for nobody, that a
+// subscription of our user's device is over. That passes whatever the lists and the
+// user's opt-in say by now: else the device would show what it saw last until the
+// subscription runs out. Nothing of the other side is in it: no body, and every field
+// is the bridge's own or the device's.
+func (e *Edge) isLastWord(r *request, b *bridge) bool {
+	if !r.bound || b.proof != bridges.ProofBridge || r.audit.method != "NOTIFY" || len(r.m.Body()) > 0 || r.m.Count(sip.SubscriptionState) != 1 {
+		return false
+	}
+	state, _, _ := bytes.Cut(r.m.Value(sip.SubscriptionState), []byte(";"))
+	return bytes.EqualFold(bytes.TrimSpace(state), []byte("terminated")) && e.isBridgeDialog(r, b)
 }
 
 // besideLists judges what comes by a bridge in what the lists say nothing of.

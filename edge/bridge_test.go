@@ -604,3 +604,78 @@ func TestAPoolKnowsWhatCameByABridgeAlsoFromAnotherPool(t *testing.T) {
 		}
 	})
 }
+
+// What the bridge itself says when a subscription ends reaches the device of our user
+// whoever may do what by then; nothing else does.
+func TestTheEndOfASubscriptionReachesOurUser(t *testing.T) {
+	const ends = "Subscription-State: terminated;reason=rejected\n"
+	lists := map[string]federation.File{
+		"blocked":    {Blocked: map[string]federation.BlockedConfig{"xmpp.example": {}}},
+		"in no list": {},
+		"not by presence": {Partners: map[string]federation.PartnerConfig{
+			"xmpp.example": {Network: "xmpp", Kinds: []string{"im"}}}},
+		"verified users only": {Partners: map[string]federation.PartnerConfig{
+			"xmpp.example": {Network: "xmpp", Unmarked: "refuse"}}},
+	}
+	for _, tt := range []struct {
+		name   string
+		method string
+		more   string
+		change func(text string) string
+		proof  bridges.Proof
+		passes bool
+	}{
+		{"the bridge's own end", "NOTIFY", ends, nil, bridges.ProofBridge, true},
+		{"an end that the other side has proved", "NOTIFY", ends, nil, bridges.ProofDialback, false},
+		{"no end", "NOTIFY", "Subscription-State: active;expires=60\n", nil, bridges.ProofBridge, false},
+		{"no state", "NOTIFY", "", nil, bridges.ProofBridge, false},
+		{"two states", "NOTIFY", ends + "Subscription-State: active\n", nil, bridges.ProofBridge, false},
+		{"another request", "MESSAGE", ends, nil, bridges.ProofBridge, false},
+		{"an end with a document", "NOTIFY", ends, func(text string) string {
+			return strings.Replace(text, "Content-Length: 0\n\n", "Content-Type: text/plain\nContent-Length: 2\n\nhi", 1)
+		}, bridges.ProofBridge, false},
+		{"an end in another one's dialog", "NOTIFY", ends, func(text string) string {
+			return strings.ReplaceAll(text, "juliet@xmpp.example", "juliet@spam.example")
+		}, bridges.ProofBridge, false},
+		{"an end in no dialog", "NOTIFY", ends, func(text string) string {
+			var lines []string
+			for line := range strings.SplitAfterSeq(text, "\n") {
+				if !strings.HasPrefix(line, "Route:") {
+					lines = append(lines, line)
+				}
+			}
+			return strings.Join(lines, "")
+		}, bridges.ProofBridge, false},
+	} {
+		for what, file := range lists {
+			t.Run(tt.name+", "+what, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					f := newFar(t, map[string]federation.PartnerConfig{"xmpp.example": {Network: "xmpp"}})
+					f.from(f.homes[0], toXMPP("SUBSCRIBE", "bob@example.com", "juliet@xmpp.example", "s1"))
+					m := f.hears("SUBSCRIBE sip:juliet@xmpp.example SIP/2.0")
+					f.says(answer(m, 200, "Contact: <sip:c9@edge1.example.com:5062>\nExpires: 600\n"), bridges.ProofNone)
+					f.expect(f.homes[0], "SIP/2.0 200 OK")
+					p, errs := federation.Compile(file, []string{"example.com"}, federation.With{})
+					if errs != nil {
+						t.Fatal(errs)
+					}
+					f.e.partners.Store(p)
+					f.e.SetBridgePolicy(nil)
+					text := bridgeWithin(tt.method, "sip:bob@10.0.0.50:5070", "juliet@xmpp.example", "b", "bob@example.com", "b", "s1", f.routesOf(m, false))
+					text = strings.Replace(text, "CSeq:", "Event: presence\n"+tt.more+"CSeq:", 1)
+					if tt.change != nil {
+						text = tt.change(text)
+					}
+					f.says(text, tt.proof)
+					lines, n := f.sent(f.homes[0])
+					if got := len(lines) > 0; got != tt.passes {
+						t.Fatalf("it passes: %v, want %v\n%s", got, tt.passes, f.log.String())
+					}
+					if n != nil && n.Count(sip.PAssertedIdentity)+len(n.Body()) > 0 {
+						t.Errorf("more is said than that it is over:\n%s", n.Raw())
+					}
+				})
+			})
+		}
+	}
+}

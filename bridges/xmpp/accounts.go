@@ -239,6 +239,7 @@ type connector struct {
 	mu       sync.Mutex // guards what follows
 	session  *account.Session
 	up       bool
+	sessions uint64 // that there were
 	why      error
 	since    time.Time
 	sent     uint64
@@ -270,6 +271,9 @@ func (c *connector) Changed(up bool, err error) {
 	defer c.mu.Unlock()
 	if c.up != up || c.why == nil {
 		c.since = time.Now()
+	}
+	if up {
+		c.sessions++
 	}
 	c.up, c.why = up, err
 	if up {
@@ -337,7 +341,10 @@ func (c *connector) deliver(e *stanza.Element) {
 	if err != nil {
 		return
 	}
+	c.mu.Lock()
+	session := c.sessions
+	c.mu.Unlock()
 	c.g.stanza(&s2s.Stanza{
-		Element: e, From: from.Domainpart(), To: stanza.Domain(c.user), Proof: bridges.ProofAccount,
+		Element: e, From: from.Domainpart(), To: stanza.Domain(c.user), Proof: bridges.ProofAccount, Stream: session,
 	})
 }

@@ -140,10 +140,11 @@ func (b *Bridge) newWork(e *bridges.Endpoint) (*work, error) {
 	}
 	w.gateway = newGateway(set, b.addr, e, w, d.Log)
 	w.accounts = newAccounts(w.gateway, b.roots)
-	w.gateway.hasAccount = w.accounts.has
+	w.gateway.hasAccount, w.gateway.suspects = w.accounts.has, d.Suspects
 	if d.Store != nil {
 		w.presence = newPresence(presenceConfig{
 			log: d.Log, sip: e, xmpp: w, addresses: b.addr, store: d.Store, may: b.may, caps: ourCaps,
+			later: w.gateway.later.Do, blame: w.gateway.blame,
 		})
 		w.gateway.watch = w.presence
 	}
@@ -199,13 +200,19 @@ func (b *Bridge) streams(w *work) s2s.Config {
 
 // allows reports whether a foreign domain, as in JIDs, may have streams.
 func (b *Bridge) allows(domain string) bool {
+	return b.listed(domain) && !b.deps.Suspects.out(domain)
+}
+
+// listed reports whether the lists let it have streams. That it is shut out for a while
+// takes nothing from our users: who watches whom stays.
+func (b *Bridge) listed(domain string) bool {
 	n, err := allowlists.NormalDomain(domain)
 	return err == nil && b.deps.Allow != nil && b.deps.Allow(n)
 }
 
 // may says whether one of our users may deal with somebody of the network.
 func (b *Bridge) may(user, foreign string, inbound bool) allowlists.Verdict {
-	if !b.allows(stanza.Domain(foreign)) {
+	if !b.listed(stanza.Domain(foreign)) {
 		return allowlists.Refusal(allowlists.BridgeNetwork, allowlists.Rule{Name: "lists"})
 	}
 	name, _, _ := strings.Cut(strings.TrimPrefix(user, "sip:"), ";")
@@ -334,7 +341,7 @@ func (b *Bridge) Status() bridges.Status {
 	if w == nil {
 		return bridges.Status{}
 	}
-	s := bridges.Status{Links: w.server.Links(), Waiting: w.server.Waiting()}
+	s := bridges.Status{Links: append(b.deps.Suspects.links(), w.server.Links()...), Waiting: w.server.Waiting()}
 	s.Sent, s.Received, _ = w.server.Counts()
 	s.Failed = w.gateway.journal.failed.Load()
 	if w.presence != nil {

@@ -33,7 +33,11 @@ func (b *Bridge) Test(ctx context.Context, address string) (steps []bridges.Step
 		return steps
 	}
 	step("address", true, j.String())
-	if !step("lists", b.allows(domain), map[bool]string{true: "the domain may be spoken with", false: "the domain may not be spoken with by XMPP"}[b.allows(domain)]) {
+	if !step("lists", b.listed(domain), map[bool]string{true: "the domain may be spoken with", false: "the domain may not be spoken with by XMPP"}[b.listed(domain)]) {
+		return steps
+	}
+	if b.deps.Suspects.out(domain) {
+		step("panics", false, "the domain is shut out for a while: its stanzas made the bridge panic")
 		return steps
 	}
 	steps = append(steps, w.server.Test(ctx, domain)...)

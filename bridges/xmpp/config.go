@@ -107,7 +107,9 @@ type Deps struct {
 	// Ports are open at Address and DirectTLS of the Config, and lent to each
 	// incarnation: Ports.Take. Nil in check and explain.
 	Ports *bridges.Ports
-	Log   *slog.Logger
+	// Suspects outlive incarnations, too; nil: nobody is shut out for what he sends.
+	Suspects *Suspects
+	Log      *slog.Logger
 }
 
 // maxHold is the longest hold: the sender's own patience ends after 64*T1, 32 s

@@ -73,6 +73,7 @@ type gateway struct {
 	// hasAccount reports whether one of our users, a bare JID, has an account of his own,
 	// by which he speaks for himself. Nil: none has.
 	hasAccount func(user string) bool
+	suspects   *Suspects // whose stanzas made this bridge panic, or those before it
 
 	sendings *sendings
 	sessions *sessions
@@ -81,6 +82,7 @@ type gateway struct {
 	threads  *threads
 	traits   *traits
 	contacts *strangers
+	repeats  *repeats
 	queries  *queries
 	caps     *capsCache
 
@@ -100,6 +102,7 @@ func newGateway(set settings, addr *address.Table, e caller, n network, log *slo
 	g.threads = newThreads(g.ids)
 	g.traits = newTraits(set.microsoft)
 	g.contacts = newStrangers(set.contacts)
+	g.repeats = newRepeats()
 	g.queries = newQueries(g)
 	g.caps = newCapsCache(g)
 	return g
@@ -192,7 +195,7 @@ func (g *gateway) watched(in *bridges.Incoming) {
 
 // stanza takes what the XMPP side sends. It does not wait.
 func (g *gateway) stanza(s *s2s.Stanza) {
-	defer g.guard()
+	defer g.guardOf(s.From, s.Proof)
 	if !isSender(s) {
 		g.journal.drop("its domain can be read in two ways", "from", s.Attr("from"), "domain", s.From)
 		return

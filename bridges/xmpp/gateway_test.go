@@ -129,6 +129,12 @@ func newWorld(t testing.TB, change func(*settings)) *world {
 // arrives lets a stanza come from outside.
 func (w *world) arrives(xml string) {
 	w.t.Helper()
+	w.arrivesOn(0, xml)
+}
+
+// arrivesOn is arrives on a stream of that number.
+func (w *world) arrivesOn(stream uint64, xml string) {
+	w.t.Helper()
 	e, err := stanza.Parse([]byte(xml), stanza.Limits{})
 	if err != nil {
 		w.t.Fatalf("%s: %v", xml, err)
@@ -137,7 +143,7 @@ func (w *world) arrives(xml string) {
 		w.t.Fatalf("%s has no namespace", xml)
 	}
 	w.gateway.stanza(&s2s.Stanza{
-		Element: e, From: stanza.Domain(e.Attr("from")), To: stanza.Domain(e.Attr("to")), Proof: bridges.ProofCertificate,
+		Element: e, From: stanza.Domain(e.Attr("from")), To: stanza.Domain(e.Attr("to")), Proof: bridges.ProofCertificate, Stream: stream,
 	})
 }
 

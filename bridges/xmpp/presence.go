@@ -44,6 +44,7 @@ type presence struct {
 	listeners int
 	probes    uint64 // number of the last probe or request of ours
 
+	taking  taking // zero: no stanza is being handled
 	effects []func(err error)
 	sweep   alarm
 	ending  bool
@@ -66,7 +67,12 @@ type presenceConfig struct {
 	// caps makes the element that says what our users' side can do (XEP-0115); nil:
 	// none.
 	caps func() *stanza.Element
-	lim  presenceLimits
+	// later does something at a moment that does not tell how it came about; false: too
+	// much waits, and it is never done (bridges.Later).
+	later func(arrived time.Time, do func()) bool
+	// blame is told from which domain the stanza came that made us panic; nil: nobody is.
+	blame func(domain string, proof bridges.Proof)
+	lim   presenceLimits
 }
 
 // presenceLimits bounds presence; 0 is the default.
@@ -151,6 +157,9 @@ func (p *presence) start(fail func(error)) error {
 		defer func() {
 			if v := recover(); v != nil {
 				p.loop.close()
+				if p.taking != (taking{}) && p.blame != nil {
+					p.blame(p.taking.domain, p.taking.proof)
+				}
 				fail(fmt.Errorf("presence: panic: %v\n%s", v, debug.Stack()))
 			}
 		}()

@@ -20,7 +20,7 @@ func (p *presence) granted(key rosterKey) {
 	p.change(r, func(i *rosterItem) { i.To, i.Asked, i.Denied = true, 0, 0 })
 	c := p.newContact(r)
 	for _, l := range c.listeners {
-		p.after(func() { p.notifyNow(l) })
+		p.notifyAfter(l)
 	}
 	p.after(func() { p.probe(c) })
 }

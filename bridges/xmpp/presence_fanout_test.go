@@ -51,7 +51,8 @@ func newCrowd(t testing.TB) *crowd {
 	endpoint, home := bridgestest.New(t, c)
 	c.home = home
 	c.presence = newPresence(presenceConfig{
-		log: slog.New(slog.DiscardHandler), sip: endpoint, xmpp: c, store: db, addresses: new(address.Table),
+		later: func(_ time.Time, do func()) bool { do(); return true },
+		log:   slog.New(slog.DiscardHandler), sip: endpoint, xmpp: c, store: db, addresses: new(address.Table),
 		may: func(string, string, bool) allowlists.Verdict { return allowlists.Verdict{Action: allowlists.Allow} },
 		lim: presenceLimits{burst: 1e6, concurrent: 1000},
 	})

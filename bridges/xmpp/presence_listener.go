@@ -17,7 +17,7 @@ func (p *presence) enlist(l *listener, expires time.Duration) {
 	p.listeners++
 	p.stat.Dialogs++
 	l.end.ring = func() { p.finish(l, "timeout") }
-	l.next.ring = func() { p.notifyNow(l) }
+	l.next.ring = func() { p.notifyAfter(l) }
 	l.expires = time.Now().Add(expires)
 	p.alarms.set(&l.end, l.expires)
 }
@@ -68,8 +68,8 @@ func (p *presence) refreshed(in *bridges.Incoming, expires time.Duration) {
 	p.alarms.set(&l.end, l.expires)
 	c := l.c
 	asks := p.authorize(c)
+	p.notifyAfter(l)
 	p.after(func() {
-		p.notifyNow(l)
 		switch {
 		case asks:
 			p.sendSubscribe(c)
@@ -105,9 +105,20 @@ func (p *presence) finishAll(c *contact, reason string) {
 	}
 }
 
+// notifyAfter sends a NOTIFY when the roster is written: one, whatever else comes
+// until then, since it says what is so when it is sent.
+func (p *presence) notifyAfter(l *listener) {
+	if l.owed {
+		return
+	}
+	l.owed = true
+	p.after(func() { p.notifyNow(l) })
+}
+
 // notifyNow sends a NOTIFY with what the device may know.
 func (p *presence) notifyNow(l *listener) {
 	p.alarms.clear(&l.next)
+	l.owed = false
 	if l.over {
 		return
 	}
@@ -131,7 +142,7 @@ func (p *presence) notifyNow(l *listener) {
 // What a device sees first waits only for what comes together: leave comes a moment
 // before the presence that it is for, and nobody would be there for five seconds.
 func (p *presence) notifySoon(l *listener) {
-	if l.next.isSet() || l.dialog == nil {
+	if l.next.isSet() || l.owed {
 		return
 	}
 	now := time.Now()
@@ -143,8 +154,7 @@ func (p *presence) notifySoon(l *listener) {
 		p.alarms.set(&l.next, due)
 		return
 	}
-	l.last = time.Now()
-	p.after(func() { p.notifyNow(l) })
+	p.notifyAfter(l)
 }
 
 // notifyState sends a NOTIFY. It is called when the roster is written.
@@ -152,8 +162,13 @@ func (p *presence) notifyState(l *listener, state string, doc []byte, lang strin
 	if l.dialog == nil {
 		return
 	}
-	// Where nothing has come yet, what is said is our own word.
-	r := &bridges.Request{Method: "NOTIFY", Proof: max(l.c.proof, ownWord), Fields: bridges.Fields{
+	// Where nothing has come yet, what is said is our own word; so is an end that says
+	// nothing of the contact, which passes the doors even when he may not any more.
+	proof := max(l.c.proof, ownWord)
+	if doc == nil && strings.HasPrefix(state, "terminated") {
+		proof = ownWord
+	}
+	r := &bridges.Request{Method: "NOTIFY", Proof: proof, Fields: bridges.Fields{
 		{Name: "Event", Value: l.event}, {Name: "Subscription-State", Value: state},
 	}}
 	if doc != nil {

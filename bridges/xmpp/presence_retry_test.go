@@ -261,7 +261,7 @@ func TestASecondDialogOfOneSubscribeIsRefused(t *testing.T) {
 		s.notifies(d, "active;expires=3600", document("orchard"))
 		s.want(s.to("subscribed"), available("orchard", ""))
 		var answer string
-		s.see = func(message string) { answer, _, _ = strings.Cut(message, "\r\n") }
+		s.see = func(message string, _ bridges.Proof) { answer, _, _ = strings.Cut(message, "\r\n") }
 		fork := fmt.Sprintf("NOTIFY sip:juliet@bridge.example.com:5061;transport=tls SIP/2.0\r\nVia: SIP/2.0/TLS home.example.com:5061;branch=z9hG4bKfork\r\n"+
 			"From: <%s>;tag=fork\r\nTo: <%s>;tag=%s\r\nCall-ID: %s\r\nCSeq: 1 NOTIFY\r\nMax-Forwards: 70\r\nContact: <%s>\r\nEvent: presence\r\n"+
 			"Subscription-State: active;expires=3600\r\nContent-Length: 0\r\n\r\n", sipRomeo, sipJuliet, in.From.Tag, in.CallID, sipRomeo)

@@ -50,6 +50,7 @@ type listener struct {
 	expires time.Time
 	last    time.Time // of the last NOTIFY
 	shown   bool      // it has seen a document
+	owed    bool      // a NOTIFY goes out when the roster is written
 	end     alarm
 	next    alarm // of a NOTIFY that must wait
 	over    bool
@@ -180,6 +181,7 @@ func (p *presence) listen(in *bridges.Incoming, key rosterKey, expires time.Dura
 		return
 	}
 	p.enlist(l, expires)
+	l.owed = true // the first one, in the dialog that is opened then
 	wasNone := r.item == (rosterItem{})
 	asks := p.authorize(c)
 	p.afterWrite(func(err error) {

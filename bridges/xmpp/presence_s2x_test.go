@@ -10,6 +10,7 @@ import (
 
 	"github.com/sipedge/sipedge/allowlists"
 	"github.com/sipedge/sipedge/bridges"
+	"github.com/sipedge/sipedge/bridges/xmpp/address"
 	"github.com/sipedge/sipedge/bridges/xmpp/pidf"
 	"github.com/sipedge/sipedge/bridges/xmpp/s2s"
 )
@@ -173,6 +174,34 @@ func TestOurUserWatchesSomebodyOfTheNetwork(t *testing.T) {
 			time.Sleep(time.Minute)
 			s.home.None(s.t)
 		}},
+		{"what comes before the roster is written is one NOTIFY", func(s *stage) {
+			s.listening(3600)
+			s.told("pending;expires=3600", 200)
+			s.want(s.to("subscribe"))
+			time.Sleep(notifyPause)
+			s.atOnce(s.from("subscribed"), juliets("balcony", ""), juliets("chamber", ""))
+			s.tells(s.told("active;expires=3595", 200), "+balcony +chamber")
+			s.want(s.to("probe"))
+			s.home.None(s.t)
+		}},
+		{"also to a device that has just come", func(s *stage) {
+			s.listening(3600)
+			s.told("pending;expires=3600", 200)
+			s.want(s.to("subscribe"))
+			time.Sleep(notifyPause)
+			hold := make(chan bool)
+			s.p.loop.post(func() { <-hold })
+			synctest.Wait() // what comes now is of the next turn
+			go func() {
+				synctest.Wait()
+				s.x(s.from("subscribed"), juliets("balcony", ""))
+				close(hold)
+			}()
+			s.listening(600)
+			s.toldAll("active;expires=3595", "active;expires=600")
+			s.want(s.to("probe"))
+			s.home.None(s.t)
+		}},
 		{"presence that says nothing new", func(s *stage) {
 			s.grantedWith()
 			time.Sleep(time.Minute)
@@ -303,8 +332,17 @@ func TestOurUserWatchesSomebodyOfTheNetwork(t *testing.T) {
 			s.grantedWith()
 			s.watching()
 			s.may = func(string, string, bool) allowlists.Verdict { return allowlists.Verdict{} }
+			var proof bridges.Proof
+			s.see = func(message string, p bridges.Proof) {
+				if strings.HasPrefix(message, "NOTIFY ") {
+					proof = p
+				}
+			}
 			s.p.reconsider()
 			synctest.Wait()
+			if proof != bridges.ProofBridge {
+				s.t.Errorf("the end is proved by %v; only the bridge's own word passes the doors now", proof)
+			}
 			for range 2 { // in any order
 				in := s.home.Next(s.t)
 				if state := in.Fields.Get("Subscription-State"); in.Method == "NOTIFY" && state != "terminated;reason=rejected" {
@@ -354,6 +392,21 @@ func (s *stage) age(f func(i *rosterItem)) {
 		s.p.change(s.p.relations[pair], f)
 		return true
 	})
+}
+
+// atOnce is x with no write of the roster in between.
+func (s *stage) atOnce(stanzas ...string) {
+	s.t.Helper()
+	onLoop(s, func() bool {
+		for _, xml := range stanzas {
+			e := parsed(s.t, xml)
+			from, _ := address.Parse(e.Attr("from"))
+			to, _ := address.Parse(e.Attr("to"))
+			s.p.take(e, from, to, bridges.ProofCertificate, time.Now())
+		}
+		return true
+	})
+	synctest.Wait()
 }
 
 // refresh sends a SUBSCRIBE within a dialog, which must be taken.

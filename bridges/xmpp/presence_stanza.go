@@ -3,6 +3,7 @@ package xmpp
 import (
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/sipedge/sipedge/bridges"
 	"github.com/sipedge/sipedge/bridges/xmpp/address"
@@ -13,6 +14,7 @@ import (
 // stanza takes a presence stanza of the network. from and to are those of a stream:
 // the domain of from is proved by proof, that of to is ours.
 func (p *presence) stanza(e *stanza.Element, proof bridges.Proof) {
+	arrived := time.Now()
 	from, err := address.Parse(e.Attr("from"))
 	if err != nil {
 		p.journal.drop("presence of a malformed address", "from", clip(e.Attr("from"), 256), "err", err)
@@ -20,16 +22,29 @@ func (p *presence) stanza(e *stanza.Element, proof bridges.Proof) {
 	}
 	to, err := address.Parse(e.Attr("to"))
 	if err != nil {
-		p.loop.offer(func() { p.bounce(e, err.(*address.Error).Condition, "") })
+		p.loop.offer(func() { p.bounce(e, rosterKey{}, arrived, err.(*address.Error).Condition) })
 		return
 	}
-	if !p.loop.offer(func() { p.take(e, from, to, proof) }) {
+	if !p.loop.offer(func() { p.taken(e, from, to, proof, arrived) }) {
 		p.journal.drop("too much presence waits", "from", e.Attr("from"), "to", e.Attr("to"), "type", e.Attr("type"))
 	}
 }
 
-// take is stanza on the loop.
-func (p *presence) take(e *stanza.Element, from, to address.JID, proof bridges.Proof) {
+// A taking is whose stanza is being handled, in case that it makes us panic.
+type taking struct {
+	domain string
+	proof  bridges.Proof
+}
+
+// taken is stanza on the loop.
+func (p *presence) taken(e *stanza.Element, from, to address.JID, proof bridges.Proof, arrived time.Time) {
+	p.taking = taking{from.Domainpart(), proof}
+	p.take(e, from, to, proof, arrived)
+	p.taking = taking{}
+}
+
+// take takes a stanza.
+func (p *presence) take(e *stanza.Element, from, to address.JID, proof bridges.Proof, arrived time.Time) {
 	kind := e.Attr("type")
 	if theirs := from.Bare().String(); p.theirs[theirs] > 0 {
 		p.sawVisitor(visitorKey{theirs, to.Domainpart()}, kind)
@@ -47,7 +62,7 @@ func (p *presence) take(e *stanza.Element, from, to address.JID, proof bridges.P
 	}
 	switch kind {
 	case "subscribe":
-		p.wantsToWatch(e, key, proof)
+		p.wantsToWatch(e, key, proof, arrived)
 	case "unsubscribe":
 		p.stopsWatching(key, proof)
 	case "probe":
@@ -61,13 +76,13 @@ func (p *presence) take(e *stanza.Element, from, to address.JID, proof bridges.P
 	case "error":
 		p.errored(key, stanza.ErrorOf(e))
 	default:
-		p.bounce(e, "bad-request", "")
+		p.bounce(e, key, arrived, "bad-request")
 	}
 }
 
 // bounce answers a stanza with an error. Only those that ask for something have
 // one: an error to a probe or to presence would tell strangers who exists.
-func (p *presence) bounce(e *stanza.Element, condition, text string) {
+func (p *presence) bounce(e *stanza.Element, key rosterKey, arrived time.Time, condition string) {
 	switch e.Attr("type") {
 	case "subscribe", "subscribed", "unsubscribe", "unsubscribed":
 	default:
@@ -75,8 +90,35 @@ func (p *presence) bounce(e *stanza.Element, condition, text string) {
 		return
 	}
 	p.stat.Refused++
-	if b := stanza.Bounce(e, &stanza.Error{Condition: condition, Text: text}); b != nil {
+	b := stanza.Bounce(e, &stanza.Error{Condition: condition})
+	switch {
+	case b == nil:
+	case key == rosterKey{}: // no address: that says nothing of who exists
 		p.send(b)
+	default:
+		p.refuse(key, arrived, b)
+	}
+}
+
+// refuse answers somebody who asked to watch our user and may not. He is a stranger,
+// so the answer comes at a moment that does not tell whether the user exists: our home
+// servers take a while to say so, and what we know ourselves takes none.
+func (p *presence) refuse(key rosterKey, arrived time.Time, answers ...*stanza.Element) {
+	p.after(func() {
+		if !p.later(arrived, func() { p.loop.post(func() { p.refused(key, answers) }) }) {
+			p.journal.drop("too many refusals wait", "from", key.theirs, "to", key.ours)
+		}
+	})
+}
+
+// refused says so, unless he has asked again meanwhile and that is not answered, or was
+// by yes.
+func (p *presence) refused(key rosterKey, answers []*stanza.Element) {
+	if r := p.relations[key]; r != nil && r.watch != nil {
+		return
+	}
+	for _, e := range answers {
+		p.send(e)
 	}
 }
 

@@ -81,10 +81,11 @@ type stage struct {
 	dir   string
 	may   func(user, foreign string, inbound bool) allowlists.Verdict
 	fail  chan error
-	sip   userAgent // nil: a home server
+	sip   userAgent                               // nil: a home server
+	later func(arrived time.Time, do func()) bool // nil: at once
 
-	receive func(octets []byte) bool // by the bridge
-	see     func(message string)     // what the bridge sends
+	receive func(octets []byte) bool                  // by the bridge
+	see     func(message string, proof bridges.Proof) // what the bridge sends
 }
 
 // dispatch hands requests to presence as the gateway does.
@@ -145,6 +146,9 @@ func newStageAt(t *testing.T, dir string, lim presenceLimits, sip userAgent) *st
 
 // begin starts presence with what is in the store.
 func (s *stage) begin(lim presenceLimits) {
+	if s.later == nil {
+		s.later = func(_ time.Time, do func()) bool { do(); return true }
+	}
 	endpoint := s.sip
 	if endpoint == nil {
 		endpoint = s.endpoint()
@@ -153,6 +157,7 @@ func (s *stage) begin(lim presenceLimits) {
 		log: slog.New(slog.DiscardHandler), sip: endpoint, xmpp: s.wire, store: s.store, lim: lim,
 		addresses: address.New(address.Domains{Native: []string{"example.net"}}),
 		may:       func(user, foreign string, inbound bool) allowlists.Verdict { return s.may(user, foreign, inbound) },
+		later:     s.later,
 		caps:      func() *stanza.Element { return stanza.New("http://jabber.org/protocol/caps", "c") },
 	})
 	if err := s.p.start(func(err error) { s.fail <- err }); err != nil {
@@ -172,7 +177,7 @@ func (s *stage) endpoint() *bridges.Endpoint {
 			s.t.Errorf("nothing proves who sends\n%s", octets) // no edge would let it in
 		}
 		if s.see != nil {
-			s.see(string(octets))
+			s.see(string(octets), proof)
 		}
 		return true
 	}}

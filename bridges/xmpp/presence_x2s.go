@@ -30,6 +30,7 @@ type watch struct {
 	state watchState
 	proof bridges.Proof // of the other's domain, when something came from him last
 	id    string        // of his subscribe, for an error
+	asked time.Time     // when that came; zero: before this run
 
 	usage    *usage        // his SUBSCRIBE dialog; nil: there is none
 	interval time.Duration // Expires that the presence server wants at least; 0: the usual
@@ -96,7 +97,7 @@ func (p *presence) become(w *watch, s watchState) {
 func (w *watch) isOver() bool { return w.r.watch != w }
 
 // wantsToWatch takes a subscribe.
-func (p *presence) wantsToWatch(e *stanza.Element, key rosterKey, proof bridges.Proof) {
+func (p *presence) wantsToWatch(e *stanza.Element, key rosterKey, proof bridges.Proof, arrived time.Time) {
 	r := p.relations[key]
 	if r != nil && r.watch != nil {
 		p.watchesAlready(r.watch, proof)
@@ -104,7 +105,7 @@ func (p *presence) wantsToWatch(e *stanza.Element, key rosterKey, proof bridges.
 	}
 	user, err := p.userURI(key.ours)
 	if err != nil {
-		p.bounce(e, err.Condition, "")
+		p.bounce(e, key, arrived, err.Condition)
 		return
 	}
 	if v := p.may(user, key.theirs, true); !v.Allowed() {
@@ -112,33 +113,33 @@ func (p *presence) wantsToWatch(e *stanza.Element, key rosterKey, proof bridges.
 		p.stat.Refused++
 		if v.Action != allowlists.Drop {
 			// As for somebody who is not there: see isFinal.
-			p.send(presenceStanza("unsubscribed", key.ours, key.theirs))
-			p.send(presenceError(key, e.Attr("id"), &stanza.Error{Condition: "item-not-found"}))
+			p.refuse(key, arrived, presenceStanza("unsubscribed", key.ours, key.theirs),
+				presenceError(key, e.Attr("id"), &stanza.Error{Condition: "item-not-found"}))
 		}
 		return
 	}
 	now := time.Now()
 	if r != nil && isRecent(r.item.Refused, now) {
 		// Our user has said no, and is not asked again today.
-		p.send(presenceStanza("unsubscribed", key.ours, key.theirs))
+		p.refuse(key, arrived, presenceStanza("unsubscribed", key.ours, key.theirs))
 		return
 	}
 	if !p.hasRoom(key) || p.domains[stanza.Domain(key.theirs)] >= p.lim.domain && r == nil || p.rosters.failed || !p.mayBegin(stanza.Domain(key.theirs)) {
 		p.journal.drop("no room for a subscription", "from", key.theirs, "to", user, "relations", len(p.relations))
-		p.bounce(e, "resource-constraint", "")
+		p.bounce(e, key, arrived, "resource-constraint")
 		return
 	}
 	r = p.relation(key)
 	p.sawVisitor(visitorKey{key.theirs, stanza.Domain(key.ours)}, "subscribe")
 	w := p.newWatch(r)
-	w.proof, w.id = proof, e.Attr("id")
+	w.proof, w.id, w.asked = proof, e.Attr("id"), arrived
 	p.change(r, func(i *rosterItem) { i.Pending, i.Refused, i.Proof = now.Unix(), 0, proof })
 	p.afterWrite(func(err error) {
 		switch {
 		case w.isOver():
 		case err != nil:
 			p.endWatch(w)
-			p.bounce(e, "resource-constraint", "")
+			p.bounce(e, key, arrived, "resource-constraint")
 		default:
 			p.follow(w, true)
 		}
@@ -255,8 +256,8 @@ func (p *presence) endWatch(w *watch) {
 // refuseWatch ends a watch by the will of our user or his server. err, if there is
 // one, says why.
 func (p *presence) refuseWatch(w *watch, err *stanza.Error) {
-	key, id, u := w.r.key, w.id, w.usage
-	if w.state == pending && err == nil {
+	key, id, u, isStranger := w.r.key, w.id, w.usage, w.state == pending
+	if isStranger && err == nil {
 		p.change(w.r, func(i *rosterItem) { i.Refused = time.Now().Unix() })
 	}
 	bye := p.farewell(w)
@@ -265,9 +266,17 @@ func (p *presence) refuseWatch(w *watch, err *stanza.Error) {
 		p.quit(u)
 	}
 	p.stat.Refused++
-	bye()
+	var why []*stanza.Element
 	if err != nil {
-		p.send(presenceError(key, id, err))
+		why = append(why, presenceError(key, id, err))
+	}
+	if isStranger { // who was told nothing yet but for this
+		p.refuse(key, w.asked, append([]*stanza.Element{presenceStanza("unsubscribed", key.ours, key.theirs)}, why...)...)
+		return
+	}
+	bye()
+	for _, e := range why {
+		p.send(e)
 	}
 }
 
@@ -275,7 +284,8 @@ func (p *presence) refuseWatch(w *watch, err *stanza.Error) {
 func (p *presence) probed(key rosterKey, from, to address.JID, id string, proof bridges.Proof) {
 	r := p.relations[key]
 	if r == nil || r.watch == nil {
-		// Also to one who asks for somebody that there is not.
+		// Also to one who asks for somebody that there is not. No home server is asked, so
+		// the time says nothing.
 		e := presenceStanza("unsubscribed", key.ours, from.Bare().String())
 		e.SetAttr("id", id) // RFC 6121 §4.3.2.1
 		p.send(e)

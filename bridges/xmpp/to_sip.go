@@ -27,6 +27,7 @@ type inward struct {
 	hops     int
 	arrived  time.Time
 	domain   string // of whoever sent it, as it was proved
+	repeat   uint64 // what it is known by if it comes again
 }
 
 // inward returns between whom a message is that came from outside.
@@ -166,6 +167,8 @@ func (g *gateway) chatToSIP(s *s2s.Stanza, w *inward) {
 	g.traits.seen(w.pair.theirs, c)
 	told := g.reportsFromXMPP(w, c)
 	switch l := letterOf(c, g.traits.language(w.pair.ours)); {
+	case l != nil && g.repeats.again(s, w, l):
+		g.journal.drop("came before on another stream", "from", w.pair.theirs, "to", w.pair.ours, "id", clip(c.ID, 256))
 	case l != nil:
 		g.typing.came(w.pair) // whatever state comes with it
 		g.letterToSIP(w, l)
@@ -253,6 +256,7 @@ func (g *gateway) taken(w *inward, resp *bridges.Response) bool {
 // comes at a moment that does not tell who exists.
 func (g *gateway) fail(w *inward, err *stanza.Error) {
 	g.journal.failed.Add(1)
+	g.repeats.forget(w)
 	b := stanza.Bounce(w.echo, err)
 	if b == nil {
 		return

@@ -43,7 +43,7 @@ func (s *installation) addBridges(set *settings.Settings, log *slog.Logger) []er
 	}
 	conf := first.Config()
 	b := &span{name: xmpp.Network, ports: bridges.NewPorts(s.edge.Place), addresses: slices.Concat(conf.Address, conf.DirectTLS)}
-	d.Store, d.Ports, d.Roots = s.store, b.ports, first.Roots()
+	d.Store, d.Ports, d.Roots, d.Suspects = s.store, b.ports, first.Roots(), xmpp.NewSuspects()
 	b.keeper = bridges.NewKeeper(b.name, func() (bridges.Bridge, error) {
 		made, errs := xmpp.New(*c, d)
 		return made, errors.Join(errs...)

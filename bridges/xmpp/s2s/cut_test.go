@@ -120,11 +120,15 @@ func playCuts(t *testing.T, seed uint64, dialback bool) {
 	a.stop()
 	b.stop()
 
-	seen := make(map[int]int)
+	seen, stream := make(map[int]int), make(map[int]uint64)
 	last := -1
 	for len(b.got) > 0 {
 		e := <-b.got
 		i, _ := strconv.Atoi(e.Child(stanza.NS, "body").Text)
+		if e.Stream == 0 || e.Stream == stream[i] {
+			t.Errorf("%d came on stream %d, and before on %d", i, e.Stream, stream[i])
+		}
+		stream[i] = e.Stream
 		if seen[i]++; seen[i] == 1 {
 			// Nothing holds two streams together but what is acknowledged.
 			if i < last && !dialback {

@@ -95,7 +95,7 @@ func (st *stream) stanza(e *stanza.Element) error {
 	st.offerRoutes()
 	st.received.Add(1)
 	st.s.received.Add(1)
-	st.s.c.Handle(&Stanza{Element: e, From: sender, To: ours, Proof: proof})
+	st.s.c.Handle(&Stanza{Element: e, From: sender, To: ours, Proof: proof, Stream: st.number})
 	st.mu.Lock()
 	st.handled++
 	st.heard = time.Now()

@@ -119,7 +119,7 @@ func (r *route) tryBuild(ctx context.Context, pause time.Duration) (*stream, err
 			return nil, context.Cause(ctx)
 		}
 	}
-	owner := ownerOf(r.remote)
+	owner := Owner(r.remote)
 	if r.s.builds.take(ctx, owner) != nil {
 		return nil, fmt.Errorf("%w: too many streams are being built", ErrTimeout)
 	}

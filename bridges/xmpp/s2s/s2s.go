@@ -51,4 +51,5 @@ type Stanza struct {
 	*stanza.Element
 	From, To string // domains, normal form: U-labels in lower case, no trailing dot
 	Proof    bridges.Proof
+	Stream   uint64 // that it came on, another number for each; 0: nobody knows
 }

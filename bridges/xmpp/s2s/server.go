@@ -43,6 +43,7 @@ type Server struct {
 	sent     atomic.Uint64
 	received atomic.Uint64
 	failed   atomic.Uint64
+	numbers  atomic.Uint64 // of streams
 
 	mu        sync.Mutex
 	over      bool // takes nothing any more
@@ -229,7 +230,7 @@ func (s *Server) route(p pair) (*route, error) {
 	}
 	r := s.routes[p]
 	if r == nil {
-		h := s.holdings[ownerOf(p.remote)]
+		h := s.holdings[Owner(p.remote)]
 		if len(s.routes) >= s.limits.Pairs || h != nil && h.routes >= max(1, s.limits.Pairs/4) {
 			return nil, fmt.Errorf("%w: too many domains", ErrQueueFull)
 		}

@@ -9,10 +9,10 @@ import (
 	"golang.org/x/net/publicsuffix"
 )
 
-// ownerOf returns the registrable domain of a foreign one: whoever has evil.example has
+// Owner returns the registrable domain of a foreign one: whoever has evil.example has
 // all names below it, and makes as many as he likes. So what must not be used up by one
 // is shared by owners, of whom each gets a quarter.
-func ownerOf(domain string) string {
+func Owner(domain string) string {
 	name, _ := ascii(domain)
 	owner, err := publicsuffix.EffectiveTLDPlusOne(name)
 	if err != nil {
@@ -32,7 +32,7 @@ func (l *Limits) share() int64 { return int64(max(l.AllOctets/4, l.QueueOctets+l
 
 // holdingOf returns the holding for one more route. mu is held.
 func (s *Server) holdingOf(domain string) *holding {
-	owner := ownerOf(domain)
+	owner := Owner(domain)
 	h := s.holdings[owner]
 	if h == nil {
 		h = new(holding)
@@ -45,7 +45,7 @@ func (s *Server) holdingOf(domain string) *holding {
 // release forgets the holding of a route that is forgotten. mu is held.
 func (s *Server) release(r *route) {
 	if r.holding.routes--; r.holding.routes == 0 {
-		delete(s.holdings, ownerOf(r.remote))
+		delete(s.holdings, Owner(r.remote))
 	}
 }
 

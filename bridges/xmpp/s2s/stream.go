@@ -17,6 +17,7 @@ import (
 // writes.
 type stream struct {
 	s      *Server
+	number uint64
 	in     bool // they opened it
 	direct bool // TLS from the first octet (XEP-0368)
 	addr   netip.AddrPort
@@ -93,7 +94,7 @@ type stream struct {
 func (s *Server) newStream(conn net.Conn, in, direct bool) *stream {
 	now := time.Now()
 	st := &stream{
-		s: s, in: in, direct: direct, conn: conn, began: now, heard: now, spoke: now, wrote: now, rechecked: now,
+		s: s, number: s.numbers.Add(1), in: in, direct: direct, conn: conn, began: now, heard: now, spoke: now, wrote: now, rechecked: now,
 		ready: make(chan struct{}, 1), quit: make(chan struct{}), writer: make(chan struct{}),
 		proofs: make(map[string]bridges.Proof),
 	}
