@@ -70,7 +70,9 @@ func (e *Edge) accountBehind(f *Flow, m *sip.Message) *account {
 	var room [256]byte
 	var domain []byte
 	if uri, err := m.FromURI(); err == nil {
-		domain = sip.AppendDomain(room[:0], uri.Host)
+		if domain = sip.AppendDomain(room[:0], uri.Host); e.tunnels[string(domain)] == f.bridge {
+			_, domain = inner(room[:0], uri.User)
+		}
 	}
 	who := behind{f.bridge.Name, string(domain)}
 	name, ok := e.owners.Get(who)
