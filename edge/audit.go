@@ -236,7 +236,11 @@ func (e *Edge) writeAudit(msg string, f *Flow, a *auditRecord, status int, targe
 // auditRefused writes the line of a request that a door did not let through.
 func (e *Edge) auditRefused(r *request, v allowlists.Verdict, status int, ref string) {
 	e.counts.refused.Add(1)
-	if missed, ok := r.f.refusals().take(time.Now()); ok {
+	lines := r.f.refusals()
+	if r.f.bridge != nil { // behind which are many peers
+		lines = &e.accountBehind(r.f, r.m).refused
+	}
+	if missed, ok := lines.take(time.Now()); ok {
 		e.writeRefused(r, v, status, ref, missed)
 	}
 }

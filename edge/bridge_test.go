@@ -596,6 +596,22 @@ func TestWhoIsBehindATunnelHasAShareOfItsOwn(t *testing.T) {
 	})
 }
 
+func TestLinesAboutOneDomainBehindABridgeLeaveOutNoOther(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFar(t, nil)
+		for i := range refusedBurst + 50 {
+			f.says(fromXMPP("MESSAGE", fmt.Sprintf("x@d%d.evil.example", i), "bob@example.com", fmt.Sprint("m", i)), bridges.ProofDialback)
+		}
+		f.says(fromXMPP("MESSAGE", "y@other.example", "bob@example.com", "o1"), bridges.ProofDialback)
+		if got := strings.Count(f.log.String(), "from=x@d"); got != refusedBurst {
+			t.Errorf("%d lines about the one who floods, want %d", got, refusedBurst)
+		}
+		if got := strings.Count(f.log.String(), "from=y@other.example"); got != 1 {
+			t.Errorf("%d lines about the other, want 1", got)
+		}
+	})
+}
+
 func TestWhatABridgeSendsThatIsNoMessageIsAnsweredIfItCanBe(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFar(t, nil)
