@@ -24,6 +24,7 @@ type account struct {
 	unsigned atomic.Int64 // connections of users on which nobody has signed in
 	searches atomic.Int64 // lookups of domains that it claims
 	refused  refusals     // bounds what it can make us write to the log
+	lines    flowLines    // of a partner
 	demand   demand       // what it wants while there is too much to do
 }
 

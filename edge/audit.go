@@ -327,8 +327,21 @@ func (f *Flow) refusals() *refusals {
 	return &f.state.refused
 }
 
+// flowLines bounds the lines about flows that came from outside, and about their ends.
+type flowLines struct{ openings, closings refusals }
+
+// linesAbout bounds the lines about a flow and its like: those of one partner, so that
+// no crowd hides where it comes from, or all others. Who signs in has a line of his own
+// about that.
+func (e *Edge) linesAbout(f *Flow) *flowLines {
+	if a := f.state.account; a != nil && f.state.known.Load() {
+		return &a.lines
+	}
+	return &e.crowd
+}
+
 // flowLine writes that a flow is there, or is no more. Those that came from outside are as
-// many as others want, so that their lines have a bound together; `flow list` has them all.
+// many as others want, so that their lines have a bound; `flow list` has them all.
 // Those that we dialled and those of home servers are few, and each has its line.
 func (e *Edge) flowLine(lines *refusals, f *Flow, msg string, attrs ...any) {
 	if f.Role != RoleInternal && f.state.link == nil {
