@@ -155,7 +155,10 @@ func (e *Edge) expireSignIns() {
 // SetAccess puts in force who may sign in from outside. Who no longer may is signed
 // out; what the others may changes with their next message.
 func (e *Edge) SetAccess(a *remoteaccess.Access) {
+	// Who signs in at this moment is judged by a, or is among those who are looked at.
+	e.signing.Lock()
 	e.access.Store(a)
+	e.signing.Unlock()
 	for _, o := range e.users.All() {
 		f := e.wire.flow(o.Flow)
 		if f == nil {
