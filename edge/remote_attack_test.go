@@ -362,3 +362,16 @@ func TestWhoSignsInWhileTheListChangesIsJudgedByTheNewOne(t *testing.T) {
 		}
 	}
 }
+
+func TestNobodyIsSignedInOnAFlowThatHasEnded(t *testing.T) {
+	b := newRemoteBench(t, "[default]\nallow = true")
+	f, a := b.remote(), b.e.access.Load()
+	f.finish(errKicked)
+	b.e.goneRemote(f)
+	if err := b.e.signIn(f, aboutToSignIn(b, f, "alice", a), a, contactParams{}); err != nil {
+		t.Errorf("signIn = %v: there is nobody to be told", err)
+	}
+	if list := b.e.users.All(); len(list) != 0 || f.state.signed.Load() != nil {
+		t.Errorf("%d are signed in", len(list))
+	}
+}

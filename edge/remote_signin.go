@@ -13,6 +13,12 @@ import (
 // whose terms s has: they are the same until that changes.
 func (e *Edge) signIn(f *Flow, s *signIn, asked *remoteaccess.Access, mine contactParams) error {
 	e.signing.Lock()
+	if f.closed() {
+		// It may have been ended while the answer was read, and nobody would take its
+		// user back again.
+		e.signing.Unlock()
+		return nil
+	}
 	if now := e.access.Load(); now != asked {
 		user, _, _ := cutAddress(s.User)
 		s.Terms = now.Terms([]byte(user), s.domain, s.Groups)
