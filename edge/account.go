@@ -24,6 +24,7 @@ type account struct {
 	unsigned atomic.Int64 // connections of users on which nobody has signed in
 	searches atomic.Int64 // lookups of domains that it claims
 	refused  refusals     // bounds what it can make us write to the log
+	lines    flowLines    // of a partner
 	demand   demand       // what it wants while there is too much to do
 }
 
@@ -70,7 +71,9 @@ func (e *Edge) accountBehind(f *Flow, m *sip.Message) *account {
 	var room [256]byte
 	var domain []byte
 	if uri, err := m.FromURI(); err == nil {
-		domain = sip.AppendDomain(room[:0], uri.Host)
+		if domain = sip.AppendDomain(room[:0], uri.Host); e.tunnels[string(domain)] == f.bridge {
+			_, domain = inner(room[:0], uri.User)
+		}
 	}
 	who := behind{f.bridge.Name, string(domain)}
 	name, ok := e.owners.Get(who)

@@ -236,7 +236,11 @@ func (e *Edge) writeAudit(msg string, f *Flow, a *auditRecord, status int, targe
 // auditRefused writes the line of a request that a door did not let through.
 func (e *Edge) auditRefused(r *request, v allowlists.Verdict, status int, ref string) {
 	e.counts.refused.Add(1)
-	if missed, ok := r.f.refusals().take(time.Now()); ok {
+	lines := r.f.refusals()
+	if r.f.bridge != nil { // behind which are many peers
+		lines = &e.accountBehind(r.f, r.m).refused
+	}
+	if missed, ok := lines.take(time.Now()); ok {
 		e.writeRefused(r, v, status, ref, missed)
 	}
 }
@@ -323,8 +327,21 @@ func (f *Flow) refusals() *refusals {
 	return &f.state.refused
 }
 
+// flowLines bounds the lines about flows that came from outside, and about their ends.
+type flowLines struct{ openings, closings refusals }
+
+// linesAbout bounds the lines about a flow and its like: those of one partner, so that
+// no crowd hides where it comes from, or all others. Who signs in has a line of his own
+// about that.
+func (e *Edge) linesAbout(f *Flow) *flowLines {
+	if a := f.state.account; a != nil && f.state.known.Load() {
+		return &a.lines
+	}
+	return &e.crowd
+}
+
 // flowLine writes that a flow is there, or is no more. Those that came from outside are as
-// many as others want, so that their lines have a bound together; `flow list` has them all.
+// many as others want, so that their lines have a bound; `flow list` has them all.
 // Those that we dialled and those of home servers are few, and each has its line.
 func (e *Edge) flowLine(lines *refusals, f *Flow, msg string, attrs ...any) {
 	if f.Role != RoleInternal && f.state.link == nil {

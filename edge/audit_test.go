@@ -58,6 +58,46 @@ func TestLinesAboutFlowsFromOutsideAreBounded(t *testing.T) {
 	})
 }
 
+func TestACrowdHidesNoPartnersConnections(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, 1)
+		come := func(role Role, name string) {
+			f := b.flow(role)
+			if name != "" {
+				id := identity(t, name)
+				f.Peer = &id
+			}
+			b.e.opened(f)
+			b.e.gone(f, errors.New("gone"))
+		}
+		for i := range refusedBurst + 50 {
+			come([]Role{RoleFederation, RoleRemote}[i%2], "")
+		}
+		come(RoleFederation, "fabrikam.example")
+		come(RoleFederation, "stranger.example")
+		for _, msg := range []string{logFlowOpened, logFlowClosed} {
+			for name, want := range map[string]int{"fabrikam": 1, "stranger": 0} {
+				got := 0
+				for line := range strings.Lines(b.log.String()) {
+					if strings.Contains(line, msg) && strings.Contains(line, name) {
+						got++
+					}
+				}
+				if got != want {
+					t.Errorf("%d lines %q about %s, want %d", got, msg, name, want)
+				}
+			}
+		}
+		// Nor does a partner fill the log.
+		for range refusedBurst + 50 {
+			come(RoleFederation, "fabrikam.example")
+		}
+		if n := strings.Count(b.log.String(), logFlowClosed); n != 2*refusedBurst {
+			t.Errorf("%d lines about ends, want %d", n, 2*refusedBurst)
+		}
+	})
+}
+
 func TestReferencesAreNeverTheSameAndTellNothing(t *testing.T) {
 	b := newBench(t, 1)
 	const many = 200_000

@@ -580,6 +580,38 @@ func TestABridgeIsBounded(t *testing.T) {
 	})
 }
 
+// Addresses under a domain of ours are of as many others as those of their own.
+func TestWhoIsBehindATunnelHasAShareOfItsOwn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFar(t, map[string]federation.PartnerConfig{"xmpp.example": {}, "slow.example": {}})
+		f.e.tunnels = map[string]*bridge{"gw.example.com": f.e.bridges[0]}
+		f.e.limits.Transactions = 3
+		for i := range 5 {
+			f.says(fromXMPP("MESSAGE", "juliet%40slow.example@gw.example.com", "bob@example.com", fmt.Sprint("s", i)), bridges.ProofCertificate)
+		}
+		f.hears("SIP/2.0 503 Service Unavailable", "SIP/2.0 503 Service Unavailable")
+		f.sent(f.homes[0])
+		f.says(fromXMPP("MESSAGE", "juliet%40xmpp.example@gw.example.com", "bob@example.com", "m1"), bridges.ProofCertificate)
+		f.expect(f.homes[0], "MESSAGE sip:bob@example.com SIP/2.0")
+	})
+}
+
+func TestLinesAboutOneDomainBehindABridgeLeaveOutNoOther(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFar(t, nil)
+		for i := range refusedBurst + 50 {
+			f.says(fromXMPP("MESSAGE", fmt.Sprintf("x@d%d.evil.example", i), "bob@example.com", fmt.Sprint("m", i)), bridges.ProofDialback)
+		}
+		f.says(fromXMPP("MESSAGE", "y@other.example", "bob@example.com", "o1"), bridges.ProofDialback)
+		if got := strings.Count(f.log.String(), "from=x@d"); got != refusedBurst {
+			t.Errorf("%d lines about the one who floods, want %d", got, refusedBurst)
+		}
+		if got := strings.Count(f.log.String(), "from=y@other.example"); got != 1 {
+			t.Errorf("%d lines about the other, want 1", got)
+		}
+	})
+}
+
 func TestWhatABridgeSendsThatIsNoMessageIsAnsweredIfItCanBe(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFar(t, nil)

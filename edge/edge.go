@@ -99,8 +99,7 @@ type Edge struct {
 
 	overload  overload
 	counts    tally
-	openings  refusals      // bounds the lines about flows that came from outside
-	closings  refusals      // and about their ends
+	crowd     flowLines     // about flows of those from outside who are no partners
 	strangers atomic.Int64  // connections of those who were no partner when they came
 	refs      atomic.Uint64 // references that were given, from a random start
 
@@ -340,7 +339,7 @@ func (e *Edge) opened(f *Flow) {
 	if !e.seat(f) {
 		f.close(errSeats)
 	}
-	e.flowLine(&e.openings, f, logFlowOpened, keyFlow, f.ID, keyRole, f.Role, keyListener, f.Listener, keyPeer, peerName(f),
+	e.flowLine(&e.linesAbout(f).openings, f, logFlowOpened, keyFlow, f.ID, keyRole, f.Role, keyListener, f.Listener, keyPeer, peerName(f),
 		keyRemote, f.Remote, keyTarget, s.link.String())
 }
 
@@ -356,7 +355,7 @@ func (e *Edge) gone(f *Flow, err error) {
 	if f.Role == RoleRemote {
 		e.goneRemote(f)
 	}
-	e.flowLine(&e.closings, f, logFlowClosed, keyFlow, f.ID, keyRole, f.Role, keyPeer, peerName(f), keyRemote, f.Remote, keyErr, err)
+	e.flowLine(&e.linesAbout(f).closings, f, logFlowClosed, keyFlow, f.ID, keyRole, f.Role, keyPeer, peerName(f), keyRemote, f.Remote, keyErr, err)
 	if e.ctx.Err() != nil {
 		return
 	}

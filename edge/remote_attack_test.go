@@ -5,6 +5,7 @@ import (
 	"io"
 	"log/slog"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -322,4 +323,55 @@ func TestWhoWasCalledByAnotherNameAnswersToIt(t *testing.T) {
 		b.from(f, bye(number, "in-i", routes, "5"))
 		b.expect(b.homes[0], "BYE sip:bob@192.0.2.7 SIP/2.0")
 	})
+}
+
+// aboutToSignIn is what a home server's yes makes of a flow.
+func aboutToSignIn(b *bench, f *Flow, user string, a *remoteaccess.Access) *signIn {
+	return &signIn{
+		SignIn: &remoteaccess.SignIn{
+			User: user + "@example.com", Flow: f.ID, Device: "phone", Until: time.Now().Add(time.Hour),
+			Terms: a.Terms([]byte(user), []byte("example.com"), nil),
+		},
+		domain: []byte("example.com"), pool: b.e.pools[0],
+	}
+}
+
+// The home server says yes in the very moment in which remote.toml says no.
+func TestWhoSignsInWhileTheListChangesIsJudgedByTheNewOne(t *testing.T) {
+	b := newRemoteBench(t, "")
+	everybody, nobody := accessOf(t, "[default]\nallow = true"), accessOf(t, "")
+	for i := range 3000 {
+		b.e.SetAccess(everybody)
+		var all sync.WaitGroup
+		var flows []*Flow
+		for n := range 20 {
+			f := b.remote()
+			s := aboutToSignIn(b, f, fmt.Sprint("user", n), everybody)
+			flows = append(flows, f)
+			all.Go(func() { _ = b.e.signIn(f, s, everybody, contactParams{}) })
+		}
+		for range i % 53 * 20 { // another moment each time
+			_ = time.Now()
+		}
+		b.e.SetAccess(nobody)
+		all.Wait()
+		for _, f := range flows {
+			if s := f.state.signed.Load(); s != nil {
+				t.Fatalf("%s is signed in", s.User)
+			}
+		}
+	}
+}
+
+func TestNobodyIsSignedInOnAFlowThatHasEnded(t *testing.T) {
+	b := newRemoteBench(t, "[default]\nallow = true")
+	f, a := b.remote(), b.e.access.Load()
+	f.finish(errKicked)
+	b.e.goneRemote(f)
+	if err := b.e.signIn(f, aboutToSignIn(b, f, "alice", a), a, contactParams{}); err != nil {
+		t.Errorf("signIn = %v: there is nobody to be told", err)
+	}
+	if list := b.e.users.All(); len(list) != 0 || f.state.signed.Load() != nil {
+		t.Errorf("%d are signed in", len(list))
+	}
 }

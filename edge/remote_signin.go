@@ -13,6 +13,12 @@ import (
 // whose terms s has: they are the same until that changes.
 func (e *Edge) signIn(f *Flow, s *signIn, asked *remoteaccess.Access, mine contactParams) error {
 	e.signing.Lock()
+	if f.closed() {
+		// It may have been ended while the answer was read, and nobody would take its
+		// user back again.
+		e.signing.Unlock()
+		return nil
+	}
 	if now := e.access.Load(); now != asked {
 		user, _, _ := cutAddress(s.User)
 		s.Terms = now.Terms([]byte(user), s.domain, s.Groups)
@@ -155,7 +161,10 @@ func (e *Edge) expireSignIns() {
 // SetAccess puts in force who may sign in from outside. Who no longer may is signed
 // out; what the others may changes with their next message.
 func (e *Edge) SetAccess(a *remoteaccess.Access) {
+	// Who signs in at this moment is judged by a, or is among those who are looked at.
+	e.signing.Lock()
 	e.access.Store(a)
+	e.signing.Unlock()
 	for _, o := range e.users.All() {
 		f := e.wire.flow(o.Flow)
 		if f == nil {

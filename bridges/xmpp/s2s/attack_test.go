@@ -240,3 +240,67 @@ func TestADomainBesideAnotherIsLookedAtAgain(t *testing.T) {
 	x.sweep(time.Now().Add(recheckTime + time.Second))
 	p.ended()
 }
+
+// A stranger that shows keys of a domain has us connect to where its DNS leads: that must
+// not be a means against whoever is there.
+func TestConnectionsThatKeysCauseAreBounded(t *testing.T) {
+	w := newWorld(t)
+	x := w.site(us, nil)
+	v := w.site(victim, nil)
+	var connections atomic.Int64
+	var addrs []string
+	for range maxTries {
+		ln := listen(t)
+		addrs = append(addrs, ln.Addr().String())
+		go func() {
+			for {
+				conn, err := ln.Accept()
+				if err != nil {
+					return
+				}
+				connections.Add(1)
+				_ = conn.Close()
+			}
+		}()
+	}
+	try := func(domain, key, want string) {
+		t.Helper()
+		p := dial(t, x.plain)
+		p.startTLS(nil, domain, us)
+		p.claim(domain, us, key)
+		if got := p.verdict("result"); got != want {
+			t.Fatalf("verdict on a key of %s: %s, want %s", domain, got, want)
+		}
+		_ = p.conn.Close()
+	}
+	began := time.Now()
+	for i := range 8 {
+		domain := fmt.Sprintf("a%d.%s", i, them)
+		w.point(domain, addrs...)
+		try(domain, "key", "remote-server-timeout")
+	}
+	most := askBurst + int64(time.Since(began).Seconds()*askRate) + 1
+	if n := connections.Load(); n < askBurst || n > most {
+		t.Errorf("%d connections for 8 keys, want %d to %d", n, askBurst, most)
+	}
+	// Somebody else at the same address is asked, and as often as there are keys.
+	for range 2 * askBurst {
+		try(victim, "made-up", "invalid")
+	}
+	p := dial(t, x.plain)
+	id, _ := p.startTLS(nil, victim, us)
+	p.claim(victim, us, v.keys.of(us, victim, id))
+	if got := p.verdict("result"); got != "valid" {
+		t.Errorf("verdict on the victim's own key: %s", got)
+	}
+}
+
+func TestWhomWeAskedIsForgotten(t *testing.T) {
+	a := newAsks()
+	for i := range maxAsked + 100 {
+		a.take(fmt.Sprintf("d%d.example", i), netip.MustParseAddrPort("192.0.2.1:5269"))
+	}
+	if n := a.by.Len(); n != maxAsked {
+		t.Errorf("%d are remembered, want %d", n, maxAsked)
+	}
+}

@@ -54,7 +54,7 @@ func (st *stream) authoritative(e *stanza.Element) error {
 		verdict = "valid"
 		st.confirmed = true
 	} else {
-		st.s.strangers.log("dialback key refused", "asking", asking, "domain", ours, "addr", st.addr)
+		st.s.strangers.log(source(st.addr).String(), "dialback key refused", "asking", asking, "domain", ours, "addr", st.addr)
 	}
 	return st.answer(checkAnswer(e, verdict))
 }
@@ -83,7 +83,7 @@ func (st *stream) claim(e *stanza.Element) error {
 		return &fault{condition: "improper-addressing", text: "dialback needs domains"}
 	}
 	refuse := func(condition, text string) error {
-		st.s.strangers.log("domain not proved", "remote", from, "local", to, "addr", st.addr, "reason", reason(condition, text))
+		st.s.strangers.log(source(st.addr).String(), "domain not proved", "remote", from, "local", to, "addr", st.addr, "reason", reason(condition, text))
 		return st.answer(checkError(e, condition, text))
 	}
 	s := st.s
@@ -182,7 +182,7 @@ func (st *stream) settleClaim(e *stanza.Element, p pair, proof bridges.Proof, er
 		}
 		return nil
 	}
-	st.s.strangers.log("domain not proved", "remote", p.remote, "local", p.local, "addr", st.addr, "reason", words(err.Error()))
+	st.s.strangers.log(source(st.addr).String(), "domain not proved", "remote", p.remote, "local", p.local, "addr", st.addr, "reason", words(err.Error()))
 	st.mu.Lock()
 	others := len(st.proofs) > 0
 	st.mu.Unlock()

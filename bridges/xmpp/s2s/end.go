@@ -201,11 +201,11 @@ func (st *stream) tell(err error) {
 		if st.unproved != "" {
 			reason += "; " + st.unproved
 		}
-		s.strangers.log("stream refused", "addr", st.addr, "local", st.local, "remote", st.remote, "reason", reason)
+		s.strangers.log(source(st.addr).String(), "stream refused", "addr", st.addr, "local", st.local, "remote", st.remote, "reason", reason)
 	default:
 		direction, log := "out", s.log.Info
 		if st.in {
-			direction, log = "in", s.domainLog.log
+			direction, log = "in", func(msg string, args ...any) { s.domainLog.log(ownerOf(st.remote), msg, args...) }
 		}
 		log("stream closed", "direction", direction, "local", st.local, "remote", st.remote, "reason", reason,
 			"sent", st.sent.Load(), "received", st.received.Load(), "seconds", int(time.Since(st.began).Seconds()))

@@ -92,7 +92,7 @@ func decodeName(response string) (string, bool) {
 func (st *stream) refuseSASL(condition, text string) error {
 	st.asked = false
 	st.failures++
-	st.s.strangers.log("sasl refused", "remote", st.theirs.from, "addr", st.addr, "reason", reason(condition, text))
+	st.s.strangers.log(source(st.addr).String(), "sasl refused", "remote", st.theirs.from, "addr", st.addr, "reason", reason(condition, text))
 	e := stanza.New(nsSASL, "failure")
 	e.Add(stanza.New(nsSASL, condition))
 	if text != "" {

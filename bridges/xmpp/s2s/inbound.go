@@ -45,7 +45,7 @@ func (s *Server) accept(ln net.Listener, direct bool) {
 func (s *Server) receive(conn net.Conn, direct bool) {
 	st := s.newStream(conn, true, direct)
 	if why := s.enter(st); why != "" {
-		s.strangers.log("stream refused", "addr", st.addr, "reason", why)
+		s.strangers.log(source(st.addr).String(), "stream refused", "addr", st.addr, "reason", why)
 		_ = conn.Close()
 		return
 	}

@@ -358,8 +358,8 @@ func TestAPeerThatReadsNothingIsLeft(t *testing.T) {
 func TestLinesAboutStrangersAreBounded(t *testing.T) {
 	w := newWorld(t)
 	x := w.site(us, nil)
-	for range 200 {
-		x.strangers.log("stream refused", "reason", "test")
+	for i := range 200 {
+		x.strangers.log(fmt.Sprint(i%8), "stream refused", "reason", "test")
 	}
 	x.sweep(time.Now())
 	log := x.log.String()
@@ -368,6 +368,28 @@ func TestLinesAboutStrangersAreBounded(t *testing.T) {
 	}
 	if !said(log, "stream lines left out") {
 		t.Error("nothing is said of those left out")
+	}
+}
+
+func TestAStrangersLinesLeaveOutNotAllOthers(t *testing.T) {
+	w := newWorld(t)
+	x := w.site(us, nil)
+	for range 200 {
+		x.strangers.log("192.0.2.1", "stream refused", "addr", "192.0.2.1")
+	}
+	x.strangers.log("192.0.2.2", "stream refused", "addr", "192.0.2.2")
+	log := x.log.String()
+	if n := strings.Count(log, "192.0.2.1"); n < 12 || n > 20 {
+		t.Errorf("%d lines about one, want a quarter of 50", n)
+	}
+	if !said(log, "192.0.2.2") {
+		t.Error("no line about the other")
+	}
+	for i := range 2 * maxLogged {
+		x.strangers.takes(fmt.Sprint(i))
+	}
+	if n := x.strangers.by.Len(); n != maxLogged {
+		t.Errorf("%d are remembered, want %d", n, maxLogged)
 	}
 }
 

@@ -150,7 +150,18 @@ func over(ctx context.Context) bool {
 	return ctx.Err() != nil || ok && !time.Now().Before(end)
 }
 
-func (s *Server) try(ctx context.Context, p pair, t target, hop locate.Hop, h how) (*stream, *failure) {
+func (s *Server) try(ctx context.Context, p pair, t target, hop locate.Hop, h how) (_ *stream, f *failure) {
+	if h.key != nil {
+		answered, ok := s.asks.take(p.remote, hop.Addr)
+		if !ok {
+			return nil, &failure{stageConnect, fmt.Errorf("%w: %s: %w", ErrUnreachable, hop, errAsked)}
+		}
+		defer func() {
+			if f == nil || isAnswer(f.err) {
+				answered()
+			}
+		}()
+	}
 	d := net.Dialer{Timeout: connectTime, Control: s.c.Finder.Control(hop), KeepAlive: -1}
 	conn, err := d.DialContext(ctx, "tcp", hop.Addr.String())
 	h.look.step("connect to "+hop.String(), err, "")

@@ -4,6 +4,8 @@ import (
 	"log/slog"
 	"sync"
 	"time"
+
+	"github.com/hashicorp/golang-lru/v2/simplelru"
 )
 
 // A bucket is what one domain may still send at once.
@@ -62,31 +64,51 @@ func (r *rates) sweep(now time.Time) {
 }
 
 // A limitedLog writes lines that outsiders cause, so many a second, and says how
-// many were left out.
+// many were left out. Each of them gets a quarter, so that none hides all others.
 type limitedLog struct {
 	to          *slog.Logger
 	rate, burst float64
 
 	mu      sync.Mutex
 	bucket  bucket
+	by      *simplelru.LRU[string, *bucket] // of those whom it was about lately
 	leftOut int
 }
 
+// maxLogged bounds whom a log knows.
+const maxLogged = 1024
+
 func newLimitedLog(to *slog.Logger, rate, burst float64) *limitedLog {
-	return &limitedLog{to: to, rate: rate, burst: burst, bucket: bucket{burst, time.Now()}}
+	by, _ := simplelru.NewLRU[string, *bucket](maxLogged, nil) // fails for sizes below one only
+	return &limitedLog{to: to, rate: rate, burst: burst, bucket: bucket{burst, time.Now()}, by: by}
 }
 
-func (l *limitedLog) log(msg string, args ...any) {
+// log writes a line that who has caused: the owner of a domain, or a source of those
+// who have proved none.
+func (l *limitedLog) log(who, msg string, args ...any) {
+	if l.takes(who) {
+		l.to.Info(msg, args...)
+	}
+}
+
+func (l *limitedLog) takes(who string) bool {
+	now := time.Now()
 	l.mu.Lock()
-	l.bucket.fill(time.Now(), l.rate, l.burst)
-	if l.bucket.tokens < 1 {
+	defer l.mu.Unlock()
+	its, ok := l.by.Get(who)
+	if !ok {
+		its = &bucket{l.burst / 4, now}
+		l.by.Add(who, its)
+	}
+	its.fill(now, l.rate/4, l.burst/4)
+	l.bucket.fill(now, l.rate, l.burst)
+	if l.bucket.tokens < 1 || its.tokens < 1 {
 		l.leftOut++
-		l.mu.Unlock()
-		return
+		return false
 	}
 	l.bucket.tokens--
-	l.mu.Unlock()
-	l.to.Info(msg, args...)
+	its.tokens--
+	return true
 }
 
 func (l *limitedLog) flush() {

@@ -34,6 +34,7 @@ type Server struct {
 	builds    *turns      // of streams that are being built
 	verifies  *places     // of keys that are being verified
 	vouches   *places     // of certificates that are looked for in DNS
+	asks      *asks       // of connections to verify keys
 
 	base    context.Context
 	stop    context.CancelFunc
@@ -99,6 +100,7 @@ func New(c Config) (*Server, error) {
 	s.strangers, s.domainLog = newLimitedLog(c.Log, 5, 50), newLimitedLog(c.Log, 20, 200)
 	s.builds = newTurns(s.limits.Builds)
 	s.verifies, s.vouches = newPlaces(s.limits.Verifies), newPlaces(s.limits.Verifies)
+	s.asks = newAsks()
 	s.base, s.stop = context.WithCancel(context.Background())
 	return s, nil
 }
