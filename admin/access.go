@@ -36,7 +36,7 @@ type AccessDecided struct {
 // decideAccess decides whether a user may sign in from outside, keeps that and puts
 // it in force, before it answers.
 func (s *Server) decideAccess(c *call) (any, error) {
-	name, err := s.ourUser(c)
+	name, err := s.ourUser(c, remoteaccess.NormalUser)
 	if err != nil {
 		return nil, err
 	}
@@ -66,7 +66,7 @@ func (s *Server) decideAccess(c *call) (any, error) {
 
 // revokeAccess takes a decision back.
 func (s *Server) revokeAccess(c *call) (any, error) {
-	name, err := s.ourUser(c)
+	name, err := s.ourUser(c, remoteaccess.NormalUser)
 	if err != nil {
 		return nil, err
 	}
@@ -161,7 +161,7 @@ type Kicked struct {
 
 // kick signs a user out everywhere.
 func (s *Server) kick(c *call) (any, error) {
-	name, err := s.ourUser(c)
+	name, err := s.ourUser(c, remoteaccess.NormalUser)
 	if err != nil {
 		return nil, err
 	}

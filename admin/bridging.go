@@ -63,7 +63,7 @@ func (s *Server) bridgeUser(c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	user, err := s.ourUser(c)
+	user, err := s.ourUser(c, bridges.NormalUser)
 	if err != nil {
 		return nil, err
 	}
@@ -95,7 +95,7 @@ func (s *Server) decideBridge(c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	user, err := s.ourUser(c)
+	user, err := s.ourUser(c, bridges.NormalUser)
 	if err != nil {
 		return nil, err
 	}
@@ -168,7 +168,7 @@ func (s *Server) revokeBridge(c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	user, err := s.ourUser(c)
+	user, err := s.ourUser(c, bridges.NormalUser)
 	if err != nil {
 		return nil, err
 	}

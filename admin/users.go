@@ -173,7 +173,7 @@ func (s *Server) users(c *call) (any, error) {
 
 // user shows one.
 func (s *Server) user(c *call) (any, error) {
-	name, err := s.ourUser(c)
+	name, err := s.ourUser(c, remoteaccess.NormalUser)
 	if err != nil {
 		return nil, err
 	}
@@ -232,9 +232,9 @@ func cut(address string) (user, domain string) {
 	return address[:max(at, 0)], address[at+1:]
 }
 
-// ourUser is the user in the path, in normal form.
-func (s *Server) ourUser(c *call) (string, error) {
-	name, err := remoteaccess.NormalUser(c.vars["user"])
+// ourUser is the user in the path, in the normal form that read brings him into.
+func (s *Server) ourUser(c *call, read func(string) (string, error)) (string, error) {
+	name, err := read(c.vars["user"])
 	if err != nil {
 		return "", problem(http.StatusBadRequest, CodeMalformed, "%q is not the address of a user: %v", clip(c.vars["user"]), err)
 	}

@@ -30,7 +30,8 @@ func TestSettingsOfWebSocket(t *testing.T) {
 		{"any page", ListenerConfig{Transport: "wss", Origins: []string{"*"}}, wsAlways, "[]", "", "any web page"},
 		{"a pattern", ListenerConfig{Transport: "wss", Origins: []string{"https://*.example.com"}}, wsAlways, "[]", "which is not an origin such as", ""},
 		{"a path", ListenerConfig{Transport: "wss", Origins: []string{"https://app.example.com/"}}, wsAlways, "[]", "more than scheme, host and port", ""},
-		{"null", ListenerConfig{Transport: "wss", Origins: []string{"null"}}, wsAlways, "[]", "has no host", ""},
+		{"null", ListenerConfig{Transport: "wss", Origins: []string{"null"}}, wsAlways, "[]", "has no scheme", ""},
+		{"a host alone", ListenerConfig{Transport: "wss", Origins: []string{"phone.example.com:8443"}}, wsAlways, "[]", "has no scheme", ""},
 		{"origins without WebSocket", ListenerConfig{Origins: []string{"https://app.example.com"}}, wsNever, "[]", "are for transport", ""},
 		{"without_origin without WebSocket", ListenerConfig{Transport: "tls", WithoutOrigin: true}, wsNever, "[]", "are for transport", ""},
 	} {

@@ -66,6 +66,8 @@ func parseOrigin(s string) (origin, error) {
 	switch {
 	case strings.ContainsFunc(s, func(r rune) bool { return r > 0x7e }):
 		return origin{}, fmt.Errorf("origin has letters that a browser writes otherwise (xn--)")
+	case !strings.Contains(s, "://"):
+		return origin{}, fmt.Errorf("origin has no scheme")
 	case o.host == "" || strings.ContainsAny(o.host, "*% "):
 		return origin{}, fmt.Errorf("origin has no host")
 	case o.port == "" || port(o.port) == 0:

@@ -82,6 +82,8 @@ func (p *Partners) standing(domain []byte, g Grant, entry *allowlists.Partner) s
 		return "direct, at " + few(g.terms.servers[:1], len(g.terms.servers)-1)
 	case g.terms.upstream:
 		return "allowed, by way of the clearing house"
+	case bridged(g.terms.network):
+		return "allowed" // by the network that its entry names, which has a line of its own
 	}
 	return standsBySRV
 }

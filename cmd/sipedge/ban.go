@@ -232,6 +232,9 @@ func readSpan(text string) (time.Duration, error) {
 
 // checkBan looks whether a ban can be one, before the edge is asked.
 func checkBan(key string) error {
+	if user, open := strings.CutSuffix(key, " from"); open {
+		return fmt.Errorf("from wants an address or a network behind it, as in %s from 203.0.113.7", user)
+	}
 	user, source, both := strings.Cut(key, " from ")
 	switch isUser := strings.ContainsAny(user, `@\`); {
 	case !isUser && both:

@@ -45,7 +45,7 @@ func (c configFlag) decideBridge(s streams, network networkArg, user userArg, w 
 	if err := network.check(); err != nil {
 		return err
 	}
-	name, err := user.normal()
+	name, err := user.normalBridged()
 	if err != nil {
 		return err
 	}
@@ -76,7 +76,7 @@ func (c bridgeForgetCommand) Run(s streams) error {
 	if err := c.check(); err != nil {
 		return err
 	}
-	name, err := c.normal()
+	name, err := c.normalBridged()
 	if err != nil {
 		return err
 	}

@@ -108,7 +108,7 @@ func (c bridgeUserCommand) Run(s streams) error {
 	if err := c.check(); err != nil {
 		return err
 	}
-	name, err := c.normal()
+	name, err := c.normalBridged()
 	if err != nil {
 		return err
 	}

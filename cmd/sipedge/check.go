@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -175,7 +176,19 @@ func bridgeWarnings(set *settings.Settings) (list []error) {
 		list = append(list, allowlists.Problem{File: set.Edge.File, Line: c.Line,
 			Text: "warning: [bridge.xmpp]: nobody may use it (no " + filepath.Base(set.BridgesPath) + ")"})
 	}
-	return append(list, sharedPorts(set)...)
+	return slices.Concat(list, noPasswords(set), sharedPorts(set))
+}
+
+// noPasswords says which accounts have no password that can be read: serve starts
+// without them, since it may come later.
+func noPasswords(set *settings.Settings) (list []error) {
+	for _, a := range set.Bridges.Accounts("xmpp") {
+		if info, err := os.Stat(a.PasswordFile); err != nil || !info.Mode().IsRegular() {
+			list = append(list, allowlists.Problem{File: a.Rule.File, Line: a.Rule.Line,
+				Text: fmt.Sprintf("warning: %s: no file %s holds its password: the account is left out", a.Rule.Name, a.PasswordFile)})
+		}
+	}
+	return list
 }
 
 // unnamed says which domains the certificate of the bridge does not name.

@@ -125,6 +125,20 @@ func TestUsageIsExitCode2(t *testing.T) {
 			t.Errorf("sipedge %s: exit %d, says %q and %q; want 2 and a reason", line, code, out, errs)
 		}
 	}
+	for line, want := range map[string]string{
+		"frobnicate":                      `Try "sipedge --help"`,
+		"bridge":                          `Try "sipedge bridge --help"`,
+		"bridge show":                     `Try "sipedge bridge show --help"`,
+		"probe xmpp jabber.example":       `Try "sipedge probe xmpp --help"`,
+		"check --frobnicate":              `Try "sipedge check --help"`,
+		"explain --kind chat":             `--kind must be one of "im",`,
+		"bridge user xmpp b*@example.com": "patterns stand in bridges.toml",
+		"user show b*@example.com":        "patterns stand in remote.toml",
+	} {
+		if code, _, errs := s.run(line); code != exitUsage || !strings.Contains(errs, want) {
+			t.Errorf("sipedge %s: exit %d, says %q, want %q in it", line, code, errs, want)
+		}
+	}
 	for _, line := range []string{"--help", "help"} {
 		if code, out, errs := s.run(line); code != exitDone || !strings.Contains(out, "explain") || errs != "" {
 			t.Errorf("sipedge %s: exit %d, says %q", line, code, out)

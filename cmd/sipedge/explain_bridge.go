@@ -51,10 +51,28 @@ func (r *report) adviseBridge(q edge.Query) {
 			r.ToAllow = []string{r.flag.command("bridge", "resume", network)}
 		}
 	case allowlists.PartnerAllowed, allowlists.PartnerDiscovered:
-		if network != "" && q.Bridge == "" {
+		switch what := r.uncrossed(); {
+		case network == "":
+		case what != "" && q.Bridge != "":
+			r.PeerSees = []string{"nothing like it comes by a bridge: " + what + " do not cross"}
+		case what != "":
+			r.PeerSees = []string{"a refusal of bridge " + network + ": " + what + " do not cross"}
+		case q.Bridge == "":
 			r.ToLook = []string{r.flag.command("bridge", "test", network, shellWord(q.To))}
 		}
 	}
+}
+
+// uncrossed is what a request carries that no bridge does, whatever the lists say, ""
+// for the rest.
+func (r *report) uncrossed() string {
+	for _, s := range r.Steps {
+		kinds, _, _ := strings.Cut(s.Detail, ";")
+		if s.Name == "kinds" && (kinds == "calls" || kinds == "files") {
+			return kinds
+		}
+	}
+	return ""
 }
 
 // byBridge says so where a partner's domain is one that a bridge reaches: what comes from
@@ -72,6 +90,11 @@ func (r *report) byBridge(e *edge.Edge, q edge.Query) error {
 		return err
 	}
 	r.Bridge = network
+	for _, s := range x.Steps {
+		if s.Name == "network" {
+			r.whyBridge = strings.TrimPrefix(s.Detail, network+": ")
+		}
+	}
 	words := []string{"explain", "--from", shellWord(q.From), "--to", shellWord(q.To)}
 	if q.Method != "MESSAGE" {
 		words = append(words, "--method", shellWord(q.Method))

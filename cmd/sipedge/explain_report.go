@@ -34,6 +34,8 @@ type report struct {
 
 	flag    configFlag
 	partner string // the domain on the other side
+
+	whyBridge string // why Bridge is what it is
 }
 
 type reportStep struct {
@@ -201,7 +203,7 @@ func (r *report) printRest(p *page) {
 		}
 	}
 	if r.Bridge != "" {
-		line("But:", []string{fmt.Sprintf("%s is reached by the bridge %s, and what comes from there comes by it: the question was about SIP", r.partner, r.Bridge)})
+		line("But:", []string{fmt.Sprintf("%s is reached by the bridge %s (%s), and what comes from there comes by it: the question was about SIP", r.partner, r.Bridge, r.whyBridge)})
 	}
 	line("Peer sees:", r.PeerSees)
 	line("To allow:", r.ToAllow)

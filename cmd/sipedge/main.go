@@ -92,10 +92,32 @@ func run(args []string, s streams) int {
 	case over:
 		return exitDone
 	case err != nil:
-		fmt.Fprintf(s.err, "sipedge: %v\nTry \"sipedge --help\".\n", err)
+		fmt.Fprintf(s.err, "sipedge: %s\nTry \"%s --help\".\n", misuse(err), chosen(err))
 		return exitUsage
 	}
 	return finish(ctx.Run(s), s.err)
+}
+
+// misuse says what is wrong with a command line. Kong lists with the words that a flag
+// takes the empty one, which stands for its being left out.
+func misuse(err error) string {
+	return strings.Replace(err.Error(), `must be one of "",`, "must be one of ", 1)
+}
+
+// chosen is the command that was understood before something was not: its help knows
+// what it takes.
+func chosen(err error) string {
+	var p *kong.ParseError
+	if !errors.As(err, &p) || p.Context == nil {
+		return "sipedge"
+	}
+	name := "sipedge"
+	for _, step := range p.Context.Path {
+		if step.Command != nil {
+			name = step.Command.FullPath()
+		}
+	}
+	return name
 }
 
 // asksHelp lets people ask for help as they do elsewhere, by "sipedge help user list".

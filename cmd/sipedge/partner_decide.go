@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 
@@ -60,12 +61,33 @@ func (c configFlag) decide(s streams, arg domainArg, w admin.Wish) error {
 	return c.talk(func(ctx context.Context, edge *admin.Client) error {
 		a, err := edge.Decide(ctx, domain, w)
 		if err != nil {
-			return err
+			return c.partnerFileHint(ctx, edge, domain, w, err)
 		}
 		warn(s.err, a.Warnings)
 		c.reportDecision(s.out, domain, a)
 		return nil
 	})
+}
+
+// partnerFileHint adds to the error of a decision that the file does not leave open
+// which line to change.
+func (c configFlag) partnerFileHint(ctx context.Context, edge *admin.Client, domain string, w admin.Wish, err error) error {
+	var problem *admin.Problem
+	if !errors.As(err, &problem) || problem.Code != admin.CodeInFile {
+		return err
+	}
+	p, failed := edge.Partner(ctx, domain)
+	if failed != nil || p.Source != admin.SourceFile || p.Line == 0 {
+		return err // of the two the one that was asked about
+	}
+	section := map[federation.Action]string{federation.ActionAllow: "partner", federation.ActionBlock: "blocked"}[w.Action]
+	switch blocked := p.State == "blocked"; {
+	case section == "":
+		return err
+	case blocked == (w.Action == federation.ActionBlock):
+		return fmt.Errorf("%w\nTo see what it says: %s", err, c.command("partner", "show", domain))
+	}
+	return fmt.Errorf("%w\nTo %s it: write [%s.%q] instead, %s", err, w.Action, section, domain, place(p))
 }
 
 // reportDecision says what is in force now and how to take it back.

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/sipedge/sipedge/admin"
+	"github.com/sipedge/sipedge/bridges"
 	"github.com/sipedge/sipedge/federation"
 	"github.com/sipedge/sipedge/remoteaccess"
 )
@@ -26,9 +27,15 @@ type userArg struct {
 }
 
 // normal is the user in the form in which he is compared.
-func (a userArg) normal() (string, error) {
+func (a userArg) normal() (string, error) { return a.normalBy(remoteaccess.NormalUser) }
+
+// normalBridged is normal for commands about bridges, whose patterns stand in another
+// file.
+func (a userArg) normalBridged() (string, error) { return a.normalBy(bridges.NormalUser) }
+
+func (a userArg) normalBy(read func(string) (string, error)) (string, error) {
 	text := strings.TrimPrefix(strings.TrimPrefix(a.User, "sips:"), "sip:")
-	name, err := remoteaccess.NormalUser(text)
+	name, err := read(text)
 	if err != nil {
 		return "", exit{exitUsage, fmt.Errorf("%q is not the address of a user: %w", a.User, err)}
 	}

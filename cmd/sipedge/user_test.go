@@ -41,6 +41,7 @@ func TestUserCodes(t *testing.T) {
 		ask("flow show x", exitUsage, "not the number of a flow")
 		ask("ban add nonsense", exitUsage, "neither an address nor a network")
 		ask("ban add nonsense from 203.0.113.7", exitUsage, "not the address of a user")
+		ask("ban add alice@example.com from", exitUsage, "from wants an address")
 		ask("ban add 203.0.113.7 --for soon", exitUsage, "no time like")
 		ask("user list", exitDone, "alice@example.com  allowed  remote.toml:1")
 		ask("user list nobody", exitNotFound, "no user's entry")
@@ -82,6 +83,20 @@ func TestCheckSaysWhatIsMissingForUsersOutside(t *testing.T) {
 	check("")
 	s.write("remote.toml", "[default]\nallow = true\n")
 	check("remote.toml:1: warning: [default]: allow = true: every user of our domains may sign in from outside, and every name may be tried\n")
+}
+
+func TestCheckSaysThatAnAccountHasNoPassword(t *testing.T) {
+	s := newSite(t)
+	s.write("sipedge.toml", siteConfig+"\n[bridge.xmpp]\naddress = [\"127.0.0.1:0\"]\ncertificate = \"edge\"\n")
+	s.write("bridges.toml", "[account.\"alice@example.com\"]\nnetwork = \"xmpp\"\njid = \"alice@jabber.example\"\npassword_file = \"alice.password\"\n")
+	want := "bridges.toml:1: warning: account alice@example.com: no file $DIR/alice.password holds its password: the account is left out\n"
+	if _, _, errs := s.run("check -c $DIR/sipedge.toml"); !strings.Contains(errs, want) {
+		t.Errorf("check says %q, want %q in it", errs, want)
+	}
+	s.write("alice.password", "secret\n")
+	if _, _, errs := s.run("check -c $DIR/sipedge.toml"); strings.Contains(errs, "password") {
+		t.Errorf("check says %q of a password that is there", errs)
+	}
 }
 
 func TestWordsOfOthersAreOneWordForAShell(t *testing.T) {

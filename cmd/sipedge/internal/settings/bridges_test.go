@@ -5,6 +5,7 @@ import (
 	"context"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -54,12 +55,38 @@ func TestFaultsOfBridgesAreListedWithTheOthers(t *testing.T) {
 	}
 	want := []string{
 		`unknown key "adress" in [bridge.xmpp]; did you mean "address"?`,
-		`unknown section "icq" in [bridge]`,
+		`unknown section "icq" in [bridge]; there is [bridge.xmpp]`,
 		`user "alice@fabrikam.example": fabrikam.example is no domain of ours`,
 		`user "bob": inbound "icq" is no network; there is "xmpp"`,
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("faults (-want +got):\n%s", cmp.Diff(want, got))
+	}
+}
+
+func TestListsAreNotJudgedWithoutOurDomains(t *testing.T) {
+	for name, main := range map[string]string{
+		"no such file":     "",
+		"a broken one":     "name = edge1.example.com\n" + mainFile,
+		"domains a string": "domains = 'example.com'\n",
+	} {
+		files := map[string]string{
+			"partners.toml": "[partner.'fabrikam.example']\nmethod = ['MESSAGE']\n",
+			"remote.toml":   "[user.'alice@example.com']\nallow = true\n",
+			"bridges.toml":  "[user.'alice@example.com']\ninbound = ['xmpp']\n",
+		}
+		if main != "" {
+			files["sipedge.toml"] = main
+		}
+		dir := folder(t, files)
+		if main == "" {
+			dir = filepath.Join(filepath.Dir(dir), "sipedge.toml")
+		}
+		_, errs := Load(dir, nil, nothingWrong)
+		lines := strings.Join(texts(errs), "\n")
+		if len(errs) != 2 || strings.Contains(lines, "no domain of ours") || !strings.Contains(lines, `unknown key "method"`) {
+			t.Errorf("%s: want the fault of the main file and the misspelt key, got\n%s", name, lines)
+		}
 	}
 }
 

@@ -128,6 +128,10 @@ func (d *decoder) unknown(t *table, k *key, s *shape) {
 		hint = "; it stands in " + file
 	} else if meant := suggest(k.name, s.keys); meant != "" {
 		hint = fmt.Sprintf("; did you mean %q?", meant)
+	} else if k.kind == unstable.Table && t.parent != nil && len(s.keys) == 1 {
+		for only := range s.keys {
+			hint = fmt.Sprintf("; there is [%s]", dottedName([]string{t.name, only}))
+		}
 	} else if k.kind == unstable.Table && t.parent != nil && t.parent.parent != nil && t.parent.parent.parent == nil {
 		hint = fmt.Sprintf("; a name with dots stands in quotes: [%s]", dottedName([]string{t.parent.name, t.name + "." + k.name}))
 	}

@@ -220,7 +220,7 @@ func readList(path string) (list, error) {
 // domains. The errors are sorted by line.
 func (l list) partners(own []string, decisions Decisions) (*federation.Partners, []error) {
 	file := federation.File{}
-	return compile(l, &file, func() (*federation.Partners, []error) {
+	return compile(l, &file, own, func() (*federation.Partners, []error) {
 		file.File = l.name
 		with := federation.With{Now: time.Now()}
 		if decisions.Partners != nil {
@@ -233,7 +233,7 @@ func (l list) partners(own []string, decisions Decisions) (*federation.Partners,
 // remote makes of the list and what was decided who may sign in from outside.
 func (l list) remote(own []string, decisions Decisions) (*remoteaccess.Access, []error) {
 	file := remoteaccess.File{}
-	return compile(l, &file, func() (*remoteaccess.Access, []error) {
+	return compile(l, &file, own, func() (*remoteaccess.Access, []error) {
 		file.File, file.Absent = l.name, l.absent
 		var with remoteaccess.With
 		if decisions.Remote != nil {
@@ -246,7 +246,7 @@ func (l list) remote(own []string, decisions Decisions) (*remoteaccess.Access, [
 // bridges makes of the list and what was decided who of our users may use bridges.
 func (l list) bridges(c edge.Config, decisions Decisions) (*bridges.Policy, []error) {
 	file := bridges.File{}
-	return compile(l, &file, func() (*bridges.Policy, []error) {
+	return compile(l, &file, c.Domains, func() (*bridges.Policy, []error) {
 		file.File, file.Absent, file.Dir = l.name, l.absent, c.Dir
 		var with bridges.With
 		if decisions.Bridges != nil {
@@ -257,11 +257,13 @@ func (l list) bridges(c edge.Config, decisions Decisions) (*bridges.Policy, []er
 }
 
 // compile decodes a list into file, and makes something of it. What could not be read
-// must not be judged.
-func compile[T any](l list, file any, build func() (*T, []error)) (*T, []error) {
+// must not be judged; nor must a list without our domains, own: every user in it would
+// be somebody else's, while the fault is the main file's, and reported there.
+func compile[T any](l list, file any, own []string, build func() (*T, []error)) (*T, []error) {
 	problems, whole := decode(l.name, l.data, file)
 	errs := asErrors(problems)
-	if !whole {
+	if !whole || len(own) == 0 {
+		sortErrors(errs)
 		return nil, errs
 	}
 	made, more := build()
