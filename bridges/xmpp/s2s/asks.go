@@ -39,7 +39,7 @@ func newAsks() *asks {
 // take reports whether a server may be asked for a domain, and how to say that it has
 // answered.
 func (a *asks) take(domain string, at netip.AddrPort) (answered func(), ok bool) {
-	who, now := asked{ownerOf(domain), source(at)}, time.Now()
+	who, now := asked{Owner(domain), source(at)}, time.Now()
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	b, known := a.by.Get(who)

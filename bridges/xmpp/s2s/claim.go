@@ -36,7 +36,7 @@ func (st *stream) proved(p pair, proof bridges.Proof, say []byte) *fault {
 	st.src.unlimited()
 	st.wake()
 	if fresh {
-		st.s.domainLog.log(ownerOf(p.remote), "stream opened", "direction", "in", "local", p.local, "remote", p.remote, "proof", proof.String(), "detail", st.detail())
+		st.s.domainLog.log(Owner(p.remote), "stream opened", "direction", "in", "local", p.local, "remote", p.remote, "proof", proof.String(), "detail", st.detail())
 	}
 	if proof == bridges.ProofDialback {
 		// There will be no <enable/> to wait for: nothing is offered any more.

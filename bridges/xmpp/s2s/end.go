@@ -205,7 +205,7 @@ func (st *stream) tell(err error) {
 	default:
 		direction, log := "out", s.log.Info
 		if st.in {
-			direction, log = "in", func(msg string, args ...any) { s.domainLog.log(ownerOf(st.remote), msg, args...) }
+			direction, log = "in", func(msg string, args ...any) { s.domainLog.log(Owner(st.remote), msg, args...) }
 		}
 		log("stream closed", "direction", direction, "local", st.local, "remote", st.remote, "reason", reason,
 			"sent", st.sent.Load(), "received", st.received.Load(), "seconds", int(time.Since(st.began).Seconds()))
