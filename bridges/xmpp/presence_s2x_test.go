@@ -10,7 +10,6 @@ import (
 
 	"github.com/sipedge/sipedge/allowlists"
 	"github.com/sipedge/sipedge/bridges"
-	"github.com/sipedge/sipedge/bridges/xmpp/address"
 	"github.com/sipedge/sipedge/bridges/xmpp/pidf"
 	"github.com/sipedge/sipedge/bridges/xmpp/s2s"
 )
@@ -179,7 +178,7 @@ func TestOurUserWatchesSomebodyOfTheNetwork(t *testing.T) {
 			s.told("pending;expires=3600", 200)
 			s.want(s.to("subscribe"))
 			time.Sleep(notifyPause)
-			s.atOnce(s.from("subscribed"), juliets("balcony", ""), juliets("chamber", ""))
+			s.x(s.from("subscribed"), juliets("balcony", ""), juliets("chamber", ""))
 			s.tells(s.told("active;expires=3595", 200), "+balcony +chamber")
 			s.want(s.to("probe"))
 			s.home.None(s.t)
@@ -192,12 +191,12 @@ func TestOurUserWatchesSomebodyOfTheNetwork(t *testing.T) {
 			hold := make(chan bool)
 			s.p.loop.post(func() { <-hold })
 			synctest.Wait() // what comes now is of the next turn
-			go func() {
-				synctest.Wait()
-				s.x(s.from("subscribed"), juliets("balcony", ""))
-				close(hold)
-			}()
-			s.listening(600)
+			s.home.Do(s.subscribeRequest(600), func(*bridges.Response, *bridges.Dialog) {})
+			synctest.Wait()
+			for _, xml := range []string{s.from("subscribed"), juliets("balcony", "")} {
+				s.p.stanza(parsed(s.t, xml), bridges.ProofCertificate)
+			}
+			close(hold)
 			s.toldAll("active;expires=3595", "active;expires=600")
 			s.want(s.to("probe"))
 			s.home.None(s.t)
@@ -392,21 +391,6 @@ func (s *stage) age(f func(i *rosterItem)) {
 		s.p.change(s.p.relations[pair], f)
 		return true
 	})
-}
-
-// atOnce is x with no write of the roster in between.
-func (s *stage) atOnce(stanzas ...string) {
-	s.t.Helper()
-	onLoop(s, func() bool {
-		for _, xml := range stanzas {
-			e := parsed(s.t, xml)
-			from, _ := address.Parse(e.Attr("from"))
-			to, _ := address.Parse(e.Attr("to"))
-			s.p.take(e, from, to, bridges.ProofCertificate, time.Now())
-		}
-		return true
-	})
-	synctest.Wait()
 }
 
 // refresh sends a SUBSCRIBE within a dialog, which must be taken.
