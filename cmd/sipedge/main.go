@@ -1,5 +1,6 @@
 // Command sipedge is a SIP edge: it stands between a company's home servers and
-// the partners outside, and lets pass what its lists allow.
+// who is outside (partners, its own users, the XMPP network), and lets pass what its
+// lists allow.
 //
 // This package reads flags and files, wires the packages together and handles
 // signals; what the edge does lies in package edge.
@@ -79,7 +80,7 @@ func run(args []string, s streams) int {
 	over := false // kong wants to end: it has printed its help
 	parser, err := kong.New(new(commands),
 		kong.Name("sipedge"),
-		kong.Description("A SIP edge: federation for the home servers behind it."),
+		kong.Description("A SIP edge: federation, users outside and the XMPP network for the home servers behind it."),
 		kong.Writers(s.out, s.err),
 		kong.Exit(func(int) { over = true }),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
