@@ -9,7 +9,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sipedge/sipedge/bridges"
 	"github.com/sipedge/sipedge/bridges/xmpp/stanza"
+	"github.com/sipedge/sipedge/certs"
 )
 
 // A server that answers each time that it has taken nothing would hold what we send to
@@ -239,6 +241,27 @@ func TestADomainBesideAnotherIsLookedAtAgain(t *testing.T) {
 	blocked.Store(true)
 	x.sweep(time.Now().Add(recheckTime + time.Second))
 	p.ended()
+}
+
+func TestADomainBesideAnotherIsLookedForInDNSAgain(t *testing.T) {
+	w := newWorld(t)
+	x := w.site(us, func(c *Config) { c.Dialback = nil })
+	w.point(victim, deadAddr(t))
+	k := w.keypair(them)
+	w.sign(victim, certs.RecordOf(k.Leaf()))
+	p := dial(t, x.plain)
+	p.login(k, them, us)
+	p.claim(victim, us, "whatever")
+	if got := p.verdict("result"); got != "valid" {
+		t.Fatalf("verdict %s", got)
+	}
+	p.write("%s", body("eve@"+victim, "alice@"+us, "one"))
+	if e := x.receive(); e.Proof != bridges.ProofDANE {
+		t.Fatalf("proof %s", e.Proof)
+	}
+	w.sign(victim, certs.RecordOf(w.ca.Certificate()))
+	x.sweep(time.Now().Add(recheckTime + time.Second))
+	p.refused("reset")
 }
 
 // A stranger that shows keys of a domain has us connect to where its DNS leads: that must
