@@ -310,6 +310,22 @@ func TestConnectionsThatKeysCauseAreBounded(t *testing.T) {
 	for range 2 * askBurst {
 		try(victim, "made-up", "invalid")
 	}
+	// So is one that proves to be the domain's, whatever a key makes it do.
+	const odd = "odd.example"
+	k := w.keypair(odd)
+	w.server(odd, k, func(p *raw) {
+		p.accept(k, odd, us, "")
+		p.expect(stanza.NSDialback, "verify")
+		connections.Add(1)
+		_ = p.conn.Close()
+	})
+	connections.Store(0)
+	for range 2 * askBurst {
+		try(odd, "made-up", "remote-server-timeout")
+	}
+	if n := connections.Load(); n != 2*askBurst {
+		t.Errorf("%d questions to a server that proves who it is, want %d", n, 2*askBurst)
+	}
 	p := dial(t, x.plain)
 	id, _ := p.startTLS(nil, victim, us)
 	p.claim(victim, us, v.keys.of(us, victim, id))
