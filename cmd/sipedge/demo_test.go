@@ -138,7 +138,7 @@ func TestSceneThatFailsSaysWhatWasExpected(t *testing.T) {
 		Want: outcome{Answers: []int{403}, Reason: "partner.not_allowed"},
 		Got:  outcome{Answers: []int{200}, Reason: "partner.allowed", Hops: 5, Millis: 12.3},
 	})
-	want := "  ✗  5 ann@initech → alice@acme  MESSAGE      200            5   12  partner.allowed\n" +
+	want := "✗  5 ann@initech → alice@acme MESSAGE    200     5   12 partner.allowed\n" +
 		"      a stranger is refused: want 403 partner.not_allowed, got 200 partner.allowed\n"
 	if got := out.String(); got != want {
 		t.Errorf("got\n%swant\n%s", got, want)

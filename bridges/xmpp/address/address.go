@@ -67,7 +67,7 @@ func (a *Table) Gateway() string { return a.gateway }
 // an *Error.
 func (a *Table) JID(uri string) (JID, error) {
 	if user, host, ok := plainURI(uri); ok && a.isNative(host) {
-		return jidOf(user, host, ""), nil
+		return asItStands(uri, user), nil
 	}
 	user, host, params, err := a.split(uri)
 	if err != nil {

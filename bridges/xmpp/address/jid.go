@@ -71,6 +71,9 @@ func Parse(s string) (JID, error) {
 	if at && local == "" || full && resource == "" {
 		return JID{}, ErrJID
 	}
+	if isCanonical(local, domain, resource) {
+		return JID{s, len(local), len(bare)}, nil
+	}
 	return join(local, domain, resource)
 }
 
@@ -81,7 +84,7 @@ func join(local, domain, resource string) (JID, error) {
 		return JID{}, errLong
 	}
 	local, domain = lowerASCII(local), lowerASCII(domain)
-	if isPlain(local, &plainLocal) && isPlain(resource, &plainResource) && isPlainDomain(domain) {
+	if isCanonical(local, domain, resource) {
 		return jidOf(local, domain, resource), nil
 	}
 	domain, err := canonicalDomain(domain)
@@ -104,6 +107,13 @@ func join(local, domain, resource string) (JID, error) {
 		local, resource = j.Localpart(), j.Resourcepart()
 	}
 	return JID{}, whichPart(local, "")
+}
+
+// isCanonical reports whether the parts of a JID are in canonical form, as most are, as
+// far as it is seen at a glance.
+func isCanonical(local, domain, resource string) bool {
+	return len(local) <= maxPart && len(resource) <= maxPart &&
+		isPlain(local, &plainLocal) && isPlain(resource, &plainResource) && isPlainDomain(domain)
 }
 
 // lowerASCII puts ASCII into lower case, which is all that PRECIS and IDNA do with it.
@@ -217,4 +227,10 @@ func plainURI(uri string) (user, host string, ok bool) {
 	user, host, ok = strings.Cut(rest, "@")
 	ok = ok && user != "" && len(user) <= maxPart && isPlain(user, &plainUser) && isPlainDomain(host)
 	return user, host, ok
+}
+
+// asItStands returns the JID of a URI that plainURI has taken apart.
+func asItStands(uri, user string) JID {
+	text := uri[len("sip:"):]
+	return JID{text, len(user), len(text)}
 }

@@ -45,7 +45,7 @@ func newSpellings(a *Table, uris []string) (*spellings, error) {
 // spellingOf returns the JID and the user part of a user of ours.
 func spellingOf(a *Table, uri string) (j JID, user string, err error) {
 	if user, host, ok := plainURI(uri); ok && a.isNative(host) {
-		return jidOf(user, host, ""), user, nil
+		return asItStands(uri, user), user, nil
 	}
 	if j, err = a.JID(uri); err != nil {
 		return j, "", err
