@@ -264,6 +264,40 @@ func TestADomainBesideAnotherIsLookedForInDNSAgain(t *testing.T) {
 	p.refused("reset")
 }
 
+// Handshakes as fast as one can would take the time that SIP needs.
+func TestConnectionsOfOneAddressAreBoundedInTime(t *testing.T) {
+	w := newWorld(t)
+	const rate = 5
+	x := w.site(us, func(c *Config) { c.Limits.Arrivals = rate })
+	k, began, served := w.keypair(them), time.Now(), 0
+	for range 4 * rate {
+		p := dial(t, x.plain)
+		p.write("%s from='%s' to='%s'>", head, them, us)
+		if _, err := p.r.Open(); err == nil {
+			served++
+		}
+		_ = p.conn.Close()
+	}
+	if most := 2*rate + int(time.Since(began).Seconds()*rate) + 1; served < 2*rate || served > most {
+		t.Errorf("%d of %d are served, want %d to %d", served, 4*rate, 2*rate, most)
+	}
+	x.mu.Lock()
+	for _, from := range x.arrivals.Keys() {
+		b, _ := x.arrivals.Get(from)
+		b.at = b.at.Add(-time.Second)
+	}
+	x.mu.Unlock()
+	dial(t, x.plain).login(k, them, us)
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	for i := range 2 * maxProven {
+		x.mayArrive(netip.AddrFrom4([4]byte{192, 0, byte(i >> 8), byte(i)}), time.Now())
+	}
+	if n := x.arrivals.Len(); n != maxProven {
+		t.Errorf("%d sources are remembered, want %d", n, maxProven)
+	}
+}
+
 // A stranger that shows keys of a domain has us connect to where its DNS leads: that must
 // not be a means against whoever is there.
 func TestConnectionsThatKeysCauseAreBounded(t *testing.T) {
