@@ -18,7 +18,8 @@ import (
 // it for ever, and have us ask as fast as it answers.
 func TestAnAnswerThatTakesNothingIsNone(t *testing.T) {
 	w := newWorld(t)
-	a := w.site(us, nil)
+	var blocked atomic.Bool // then no new stream is built for what was on the old one
+	a := w.site(us, func(c *Config) { c.Allow = func(string) bool { return !blocked.Load() } })
 	k := w.keypair(them)
 	asked, over := new(atomic.Int64), make(chan string, 10)
 	w.server(them, k, func(p *raw) {
@@ -49,6 +50,7 @@ func TestAnAnswerThatTakesNothingIsNone(t *testing.T) {
 	if got := wait(t, over, "the end of the stream"); got != "connection-timeout" {
 		t.Errorf("the stream ended with %s", got)
 	}
+	blocked.Store(true)
 	a.Shut(them)
 	if o := wait(t, done, "the outcome"); o.Err == nil {
 		t.Errorf("outcome %+v", o)
