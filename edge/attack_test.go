@@ -544,3 +544,18 @@ func TestListsMayChangeWhilePartnersConnect(t *testing.T) {
 	}
 	group.Wait()
 }
+
+// Where a request came from is for us to say, also where the Via has the true address.
+func TestNobodySaysOfHimselfThatHeCameFromInside(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, 1)
+		r := request1("MESSAGE", "m1")
+		head, rest, _ := strings.Cut(r, "Via: ")
+		_, rest, _ = strings.Cut(rest, "\n")
+		b.from(b.partner, head+"Via: SIP/2.0/TLS 192.0.2.7;received=10.0.0.5;branch=z9hG4bKm1\n"+rest)
+		m := b.expect(b.homes[0], "MESSAGE"+requestLine)
+		if raw := string(m.Raw()); strings.Contains(raw, "10.0.0.5") || !strings.Contains(raw, "Via: SIP/2.0/TLS 192.0.2.7;received=192.0.2.7;branch=z9hG4bKm1\r\n") {
+			t.Errorf("inside it is\n%s", raw)
+		}
+	})
+}

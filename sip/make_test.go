@@ -72,6 +72,7 @@ func TestAnswersOfOurOwnSayWhereTheRequestCameFrom(t *testing.T) {
 		{"the same address, and a question", "192.0.2.1:5061;rport;branch=z9hG4bK1", "192.0.2.1:4711", "192.0.2.1:5061;rport=4711;branch=z9hG4bK1;received=192.0.2.1"},
 		{"a question that says its answer", "192.0.2.1:5061;rport=1;branch=z9hG4bK1", "192.0.2.1:4711", "192.0.2.1:5061;rport=1;branch=z9hG4bK1"},
 		{"what it says itself is no evidence", "a.example;received=198.51.100.1;branch=z9hG4bK1;rport", "192.0.2.1:4711", "a.example;received=192.0.2.1;branch=z9hG4bK1;rport=4711"},
+		{"nor where the rest is true", "192.0.2.1;branch=z9hG4bK1;received=10.0.0.5", "192.0.2.1:4711", "192.0.2.1;branch=z9hG4bK1;received=192.0.2.1"},
 		{"IPv6", "[2001:db8::1];branch=z9hG4bK1", "[2001:db8::1]:4711", "[2001:db8::1];branch=z9hG4bK1"},
 		{"another IPv6", "[2001:db8::1];branch=z9hG4bK1", "[2001:db8::2]:4711", "[2001:db8::1];branch=z9hG4bK1;received=2001:db8::2"},
 		{"IPv4 in IPv6", "192.0.2.1;branch=z9hG4bK1", "[::ffff:192.0.2.1]:4711", "192.0.2.1;branch=z9hG4bK1"},

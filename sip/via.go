@@ -57,10 +57,10 @@ func (s *viaSpan) of(b []byte) ViaParm {
 // Arrival reports what a server that the request came to from the address in text must
 // note in its topmost Via, of which v is a reading: the address, unless it says the same
 // (RFC 3261 §18.2.1), and the port, if it asks for that, with the address in any case
-// (RFC 3581 §4).
+// (RFC 3581 §4). What the sender says there of the address himself must not stay.
 func (v *ViaParm) Arrival(text []byte) (received, rport bool) {
 	rport = v.RPort != nil && len(v.RPort) == 0
-	return rport || !bytes.Equal(bytes.Trim(v.Host, "[]"), text), rport
+	return rport || v.Received != nil || !bytes.Equal(bytes.Trim(v.Host, "[]"), text), rport
 }
 
 // viaSpan is a Via value as offsets. A parameter that is not there is zero but

@@ -20,7 +20,8 @@ const (
 // that it is said to be of, which may be anybody: four keys on a stream, each to eight
 // addresses, would be many connections for one, and who closes them at once, or is not
 // there, costs no time. So what is not answered counts, by the owner of the domain and by
-// where it leads: nobody can keep others from being asked.
+// where it leads, unless the server proves to be the domain's: nobody can keep others from
+// being asked.
 type asks struct {
 	mu sync.Mutex
 	by *simplelru.LRU[asked, *bucket]

@@ -9,14 +9,17 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sipedge/sipedge/bridges"
 	"github.com/sipedge/sipedge/bridges/xmpp/stanza"
+	"github.com/sipedge/sipedge/certs"
 )
 
 // A server that answers each time that it has taken nothing would hold what we send to
 // it for ever, and have us ask as fast as it answers.
 func TestAnAnswerThatTakesNothingIsNone(t *testing.T) {
 	w := newWorld(t)
-	a := w.site(us, nil)
+	var blocked atomic.Bool // then no new stream is built for what was on the old one
+	a := w.site(us, func(c *Config) { c.Allow = func(string) bool { return !blocked.Load() } })
 	k := w.keypair(them)
 	asked, over := new(atomic.Int64), make(chan string, 10)
 	w.server(them, k, func(p *raw) {
@@ -47,6 +50,7 @@ func TestAnAnswerThatTakesNothingIsNone(t *testing.T) {
 	if got := wait(t, over, "the end of the stream"); got != "connection-timeout" {
 		t.Errorf("the stream ended with %s", got)
 	}
+	blocked.Store(true)
 	a.Shut(them)
 	if o := wait(t, done, "the outcome"); o.Err == nil {
 		t.Errorf("outcome %+v", o)
@@ -241,6 +245,61 @@ func TestADomainBesideAnotherIsLookedAtAgain(t *testing.T) {
 	p.ended()
 }
 
+func TestADomainBesideAnotherIsLookedForInDNSAgain(t *testing.T) {
+	w := newWorld(t)
+	x := w.site(us, func(c *Config) { c.Dialback = nil })
+	w.point(victim, deadAddr(t))
+	k := w.keypair(them)
+	w.sign(victim, certs.RecordOf(k.Leaf()))
+	p := dial(t, x.plain)
+	p.login(k, them, us)
+	p.claim(victim, us, "whatever")
+	if got := p.verdict("result"); got != "valid" {
+		t.Fatalf("verdict %s", got)
+	}
+	p.write("%s", body("eve@"+victim, "alice@"+us, "one"))
+	if e := x.receive(); e.Proof != bridges.ProofDANE {
+		t.Fatalf("proof %s", e.Proof)
+	}
+	w.sign(victim, certs.RecordOf(w.ca.Certificate()))
+	x.sweep(time.Now().Add(recheckTime + time.Second))
+	p.refused("reset")
+}
+
+// Handshakes as fast as one can would take the time that SIP needs.
+func TestConnectionsOfOneAddressAreBoundedInTime(t *testing.T) {
+	w := newWorld(t)
+	const rate = 5
+	x := w.site(us, func(c *Config) { c.Limits.Arrivals = rate })
+	k, began, served := w.keypair(them), time.Now(), 0
+	for range 4 * rate {
+		p := dial(t, x.plain)
+		p.write("%s from='%s' to='%s'>", head, them, us)
+		if _, err := p.r.Open(); err == nil {
+			served++
+		}
+		_ = p.conn.Close()
+	}
+	if most := 2*rate + int(time.Since(began).Seconds()*rate) + 1; served < 2*rate || served > most {
+		t.Errorf("%d of %d are served, want %d to %d", served, 4*rate, 2*rate, most)
+	}
+	x.mu.Lock()
+	for _, from := range x.arrivals.Keys() {
+		b, _ := x.arrivals.Get(from)
+		b.at = b.at.Add(-time.Second)
+	}
+	x.mu.Unlock()
+	dial(t, x.plain).login(k, them, us)
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	for i := range 2 * maxProven {
+		x.mayArrive(netip.AddrFrom4([4]byte{192, 0, byte(i >> 8), byte(i)}), time.Now())
+	}
+	if n := x.arrivals.Len(); n != maxProven {
+		t.Errorf("%d sources are remembered, want %d", n, maxProven)
+	}
+}
+
 // A stranger that shows keys of a domain has us connect to where its DNS leads: that must
 // not be a means against whoever is there.
 func TestConnectionsThatKeysCauseAreBounded(t *testing.T) {
@@ -286,6 +345,22 @@ func TestConnectionsThatKeysCauseAreBounded(t *testing.T) {
 	// Somebody else at the same address is asked, and as often as there are keys.
 	for range 2 * askBurst {
 		try(victim, "made-up", "invalid")
+	}
+	// So is one that proves to be the domain's, whatever a key makes it do.
+	const odd = "odd.example"
+	k := w.keypair(odd)
+	w.server(odd, k, func(p *raw) {
+		p.accept(k, odd, us, "")
+		p.expect(stanza.NSDialback, "verify")
+		connections.Add(1)
+		_ = p.conn.Close()
+	})
+	connections.Store(0)
+	for range 2 * askBurst {
+		try(odd, "made-up", "remote-server-timeout")
+	}
+	if n := connections.Load(); n != 2*askBurst {
+		t.Errorf("%d questions to a server that proves who it is, want %d", n, 2*askBurst)
 	}
 	p := dial(t, x.plain)
 	id, _ := p.startTLS(nil, victim, us)

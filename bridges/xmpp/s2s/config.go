@@ -81,6 +81,7 @@ type Limits struct {
 	UnprovedTime time.Duration // until something must be proved: 20 s
 	Strangers    int           // streams on which nothing is proved: 500; a quarter is kept for sources that have proved something before
 	OfAddress    int           // of them, those that one address has opened: 16
+	Arrivals     float64       // connections a second that one address may open, twice as many at once: 50
 	OfDomain     int           // streams that one domain has opened: 20
 	Streams      int           // streams that others have opened: 10,000
 	Verifies     int           // dialback keys that are being verified, and certificates that are looked for in DNS: 64 each
@@ -119,6 +120,9 @@ func (l Limits) orDefaults() Limits {
 	}
 	if l.Rate <= 0 {
 		l.Rate = 1000
+	}
+	if l.Arrivals <= 0 {
+		l.Arrivals = 50
 	}
 	if l.Burst <= 0 {
 		l.Burst = 2 * l.Rate

@@ -2,6 +2,7 @@ package s2s
 
 import (
 	"net/netip"
+	"time"
 )
 
 // source is what connections are counted by: an address, or the network of one
@@ -30,6 +31,8 @@ func (s *Server) enter(st *stream) (why string) {
 		return "too many strangers"
 	case s.addresses[from] >= s.limits.OfAddress:
 		return "too many streams of one address"
+	case !s.mayArrive(from, time.Now()):
+		return "too many connections of one address in a short time"
 	}
 	s.opened++
 	s.unproved++
@@ -37,6 +40,21 @@ func (s *Server) enter(st *stream) (why string) {
 	s.streams[st] = true
 	st.stranger, st.known = true, true
 	return ""
+}
+
+// mayArrive takes one connection from what a source may open. mu is held.
+func (s *Server) mayArrive(from netip.Addr, now time.Time) bool {
+	rate := s.limits.Arrivals
+	b, ok := s.arrivals.Get(from)
+	if !ok {
+		b = &bucket{2 * rate, now}
+		s.arrivals.Add(from, b)
+	}
+	if b.fill(now, rate, 2*rate); b.tokens < 1 {
+		return false
+	}
+	b.tokens--
+	return true
 }
 
 // opening counts a stream that we have opened.

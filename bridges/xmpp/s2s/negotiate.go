@@ -154,6 +154,7 @@ func (n *negotiation) startTLS() error {
 func (n *negotiation) judge() error {
 	proof, why, denied := n.s.judgeServer(n.stream, n.target)
 	if n.how.key != nil && !denied {
+		n.proof = proof
 		return nil // that is dialback
 	}
 	weak := n.s.dialback(n.remote) && !denied

@@ -7,6 +7,7 @@ import (
 	"net"
 	"time"
 
+	"github.com/sipedge/sipedge/bridges"
 	"github.com/sipedge/sipedge/locate"
 )
 
@@ -151,13 +152,15 @@ func over(ctx context.Context) bool {
 }
 
 func (s *Server) try(ctx context.Context, p pair, t target, hop locate.Hop, h how) (_ *stream, f *failure) {
+	own := false
 	if h.key != nil {
 		answered, ok := s.asks.take(p.remote, hop.Addr)
 		if !ok {
 			return nil, &failure{stageConnect, fmt.Errorf("%w: %s: %w", ErrUnreachable, hop, errAsked)}
 		}
 		defer func() {
-			if f == nil || isAnswer(f.err) {
+			// Its own server may be asked as often as there are keys, and be silent.
+			if f == nil || isAnswer(f.err) || own {
 				answered()
 			}
 		}()
@@ -182,6 +185,7 @@ func (s *Server) try(ctx context.Context, p pair, t target, hop locate.Hop, h ho
 	stop := context.AfterFunc(ctx, func() { st.set(func() { st.leaveBy = time.Unix(1, 0) }) })
 	n := negotiation{stream: st, ctx: ctx, target: t, how: h, stage: stageTLS}
 	err = st.safely(n.run)
+	own = n.proof != bridges.ProofNone
 	if !stop() && err == nil {
 		err = context.Cause(ctx)
 	}

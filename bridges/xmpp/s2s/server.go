@@ -56,6 +56,9 @@ type Server struct {
 	opened    int                // streams that others opened
 	addresses map[netip.Addr]int // how many of the unproved
 	domains   map[string]int     // how many of the opened
+	// arrivals are what each source may still open: a handshake costs us more than who
+	// begins it, and does so as well where somebody proves who he is.
+	arrivals *simplelru.LRU[netip.Addr, *bucket]
 	// proven are sources that have proved a domain lately. A part of the places for the
 	// unproved is kept for them, so that strangers do not keep them out.
 	proven *simplelru.LRU[netip.Addr, bool]
@@ -94,6 +97,7 @@ func New(c Config) (*Server, error) {
 			s.first = name
 		}
 	}
+	s.arrivals, _ = simplelru.NewLRU[netip.Addr, *bucket](maxProven, nil)
 	s.proven, _ = simplelru.NewLRU[netip.Addr, bool](maxProven, nil) // fails for sizes below one only
 	s.serverTLS = s.serverSettings()
 	s.rates = newRates(s.limits.Rate, s.limits.Burst)

@@ -1,6 +1,7 @@
 package s2s
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"maps"
@@ -101,23 +102,39 @@ func (st *stream) recheck() {
 	st.mu.Unlock()
 	s := st.s
 	all[remote] = proof
+	byCertificate := false
+	var byDNS []string
 	for domain, proof := range all { // also those that were proved beside the first
 		if !s.allows(domain) || proof == bridges.ProofDialback && !s.dialback(domain) {
 			st.leave(nil, errShut)
 			return
 		}
+		byCertificate = byCertificate || proof == bridges.ProofCertificate
+		if proof == bridges.ProofDANE {
+			byDNS = append(byDNS, domain)
+		}
 	}
-	switch {
-	case proof == bridges.ProofCertificate:
+	if byCertificate {
 		if _, err := s.identify(st.tls.ConnectionState()); err != nil {
 			st.leave(&fault{condition: "reset"}, fmt.Errorf("%w: %w", errExpired, err))
+			return
 		}
-	case proof == bridges.ProofDANE:
-		s.spawn(func() {
-			if ok, err := s.vouchedFor(s.base, st, remote); !ok && err == nil {
-				st.leave(&fault{condition: "reset"}, errUnnamed)
-			}
-		})
+	}
+	if len(byDNS) > 0 {
+		s.spawn(func() { st.areNamed(byDNS) })
+	}
+}
+
+// areNamed ends a stream whose certificate DNS does not name any more as that of all
+// these domains.
+func (st *stream) areNamed(domains []string) {
+	ctx, cancel := context.WithTimeout(st.s.base, recheckTime) // then they are looked for again
+	defer cancel()
+	for _, domain := range domains {
+		if ok, err := st.s.vouchedFor(ctx, st, domain); !ok && err == nil {
+			st.leave(&fault{condition: "reset"}, errUnnamed)
+			return
+		}
 	}
 }
 
