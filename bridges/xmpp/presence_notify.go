@@ -12,6 +12,11 @@ import (
 // notified is notify on the loop.
 func (p *presence) notified(u *usage, in *bridges.Incoming, n notice) {
 	switch {
+	case u.dialog == in.Dialog && p.usages[u.call] != u && n.state == "terminated":
+		// It has ended the dialog already, and the answer to our last SUBSCRIBE, which
+		// came first, the usage.
+		p.answer(in, bridges.Response{Status: 200})
+		return
 	case p.usages[u.call] != u || u.dialog != nil && u.dialog != in.Dialog:
 		// RFC 3856 §6.9: of a SUBSCRIBE that went to several, one dialog counts.
 		p.answer(in, bridges.Response{Status: 481})

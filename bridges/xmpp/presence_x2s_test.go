@@ -2,6 +2,7 @@ package xmpp
 
 import (
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/sipedge/sipedge/bridges"
@@ -227,6 +228,20 @@ func TestSomebodyOfTheNetworkWatchesOurUser(t *testing.T) {
 			}
 			s.x(s.from("unsubscribe"))
 			s.want()
+		}},
+		{"unsubscribe, and the last notification comes right behind the answer", func(s *stage) {
+			d := s.watching()
+			s.x(s.from("unsubscribe"))
+			in := s.subscribed("0")
+			hold := make(chan bool)
+			s.p.loop.post(func() { <-hold })
+			s.accept(in)
+			go func() {
+				synctest.Wait() // the dialog is over, and presence has heard of neither
+				close(hold)
+			}()
+			s.notifies(d, "terminated;reason=timeout", "")
+			s.want(unavailable("orchard"), s.to("unsubscribed"))
 		}},
 		{"unsubscribe before the answer", func(s *stage) {
 			s.x(s.from("subscribe"))
