@@ -91,8 +91,9 @@ type Flow struct {
 	usual    int32   // octets of the last flush, guarded by mu
 	reason   error   // why it is closed, guarded by mu
 
-	gate   atomic.Int32 // flowOpen, flowEnding, flowClosed
-	clocks clocks
+	gate    atomic.Int32 // flowOpen, flowEnding, flowClosed
+	goodbye sync.Mutex   // held while the flow is closed and the other side is told why
+	clocks  clocks
 }
 
 // States of a flow's gate.
@@ -123,6 +124,8 @@ func (f *Flow) close(reason error) {
 	if f.bridge != nil {
 		return
 	}
+	f.goodbye.Lock() // who comes second, such as the reader, does not cut the first one short
+	defer f.goodbye.Unlock()
 	was := f.gate.Swap(flowClosed)
 	if was == flowClosed {
 		return
