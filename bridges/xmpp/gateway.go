@@ -200,6 +200,11 @@ func (g *gateway) stanza(s *s2s.Stanza) {
 		g.journal.drop("its domain can be read in two ways", "from", s.Attr("from"), "domain", s.From)
 		return
 	}
+	g.dispatch(s)
+}
+
+// dispatch hands a stanza to who takes its kind.
+func (g *gateway) dispatch(s *s2s.Stanza) {
 	switch s.Local {
 	case "message":
 		g.messageToSIP(s)

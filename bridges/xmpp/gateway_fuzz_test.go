@@ -82,14 +82,7 @@ func FuzzStanza(f *testing.F) {
 		}
 		g := witnessed(t)
 		s := &s2s.Stanza{Element: e, From: stanza.Domain(e.Attr("from")), To: stanza.Domain(e.Attr("to")), Proof: bridges.ProofCertificate}
-		switch s.Local {
-		case "message":
-			g.messageToSIP(s)
-		case "presence":
-			g.seen(s)
-		case "iq":
-			g.iq(s)
-		}
+		g.dispatch(s) // without what catches panics
 	})
 }
 
